@@ -278,11 +278,51 @@ class AugmentConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """Perturbations of the input that a network is trained or tested against; none by default.
+
+    `epsilon` is relative, so that it means the same at any duration, rate and scale. "l2": the
+    norm of a perturbation over that of the clip's own input. "linf": its largest value over the
+    rms of the clip's own input, so that a corner of the cube has the relative norm epsilon too.
+    Feather et al. (2023) trained on waveforms of norm 20 and rms 0.1 with 0.5 and 1 ("l2": 0.025
+    and 0.05 here) and 0.002 ("linf": 0.02), in five steps of half epsilon from a random start.
+    """
+
+    epsilon: float = 0.0  # Relative, see above; 0: no perturbations.
+    norm: str = "l2"  # "l2" or "linf".
+    domain: str = "waveform"  # "waveform" or "cochleagram" (the part that the network reads).
+    num_steps: int = 5  # Of projected gradient ascent.
+    step_size: float = 0.5  # As a part of epsilon.
+    restarts: int = 1  # Random starts, of which the strongest counts.
+    # The control: a random point of the sphere ("l2") or a random corner of the cube ("linf").
+    random: bool = False
+
+    def __post_init__(self):
+        _require_choice("norm", self.norm, ("l2", "linf"))
+        _require_choice("domain", self.domain, ("waveform", "cochleagram"))
+        _require(
+            math.isfinite(self.epsilon) and self.epsilon >= 0,
+            f"epsilon must be a number, not negative, got {self.epsilon!r}",
+        )
+        _require_positive(
+            num_steps=self.num_steps, step_size=self.step_size, restarts=self.restarts
+        )
+        for name in ("num_steps", "restarts"):
+            value = getattr(self, name)
+            _require(isinstance(value, int), f"{name} must be a whole number (int), got {value!r}")
+
+    @property
+    def of_waveforms(self) -> bool:
+        """Whether there are perturbations, and of waveforms."""
+        return self.epsilon > 0 and self.domain == "waveform"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Word recognition; the defaults are TensorFlow's tutorial recipe, as in the paper."""
 
     recipe: str = "paper"
-    epochs: int = 10
+    epochs: int = 10  # 0: the network stays as it was initialised (recipe `untrained`).
     batch_size: int = 64
     learning_rate: float = 1e-3
     schedule: str = "constant"  # "constant" or "cosine" (to zero, after a warm-up of one epoch).
@@ -291,11 +331,14 @@ class TrainingConfig:
     patience: int = 2  # Epochs without a lower validation loss before stopping; 0: never stop.
     ema_decay: float = 0.0  # Exponential moving average of the weights, evaluated in their place.
     augment: AugmentConfig = AugmentConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
 
     def __post_init__(self):
-        _require_positive(
-            epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate
+        _require(
+            isinstance(self.epochs, int) and self.epochs >= 0,
+            f"epochs must be a whole number, not negative, got {self.epochs!r}",
         )
+        _require_positive(batch_size=self.batch_size, learning_rate=self.learning_rate)
         _require_choice("schedule", self.schedule, ("constant", "cosine"))
         _require(self.patience >= 0, f"patience must not be negative, got {self.patience}")
         _require(
@@ -306,20 +349,48 @@ class TrainingConfig:
             _require(0 <= value < 1, f"{name} must lie in [0, 1), got {value!r}")
 
 
+_AUGMENTED = TrainingConfig(
+    recipe="augmented",
+    epochs=40,
+    learning_rate=2e-3,
+    schedule="cosine",
+    weight_decay=0.01,
+    label_smoothing=0.1,
+    patience=0,
+    ema_decay=0.99,
+    augment=AugmentConfig(shift=0.1, speed=0.1, noise_snr_db=(5.0, 40.0)),
+)
+
+# Of `adversarial_<domain>_<norm>`, and of the control `random_<domain>_<norm>`.
+_EPSILONS = {
+    ("waveform", "l2"): 0.05,
+    ("waveform", "linf"): 0.05,
+    ("cochleagram", "l2"): 0.05,
+    ("cochleagram", "linf"): 0.05,
+}
+
+
+def _perturbed_recipes() -> dict[str, TrainingConfig]:
+    return {
+        name: dataclasses.replace(
+            _AUGMENTED,
+            recipe=name,
+            adversarial=AdversarialConfig(
+                epsilon=epsilon, norm=norm, domain=domain, num_steps=3, random=kind == "random"
+            ),
+        )
+        for kind in ("adversarial", "random")
+        for (domain, norm), epsilon in _EPSILONS.items()
+        for name in [f"{kind}_{domain}_{norm}"]
+    }
+
+
 TRAINING_RECIPES: Mapping[str, TrainingConfig] = types.MappingProxyType(
     {
         "paper": TrainingConfig(),
-        "augmented": TrainingConfig(
-            recipe="augmented",
-            epochs=40,
-            learning_rate=2e-3,
-            schedule="cosine",
-            weight_decay=0.01,
-            label_smoothing=0.1,
-            patience=0,
-            ema_decay=0.99,
-            augment=AugmentConfig(shift=0.1, speed=0.1, noise_snr_db=(5.0, 40.0)),
-        ),
+        "augmented": _AUGMENTED,
+        "untrained": TrainingConfig(recipe="untrained", epochs=0),
+        **_perturbed_recipes(),
     }
 )
 
@@ -425,6 +496,9 @@ class ExperimentConfig:
 
     preset: str = "quick"
     seed: int = 0
+    # Of the choice of targets and of the null distribution's recordings; None: `seed`. Runs that
+    # are compared share it, whatever their seeds.
+    target_seed: int | None = None
     networks: tuple[str, ...] = ("conv2d", "frequency_grouped")
     stages: tuple[str, ...] = STAGES
     targets_per_word: int = 2
@@ -446,6 +520,11 @@ class ExperimentConfig:
             values = getattr(self, name)
             _require(len(values) > 0, f"{name} must not be empty")
             _require(len(set(values)) == len(values), f"{name} repeat: {values}")
+
+    @property
+    def resolved_target_seed(self) -> int:
+        """The seed that `target_seed` stands for."""
+        return self.seed if self.target_seed is None else self.target_seed
 
 
 PRESETS: Mapping[str, ExperimentConfig] = types.MappingProxyType(

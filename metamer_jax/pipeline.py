@@ -146,7 +146,7 @@ def _train_network(run, recordings, network, stop):
     features = training.compute_features(feature_fn, examples["test"].inputs)
     test = training.evaluate(model, result.variables, features, examples["test"].labels, grid=grid)
     checkpoints.save(run.path("networks", network, "weights.npz"), result.variables)
-    best = result.records[result.best_epoch - 1]
+    best = result.records[result.best_epoch - 1] if result.records else {}  # Untrained: no epoch.
     runs.write_json(
         run.path("networks", network, "result.json"),
         {
@@ -155,8 +155,8 @@ def _train_network(run, recordings, network, stop):
             "parameters": sum(x.size for x in jax.tree.leaves(result.variables["params"])),
             "epochs": len(result.records),
             "best_epoch": result.best_epoch,
-            "train_accuracy": best["train_accuracy"],
-            "validation_accuracy": best["validation_accuracy"],
+            "train_accuracy": best.get("train_accuracy"),
+            "validation_accuracy": best.get("validation_accuracy"),
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
             "seconds": sum(record["seconds"] for record in result.records),

@@ -7,18 +7,32 @@ between epochs continues as if it had not been.
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from metamer_jax import augmentation
+from metamer_jax import epochs
 from metamer_jax import progress as progress_bars
-from metamer_jax.configs import AugmentConfig, TrainingConfig
+from metamer_jax.configs import TrainingConfig
 from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.scoring import Evaluation, compute_features, evaluate
+
+__all__ = [
+    "RECORD_FIELDS",
+    "Evaluation",
+    "Examples",
+    "TrainResult",
+    "TrainState",
+    "compute_features",
+    "evaluate",
+    "finished",
+    "fit_normalization",
+    "init_state",
+    "train",
+]
 
 # One row of `TrainState.history`.
 RECORD_FIELDS = (
@@ -29,7 +43,6 @@ RECORD_FIELDS = (
     "validation_accuracy",
     "seconds",
 )
-_ADAM_EPSILON = 1e-7  # Keras's; optax's is 1e-8.
 
 
 class Examples(NamedTuple):
@@ -93,22 +106,6 @@ class TrainResult(NamedTuple):
     state: TrainState
 
 
-class Evaluation(NamedTuple):
-    """How a network does.
-
-    Attributes:
-        loss: Mean cross-entropy, nats.
-        accuracy: Part of the clips recognised.
-        confusion: [word, answer] counts.
-        predictions: [clip] int, index of the word answered.
-    """
-
-    loss: float
-    accuracy: float
-    confusion: np.ndarray
-    predictions: np.ndarray
-
-
 def fit_normalization(
     model: WordNetwork, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
 ) -> dict[str, jax.Array]:
@@ -141,22 +138,6 @@ def _resized(features, *, model, grid):
     return model.resized(features, grid)
 
 
-def compute_features(
-    feature_fn: Callable[[jax.Array], jax.Array], waveforms: np.ndarray, *, batch_size: int = 64
-) -> np.ndarray:
-    """Applies [batch, time] -> [batch, channel, frame] to waveforms [clip, time] in batches."""
-    features = [
-        _features(jax.tree_util.Partial(feature_fn), jnp.asarray(batch))[:size]
-        for batch, size in _padded_batches(waveforms, batch_size)
-    ]
-    return np.concatenate([np.asarray(each) for each in features])
-
-
-@jax.jit
-def _features(feature_fn, waveforms):
-    return feature_fn(waveforms)
-
-
 def init_state(
     key: jax.Array,
     model: WordNetwork,
@@ -176,7 +157,7 @@ def init_state(
     """
     params = _init_params(key, jnp.asarray(features[:1]), model=model, grid=grid)
     # Which schedule it has does not change an optimiser's state.
-    opt_state = _optimizer(config, steps_per_epoch=1).init(params)
+    opt_state = epochs.optimizer(config, steps_per_epoch=1).init(params)
     return TrainState(
         epoch=jnp.int32(0),
         normalization=fit_normalization(model, features, grid=grid),
@@ -201,6 +182,63 @@ def finished(state: TrainState, config: TrainingConfig) -> bool:
     return epoch >= config.epochs or 0 < config.patience <= epoch - best
 
 
+class Material(NamedTuple):
+    """What the epochs draw on, made once.
+
+    Attributes:
+        features: Cochleagrams [clip, channel, frame] of the training clips as they are.
+        waveforms: [clip, time], where epochs change or attack them; else None.
+        labels: [clip] int32.
+        validation: Cochleagrams and labels.
+        feature_fn: Waveforms to cochleagrams, where there are waveforms; else None.
+    """
+
+    features: jax.Array
+    waveforms: jax.Array | np.ndarray | None
+    labels: jax.Array
+    validation: Examples
+    feature_fn: epochs.FeatureFn | None
+
+
+def prepare(
+    model: WordNetwork,
+    training: Examples,
+    validation: Examples,
+    config: TrainingConfig,
+    *,
+    feature_fn: epochs.FeatureFn | None = None,
+) -> Material:
+    """Checks the examples and computes their cochleagrams; arguments and errors as of `train`."""
+    _check_examples("training", training, model, feature_fn, config)
+    _check_examples("validation", validation, model, feature_fn)
+    labels = jnp.asarray(training.labels, jnp.int32)
+    if feature_fn is None:
+        return Material(jnp.asarray(training.inputs), None, labels, validation, None)
+    feature_fn = jax.tree_util.Partial(feature_fn)
+    features = jnp.asarray(compute_features(feature_fn, training.inputs))
+    heard = validation._replace(inputs=compute_features(feature_fn, validation.inputs))
+    waveforms = None
+    if config.adversarial.of_waveforms:
+        waveforms = jnp.asarray(training.inputs)
+    elif config.augment.of_waveforms:
+        waveforms = training.inputs
+    return Material(features, waveforms, labels, heard, feature_fn)
+
+
+def clips_of_epoch(
+    key: jax.Array, material: Material, normalization: dict[str, jax.Array], config: TrainingConfig
+) -> epochs.Clips:
+    """What one epoch is trained on: waveforms are changed anew by `key`."""
+    inputs = material.features
+    if config.adversarial.of_waveforms:
+        inputs = material.waveforms  # They are changed, and then attacked, within the epoch.
+    elif config.augment.of_waveforms:
+        inputs = epochs.augmented_features(
+            key, material.waveforms, material.feature_fn, config.augment
+        )
+    return epochs.Clips(inputs, material.labels, normalization, key, material.feature_fn)
+
+
 def train(
     key: jax.Array,
     model: WordNetwork,
@@ -208,8 +246,9 @@ def train(
     validation: Examples,
     config: TrainingConfig,
     *,
-    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    feature_fn: epochs.FeatureFn | None = None,
     grid: Grid | None = None,
+    clip_key: jax.Array | None = None,
     state: TrainState | None = None,
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
     progress: bool = False,
@@ -219,37 +258,32 @@ def train(
     Args:
         key: Everything random follows from it.
         model: The network.
-        training: Its clips; waveforms where `config.augment` changes waveforms.
-        validation: Clips whose loss picks the epoch and stops early.
+        training: Its clips; waveforms where `config` changes or attacks waveforms.
+        validation: Clips whose loss, as they are, picks the epoch and stops early.
         config: How to train.
         feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame], where the
             inputs are waveforms. Arrays that it needs are best bound with
             `jax.tree_util.Partial(function, arrays)`, which makes them arguments of the
             compiled program and not constants in it.
         grid: What the cochleagrams hold, if not everything.
+        clip_key: What the changes to waveforms follow from in place of `key`, so that networks
+            with keys of their own can meet the same clips (as in `ensembles.train`).
         state: Where to continue, with the other arguments as they were; None: from the start.
         on_epoch: Called after every epoch with the state, to be saved, and the epoch's record.
         progress: Show a bar with the time left.
 
     Returns:
-        The weights of the best epoch, and how it went.
+        The weights of the best epoch, and how it went; with no epochs, the first weights.
 
     Raises:
-        ValueError: The examples do not fit the network or each other, or `config.augment` changes
-            waveforms and there are none.
+        ValueError: The examples do not fit the network or each other, or `config` changes or
+            attacks waveforms and there are none.
         FloatingPointError: No epoch had a finite validation loss.
     """
-    _check_examples("training", training, model, feature_fn, config.augment)
-    _check_examples("validation", validation, model, feature_fn, AugmentConfig())
-    if feature_fn is None:
-        features, validation_features = training.inputs, validation.inputs
-    else:
-        feature_fn = jax.tree_util.Partial(feature_fn)
-        features = compute_features(feature_fn, training.inputs)
-        validation_features = compute_features(feature_fn, validation.inputs)
+    material = prepare(model, training, validation, config, feature_fn=feature_fn)
     if state is None:
+        features = material.features
         state = init_state(jax.random.fold_in(key, 0), model, features, config, grid=grid)
-    features, labels = jnp.asarray(features), jnp.asarray(training.labels, jnp.int32)
     with progress_bars.bar(
         config.epochs,
         f"training {type(model).__name__}",
@@ -260,33 +294,75 @@ def train(
         while not finished(state, config):
             started = time.perf_counter()
             epoch = int(state.epoch) + 1
-            clip_key, epoch_key = jax.random.split(jax.random.fold_in(key, epoch))
-            if config.augment.of_waveforms:
-                features = _augmented_features(
-                    clip_key, training.inputs, feature_fn, config.augment
-                )
-            weights, loss, accuracy = _train_epoch(
-                epoch_key,
-                (state.params, state.average, state.opt_state),
-                features,
-                labels,
-                state.normalization,
-                epoch,
-                model=model,
-                config=config,
-                grid=grid,
+            changes_key, epoch_key = epoch_keys(key, epoch, clip_key)
+            clips = clips_of_epoch(changes_key, material, state.normalization, config)
+            trained = train_epoch(
+                epoch_key, weights_of(state), clips, epoch, model=model, config=config, grid=grid
             )
-            params, average, opt_state = weights
-            variables = {"params": average, "normalization": state.normalization}
-            scores = evaluate(model, variables, validation_features, validation.labels, grid=grid)
-            state = state._replace(params=params, average=average, opt_state=opt_state)
-            row = [epoch, float(loss), float(accuracy), scores.loss, scores.accuracy]
-            state = _recorded(state, [*row, time.perf_counter() - started])
+            state = after_epoch(state, trained, material.validation, started, model, grid)
             record = state.records()[-1]
-            bar.update(loss=scores.loss, accuracy=scores.accuracy)
+            bar.update(loss=record["validation_loss"], accuracy=record["validation_accuracy"])
             if on_epoch is not None:
                 on_epoch(state, record)
-    if int(state.best_epoch) == 0:
+    return result(state, config)
+
+
+train_epoch = functools.partial(jax.jit, static_argnames=("model", "config", "grid"))(
+    epochs.train_epoch
+)
+
+
+def epoch_keys(
+    key: jax.Array, epoch: int, clip_key: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Keys of an epoch's changes to waveforms, and of everything else in it."""
+    changes_key, epoch_key = jax.random.split(jax.random.fold_in(key, epoch))
+    if clip_key is not None:
+        changes_key, _ = jax.random.split(jax.random.fold_in(clip_key, epoch))
+    return changes_key, epoch_key
+
+
+def weights_of(state: TrainState) -> epochs.Weights:
+    """The part of the state that an epoch changes."""
+    return epochs.Weights(state.params, state.average, state.opt_state)
+
+
+def after_epoch(
+    state: TrainState,
+    trained: tuple[epochs.Weights, jax.Array, jax.Array],
+    validation: Examples,
+    started: float,
+    model: WordNetwork,
+    grid: Grid | None,
+) -> TrainState:
+    """Enters what an epoch made: its weights, its record, and whether they are the best.
+
+    Args:
+        state: Before the epoch.
+        trained: What `epochs.train_epoch` returned.
+        validation: Cochleagrams and labels.
+        started: `time.perf_counter()` when the epoch began.
+        model: The network.
+        grid: What the cochleagrams hold, if not everything.
+    """
+    weights, loss, accuracy = trained
+    variables = {"params": weights.average, "normalization": state.normalization}
+    scores = evaluate(model, variables, *validation, grid=grid)
+    row = [int(state.epoch) + 1, float(loss), float(accuracy), scores.loss, scores.accuracy]
+    history = np.array(state.history)
+    history[int(state.epoch)] = [*row, time.perf_counter() - started]
+    state = state._replace(**weights._asdict(), epoch=state.epoch + 1, history=history)
+    best_loss = jnp.float32(scores.loss)
+    if best_loss < state.best_loss:
+        state = state._replace(
+            best_params=state.average, best_epoch=state.epoch, best_loss=best_loss
+        )
+    return state
+
+
+def result(state: TrainState, config: TrainingConfig) -> TrainResult:
+    """The best weights of training that ended with `state`; errors as of `train`."""
+    if int(state.best_epoch) == 0 and config.epochs > 0:
         raise FloatingPointError(
             f"no epoch had a finite validation loss (learning_rate={config.learning_rate})"
         )
@@ -294,18 +370,7 @@ def train(
     return TrainResult(variables, int(state.best_epoch), state.records(), state)
 
 
-def _recorded(state: TrainState, row: list[float]) -> TrainState:
-    """Enters an epoch's record, and keeps its weights if they are the best."""
-    history = np.array(state.history)
-    history[int(state.epoch)] = row
-    state = state._replace(epoch=state.epoch + 1, history=history)
-    loss = jnp.float32(row[RECORD_FIELDS.index("validation_loss")])
-    if loss < state.best_loss:
-        state = state._replace(best_params=state.average, best_epoch=state.epoch, best_loss=loss)
-    return state
-
-
-def _check_examples(name, examples, model, feature_fn, augment: AugmentConfig):
+def _check_examples(name, examples, model, feature_fn, config: TrainingConfig | None = None):
     inputs, labels = (np.shape(a) for a in examples)
     ndim, axes = (3, "[clip, channel, frame]") if feature_fn is None else (2, "[clip, time]")
     if len(inputs) != ndim or inputs[0] == 0:
@@ -317,150 +382,9 @@ def _check_examples(name, examples, model, feature_fn, augment: AugmentConfig):
         raise ValueError(
             f"{name}.labels must lie in [0, {model.num_words}), got {lowest} to {highest}"
         )
-    if augment.of_waveforms and feature_fn is None:
+    if config is None or feature_fn is not None:
+        return
+    if config.augment.of_waveforms:
         raise ValueError("feature_fn must be given where config.augment changes waveforms")
-
-
-def evaluate(
-    model: WordNetwork,
-    variables: dict[str, Any],
-    features: np.ndarray,
-    labels: np.ndarray,
-    *,
-    grid: Grid | None = None,
-    batch_size: int = 64,
-) -> Evaluation:
-    """Scores a network on plain clips.
-
-    Args:
-        model: The network.
-        variables: {"params", "normalization"}.
-        features: [clip, channel, frame].
-        labels: [clip] int.
-        grid: What `features` hold, if not everything.
-        batch_size: Clips at a time; it does not change the result but for rounding.
-    """
-    logits = np.concatenate(
-        [
-            np.asarray(_logits(variables, jnp.asarray(batch), model=model, grid=grid))[:size]
-            for batch, size in _padded_batches(features, batch_size)
-        ]
-    ).astype(np.float64)
-    labels = np.asarray(labels)
-    with np.errstate(invalid="ignore"):  # A network that diverged has a loss of NaN.
-        log_sum = np.logaddexp.reduce(logits, axis=1)
-        loss = np.mean(log_sum - logits[np.arange(len(labels)), labels])
-    predictions = logits.argmax(axis=1)
-    confusion = np.zeros((model.num_words, model.num_words), np.int64)
-    np.add.at(confusion, (labels, predictions), 1)
-    return Evaluation(float(loss), float(np.mean(predictions == labels)), confusion, predictions)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "grid"))
-def _logits(variables, features, *, model, grid):
-    return model.apply(variables, features, grid=grid)[0]
-
-
-def _padded_batches(inputs: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches of one size, the last filled up, with the number of clips that count."""
-    for start in range(0, len(inputs), batch_size):
-        batch = np.asarray(inputs[start : start + batch_size])
-        size = len(batch)
-        if size < batch_size and start > 0:
-            batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - size, axis=0)])
-        yield batch, size
-
-
-def _augmented_features(key, waveforms, feature_fn, config: AugmentConfig, batch_size=64):
-    """Cochleagrams [clip, channel, frame] of changed waveforms [clip, time]."""
-    features = [
-        _augmented_batch(jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, config=config)[
-            :size
-        ]
-        for i, (batch, size) in enumerate(_padded_batches(waveforms, batch_size))
-    ]
-    return jnp.concatenate(features)
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _augmented_batch(key, waveforms, feature_fn, *, config):
-    keys = jax.random.split(key, len(waveforms))
-    augment = functools.partial(augmentation.augment_waveform, config=config)
-    return feature_fn(jax.vmap(augment)(keys, waveforms))
-
-
-def _optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        # A single epoch is all warm-up; the cosine must still be longer than that.
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0, rate, steps_per_epoch, max(config.epochs, 2) * steps_per_epoch
-        )
-    if not config.weight_decay:
-        return optax.adam(rate, eps=_ADAM_EPSILON)
-
-    def kernels(params):
-        return jax.tree.map(lambda p: p.ndim > 1, params)
-
-    return optax.adamw(rate, eps=_ADAM_EPSILON, weight_decay=config.weight_decay, mask=kernels)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "config", "grid"))
-def _train_epoch(key, weights, features, labels, normalization, epoch, *, model, config, grid):
-    """Passes over the clips once, in random order.
-
-    Returns:
-        The new (params, average, opt_state), and the loss and accuracy: means over the clips as
-        they were met, that is changed, with units dropped, by the weights of the moment.
-    """
-    num_clips = len(labels)
-    steps = -(-num_clips // config.batch_size)
-    optimizer = _optimizer(config, steps)
-    order_key, step_key = jax.random.split(key)
-    order = jax.random.permutation(order_key, num_clips)
-    # The last batch is smaller: filled up with clips that weigh nothing.
-    order = jnp.pad(order, (0, steps * config.batch_size - num_clips), constant_values=-1)
-
-    def loss_fn(params, batch, targets, counted, dropout_key):
-        logits, _ = model.apply(
-            {"params": params, "normalization": normalization},
-            batch,
-            train=True,
-            grid=grid,
-            rngs={"dropout": dropout_key},
-        )
-        smooth = optax.smooth_labels(targets, config.label_smoothing)
-        loss = jnp.sum(counted * optax.softmax_cross_entropy(logits, smooth))
-        right = jnp.sum(counted * (logits.argmax(-1) == targets.argmax(-1)))
-        return loss / counted.sum(), (loss, right)
-
-    def step(carry, now):
-        params, average, opt_state = carry
-        clips, i = now
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(step_key, i))
-        batch, targets = augmentation.augment_features(
-            augment_key,
-            features[clips],
-            jax.nn.one_hot(labels[clips], model.num_words),
-            config.augment,
-            fill=normalization["mean"],
-        )
-        counted = (clips >= 0).astype(jnp.float32)
-        gradients, sums = jax.grad(loss_fn, has_aux=True)(
-            params, batch, targets, counted, dropout_key
-        )
-        updates, opt_state = optimizer.update(gradients, opt_state, params)
-        params = optax.apply_updates(params, updates)
-        if config.ema_decay:
-            # A young average forgets faster, so that the first weights do not linger.
-            done = ((epoch - 1) * steps + i).astype(jnp.float32)
-            decay = jnp.minimum(config.ema_decay, (1 + done) / (10 + done))
-            average = optax.incremental_update(params, average, 1 - decay)
-        else:
-            average = params
-        return (params, average, opt_state), sums
-
-    batches = (order.reshape(steps, config.batch_size), jnp.arange(steps))
-    weights, sums = jax.lax.scan(step, weights, batches)
-    loss, right = (each.sum() for each in sums)
-    return weights, loss / num_clips, right / num_clips
+    if config.adversarial.of_waveforms:
+        raise ValueError("feature_fn must be given where config.adversarial attacks waveforms")

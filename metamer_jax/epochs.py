@@ -1,0 +1,198 @@
+"""One epoch of training as one compiled program: batches, changed or attacked, and steps."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metamer_jax import adversarial, augmentation, scoring
+from metamer_jax.configs import AugmentConfig, TrainingConfig
+from metamer_jax.models import Grid, WordNetwork
+
+FeatureFn = Callable[[jax.Array], jax.Array]  # [batch, time] -> [batch, channel, frame]
+_ADAM_EPSILON = 1e-7  # Keras's; optax's is 1e-8.
+
+
+class Weights(NamedTuple):
+    """What a step changes: `training.TrainState` says what they are."""
+
+    params: Any
+    average: Any
+    opt_state: Any
+
+
+class Clips(NamedTuple):
+    """What an epoch is trained on, shared by all networks that are trained together.
+
+    Attributes:
+        inputs: Cochleagrams [clip, channel, frame]; waveforms [clip, time] where waveforms are
+            attacked.
+        labels: [clip] int32.
+        normalization: The collection fitted on the training inputs.
+        key: Of the changes to waveforms, where they are made within the epoch.
+        feature_fn: A `jax.tree_util.Partial`, where the inputs are waveforms; else None.
+    """
+
+    inputs: jax.Array
+    labels: jax.Array
+    normalization: dict[str, jax.Array]
+    key: jax.Array
+    feature_fn: FeatureFn | None
+
+
+def optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Adam or AdamW with the config's schedule."""
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        # A single epoch is all warm-up; the cosine must still be longer than that.
+        rate = optax.warmup_cosine_decay_schedule(
+            0.0, rate, steps_per_epoch, max(config.epochs, 2) * steps_per_epoch
+        )
+    if not config.weight_decay:
+        return optax.adam(rate, eps=_ADAM_EPSILON)
+
+    def kernels(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.adamw(rate, eps=_ADAM_EPSILON, weight_decay=config.weight_decay, mask=kernels)
+
+
+def augmented_features(
+    key: jax.Array,
+    waveforms: np.ndarray,
+    feature_fn: FeatureFn,
+    config: AugmentConfig,
+    batch_size: int = 64,
+) -> jax.Array:
+    """Cochleagrams [clip, channel, frame] of changed waveforms [clip, time]."""
+    features = [
+        _augmented_batch(jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, config=config)[
+            :size
+        ]
+        for i, (batch, size) in enumerate(scoring.padded_batches(waveforms, batch_size))
+    ]
+    return jnp.concatenate(features)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _augmented_batch(key, waveforms, feature_fn, *, config):
+    return feature_fn(_augmented(jax.random.split(key, len(waveforms)), waveforms, config))
+
+
+def _augmented(keys, waveforms, config: AugmentConfig):
+    augment = functools.partial(augmentation.augment_waveform, config=config)
+    return jax.vmap(augment)(keys, waveforms)
+
+
+def train_epoch(
+    key: jax.Array,
+    weights: Weights,
+    clips: Clips,
+    epoch: int | jax.Array,
+    *,
+    model: WordNetwork,
+    config: TrainingConfig,
+    grid: Grid | None,
+) -> tuple[Weights, jax.Array, jax.Array]:
+    """Passes over the clips once, in random order.
+
+    Args:
+        key: Of the order, the changes to features, dropout and attacks; used once.
+        weights: Before.
+        clips: What to train on.
+        epoch: Which epoch this is, counted from 1.
+        model: The network.
+        config: How to train.
+        grid: What the cochleagrams hold, if not everything.
+
+    Returns:
+        The weights after, and the loss and accuracy: means over the clips as they were met, that is
+        changed or attacked, with units dropped, by the weights of the moment.
+    """
+    num_clips = len(clips.labels)
+    steps = -(-num_clips // config.batch_size)
+    update = optimizer(config, steps).update
+    order_key, step_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, num_clips)
+    # The last batch is smaller: filled up with clips that weigh nothing.
+    order = jnp.pad(order, (0, steps * config.batch_size - num_clips), constant_values=-1)
+
+    def loss_fn(params, batch, targets, counted, dropout_key):
+        logits, _ = model.apply(
+            {"params": params, "normalization": clips.normalization},
+            batch,
+            train=True,
+            grid=grid,
+            rngs={"dropout": dropout_key},
+        )
+        smooth = optax.smooth_labels(targets, config.label_smoothing)
+        loss = jnp.sum(counted * optax.softmax_cross_entropy(logits, smooth))
+        right = jnp.sum(counted * (logits.argmax(-1) == targets.argmax(-1)))
+        return loss / counted.sum(), (loss, right)
+
+    def step(weights, now):
+        params, average, opt_state = weights
+        chosen, i = now
+        keys = jax.random.split(jax.random.fold_in(step_key, i), 3)
+        augment_key, dropout_key, attack_key = keys
+        batch, targets = augmentation.augment_features(
+            augment_key,
+            _features(attack_key, params, clips, chosen, model, config, grid),
+            jax.nn.one_hot(clips.labels[chosen], model.num_words),
+            config.augment,
+            fill=clips.normalization["mean"],
+        )
+        counted = (chosen >= 0).astype(jnp.float32)
+        gradients, sums = jax.grad(loss_fn, has_aux=True)(
+            params, batch, targets, counted, dropout_key
+        )
+        updates, opt_state = update(gradients, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        if config.ema_decay:
+            # A young average forgets faster, so that the first weights do not linger.
+            done = ((epoch - 1) * steps + i).astype(jnp.float32)
+            decay = jnp.minimum(config.ema_decay, (1 + done) / (10 + done))
+            average = optax.incremental_update(params, average, 1 - decay)
+        else:
+            average = params
+        return Weights(params, average, opt_state), sums
+
+    batches = (order.reshape(steps, config.batch_size), jnp.arange(steps))
+    weights, sums = jax.lax.scan(step, weights, batches)
+    loss, right = (each.sum() for each in sums)
+    return weights, loss / num_clips, right / num_clips
+
+
+def _features(key, params, clips: Clips, chosen, model, config: TrainingConfig, grid):
+    """The cochleagrams of the chosen clips, perturbed for the weights of the moment.
+
+    The network that is attacked drops no units, and is given neither masks nor mixtures: these
+    come after.
+    """
+    inputs = clips.inputs[chosen]
+    if not config.adversarial.epsilon:
+        return inputs
+    if config.adversarial.of_waveforms:
+        feature_fn = clips.feature_fn
+        if config.augment.of_waveforms:
+            # By clip, so that it is changed alike wherever in the order it comes.
+            keys = jax.vmap(functools.partial(jax.random.fold_in, clips.key))(chosen)
+            inputs = _augmented(keys, inputs, config.augment)
+    else:
+        feature_fn = _unchanged
+    loss_fn = adversarial.cross_entropy(
+        model,
+        {"params": params, "normalization": clips.normalization},
+        clips.labels[chosen],
+        feature_fn=feature_fn,
+        grid=grid,
+    )
+    return feature_fn(adversarial.perturb(key, loss_fn, inputs, config=config.adversarial))
+
+
+def _unchanged(features):
+    return features
