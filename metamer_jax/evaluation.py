@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VERSIONS = ("raw", "played")
 _NETWORK_BATCH = 64
+_HEARD_AT_ONCE = 128  # Exact cochleagrams of a second weigh 170 kB each.
 
 
 class Heard(NamedTuple):
@@ -75,6 +76,37 @@ def hear(
     return Heard(
         np.concatenate(predictions), {stage: np.concatenate(v) for stage, v in kept.items()}
     )
+
+
+def recognize(
+    networks: Sequence[tuple[nn.Module, auditory.Variables]],
+    waveforms: np.ndarray,
+    config: CochleagramConfig,
+    *,
+    batch_size: int = 8,
+    on_batch: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Lets several networks hear the same sounds, through the exact cochleagram.
+
+    Args:
+        networks: (module, variables) of each.
+        waveforms: [sound, time], at the level at which they are to be heard.
+        config: Of the cochleagram.
+        batch_size: Cochleagrams made at once.
+        on_batch: Called with the number of sounds of which cochleagrams were made.
+
+    Returns:
+        [network, sound] int, index of the word that each hears.
+    """
+    found = np.empty((len(networks), len(waveforms)), int)
+    for start in range(0, len(waveforms), _HEARD_AT_ONCE):
+        rows = slice(start, min(start + _HEARD_AT_ONCE, len(waveforms)))
+        cochleagrams = dense_cochleagrams(
+            waveforms[rows], config, batch_size=batch_size, on_batch=on_batch
+        )
+        for i, (model, variables) in enumerate(networks):
+            found[i, rows] = hear(model, variables, cochleagrams, stages=()).predictions
+    return found
 
 
 @functools.partial(jax.jit, static_argnames=("model", "stages"))

@@ -18,6 +18,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -55,7 +56,7 @@ def reproduce(config: ExperimentConfig, folder: str | os.PathLike) -> pathlib.Pa
     """
     with runs.open_run(folder, config) as run, runs.stop_on_sigterm() as stop:
         recordings = load_recordings(run)
-        choose_targets(recordings, config.targets_per_word, config.seed)  # Enough of each word?
+        _chosen_targets(run, recordings)  # Enough of each word?
         train_networks(run, recordings, stop=stop)
         synthesize_metamers(run, recordings, stop=stop)
         verify_metamers(run, recordings, stop=stop)
@@ -214,6 +215,11 @@ def choose_targets(recordings: Recordings, per_word: int, seed: int) -> np.ndarr
     return np.concatenate(chosen)
 
 
+def _chosen_targets(run, recordings):
+    config = run.config
+    return choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
+
+
 def synthesize_metamers(
     run: runs.Run, recordings: Recordings, *, stop: StopRequested = lambda: False
 ) -> None:
@@ -224,7 +230,7 @@ def synthesize_metamers(
     the run is shared among processes, each leaves the batches of its own targets, and
     `verify_metamers` joins them.
     """
-    targets = choose_targets(recordings, run.config.targets_per_word, run.config.seed)
+    targets = _chosen_targets(run, recordings)
     networks = {
         network: load_network(run, network, len(recordings.words))
         for network in run.config.networks
@@ -492,13 +498,78 @@ _VERIFICATION_FILES = (
 )
 
 
-def verify_metamers(
+class Natural(NamedTuple):
+    """The natural recordings whose pairs make null distributions, the same for every network.
+
+    Attributes:
+        ids: [recording] indices into the recordings.
+        cochleagrams: [recording, channel, frame], exact.
+        known: Null distributions that are no network's: of the stage `cochleagram`, where the
+            run has it.
+    """
+
+    ids: np.ndarray
+    cochleagrams: np.ndarray
+    known: dict[str, verification.NullDistribution]
+
+
+def natural_sounds(
     run: runs.Run, recordings: Recordings, *, stop: StopRequested = lambda: False
+) -> Natural:
+    """Draws the recordings of the null distribution, from every split, and hears them.
+
+    Runs that differ in their networks and `seed` alone share what this returns.
+    """
+    config = run.config
+    count = min(config.verification.null_recordings, len(recordings))
+    order = np.random.default_rng([config.resolved_target_seed, 1]).permutation(len(recordings))
+    ids = np.sort(order[:count])
+    with progress.bar(count, "natural recordings", unit="sound") as bar:
+        made = _exact_cochleagrams(run, recordings.waveforms[ids], bar, stop)
+    known = {}
+    if "cochleagram" in config.stages:
+        known["cochleagram"] = verification.null_distribution(
+            made, **_null_settings(run, recordings, ids)
+        )
+    return Natural(ids, made, known)
+
+
+def _null_settings(run, recordings, ids):
+    return {
+        "speakers": recordings.speakers[ids],
+        "fingerprints": verification.fingerprints(recordings.waveforms[ids]),
+        "seed": run.config.resolved_target_seed,
+    }
+
+
+def _exact_cochleagrams(run, waveforms, bar, stop):
+    if stop():
+        _exit()
+    return evaluation.dense_cochleagrams(
+        waveforms,
+        run.config.cochleagram,
+        batch_size=run.config.verification.batch_size,
+        on_batch=bar.update,
+    )
+
+
+def verify_metamers(
+    run: runs.Run,
+    recordings: Recordings,
+    *,
+    natural: Natural | None = None,
+    stop: StopRequested = lambda: False,
 ) -> None:
     """Checks every metamer on the exact model, as made and as it will be played.
 
     Leaves verification/ and the sounds as they will be played, metamers/<network>/<stage>/wav/
     and targets/wav/: 16-bit, all at one level.
+
+    Args:
+        run: The run.
+        recordings: Its recordings.
+        natural: From `natural_sounds`, to be shared by several runs; None: made here.
+        stop: Says whether to end before the next batch.
     """
     if runs.is_done(*(run.path("verification", name) for name in _VERIFICATION_FILES)):
         return
@@ -508,7 +579,7 @@ def verify_metamers(
         network: load_network(run, network, len(recordings.words))
         for network in run.config.networks
     }
-    targets = choose_targets(recordings, run.config.targets_per_word, run.config.seed)
+    targets = _chosen_targets(run, recordings)
     _write_targets(run, recordings, targets)
     conditions = [
         (network, stage)
@@ -521,24 +592,18 @@ def verify_metamers(
             _join_batches(run, targets, *condition)
         found[condition] = read_metamers(run, *condition)
     level_db = _playback_level(run, recordings, targets, found)
-    drawn = _null_recordings(run, recordings)
+    if natural is None:
+        natural = natural_sounds(run, recordings, stop=stop)
+    nulls = _null_distributions(run, recordings, natural, networks)
     num_seeds = len(run.config.synthesis.seeds)
     per_version = len(targets) * num_seeds
-    total = len(drawn) + len(targets) + len(found) * len(evaluation.VERSIONS) * per_version
+    total = len(targets) + len(found) * len(evaluation.VERSIONS) * per_version
     tables, long = {c: [] for c in conditions}, {c: [] for c in conditions}
     with progress.bar(total, "verifying", unit="sound") as bar:
 
         def exact_cochleagrams(waveforms):
-            if stop():
-                _exit()
-            return evaluation.dense_cochleagrams(
-                waveforms,
-                run.config.cochleagram,
-                batch_size=run.config.verification.batch_size,
-                on_batch=bar.update,
-            )
+            return _exact_cochleagrams(run, waveforms, bar, stop)
 
-        nulls = _null_distributions(run, recordings, drawn, networks, exact_cochleagrams)
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
             _play_targets(run, recordings, targets[rows], level_db)
             target_cochleagrams = exact_cochleagrams(recordings.waveforms[targets[rows]])
@@ -602,30 +667,19 @@ def _first_columns(table, names):
     return table[names + [name for name in table.columns if name not in names]]
 
 
-def _null_recordings(run, recordings):
-    """Draws the natural recordings of the null distribution, from every split."""
-    count = min(run.config.verification.null_recordings, len(recordings))
-    order = np.random.default_rng([run.config.seed, 1]).permutation(len(recordings))
-    return np.sort(order[:count])
-
-
-def _null_distributions(run, recordings, drawn, networks, exact_cochleagrams):
+def _null_distributions(run, recordings, natural, networks):
     """Returns {network: {stage: null distribution}}."""
-    natural = exact_cochleagrams(recordings.waveforms[drawn])
-    found, known = {}, {}
-    for network, (model, variables) in networks.items():
-        found[network] = evaluation.null_distributions(
+    return {
+        network: evaluation.null_distributions(
             model,
             variables,
-            natural,
+            natural.cochleagrams,
             _stages(run, model),
-            speakers=recordings.speakers[drawn],
-            fingerprints=verification.fingerprints(recordings.waveforms[drawn]),
-            seed=run.config.seed,
-            known=known,
+            **_null_settings(run, recordings, natural.ids),
+            known=natural.known,
         )
-        known = {s: null for s, null in found[network].items() if s == "cochleagram"}
-    return found
+        for network, (model, variables) in networks.items()
+    }
 
 
 # Sounds of one network and stage that are verified together: what bounds the memory, since every

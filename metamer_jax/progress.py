@@ -198,10 +198,10 @@ class _Lines(_Context):
         self._printed, self._changed = now, False
         of = "" if self._total is None else f"/{_number(self._total)}"
         parts = [f"{_number(self._done)}{of} {self._unit}s"]
-        parts.append(f"{_duration(now - self._start)} elapsed")
+        parts.append(f"{duration(now - self._start)} elapsed")
         left = self._seconds_left(now)
         if left is not None:
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{duration(left)} left")
         parts += [f"{name} {value}" for name, value in _shown(self._values).items()]
         self.write(f"{self._description}: {', '.join(parts)}")
 
@@ -218,8 +218,8 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.1f}"
 
 
-def _duration(seconds: float) -> str:
-    """Returns such as "8 s", "3 min 20 s" or "2 h 05 min"."""
+def duration(seconds: float) -> str:
+    """Writes a time in words, such as "8 s", "3 min 20 s" or "2 h 05 min"."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

@@ -89,7 +89,7 @@ def test_unknown_style():
 
 
 def test_durations():
-    found = [progress._duration(s) for s in (0.4, 59.4, 200, 7500)]
+    found = [progress.duration(s) for s in (0.4, 59.4, 200, 7500)]
     assert found == ["0 s", "59 s", "3 min 20 s", "2 h 05 min"]
 
 
