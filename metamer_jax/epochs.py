@@ -56,7 +56,10 @@ def optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTra
         return optax.adam(rate, eps=_ADAM_EPSILON)
 
     def kernels(params):
-        return jax.tree.map(lambda p: p.ndim > 1, params)
+        # By name, too: the biases of a locally connected layer are one for each frequency.
+        return jax.tree_util.tree_map_with_path(
+            lambda path, p: p.ndim > 1 and getattr(path[-1], "key", None) != "bias", params
+        )
 
     return optax.adamw(rate, eps=_ADAM_EPSILON, weight_decay=config.weight_decay, mask=kernels)
 

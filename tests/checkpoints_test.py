@@ -32,7 +32,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
 
 def test_a_saved_network_gives_identical_logits(tmp_path):
     x = jax.random.normal(jax.random.key(1), (2, 211, 200))
-    for name in models.MODELS:
+    for name in ("frequency_grouped", "frequency_local"):
         model = models.build_model(name, 8)
         variables = jax.jit(model.init)(jax.random.key(0), x)
         checkpoints.save(tmp_path / f"{name}.npz", variables)

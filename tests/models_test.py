@@ -33,8 +33,18 @@ def apply(model, variables, x, *, rngs=None, **options):
     return model.apply(variables, x, rngs=rngs, **options)
 
 
-@pytest.mark.parametrize("name,count", [("conv2d", 1_625_608), ("frequency_grouped", 1_866_376)])
-def test_trainable_parameters_are_the_papers(name, count):
+@pytest.mark.parametrize(
+    "name,count",
+    [
+        ("conv2d", 1_625_608),  # The paper's.
+        ("frequency_grouped", 1_866_376),  # The paper's.
+        # 30 frequencies x (9 x 32 + 32), 28 x (9 x 32 x 64 + 64), the rest as in conv2d.
+        ("frequency_local", 9_600 + 517_888 + 1_605_760 + 1_032),
+        # 3 x 32 x 128 + 128, 3 x 128 x 512 + 512, the rest as in frequency_grouped.
+        ("frequency_dense", 12_416 + 197_120 + 1_835_520 + 4_104),
+    ],
+)
+def test_trainable_parameters(name, count):
     _, variables = network(name)  # `init` has no dropout key here.
     assert sum(p.size for p in jax.tree.leaves(variables["params"])) == count
     assert set(variables) == {"params", "normalization"}
@@ -46,6 +56,8 @@ def test_trainable_parameters_are_the_papers(name, count):
     [
         ("conv2d", [(211, 200), (30, 30, 32), (28, 28, 64), (128,), (8,)]),
         ("frequency_grouped", [(211, 200), (30, 128), (28, 512), (512,), (8,)]),
+        ("frequency_local", [(211, 200), (30, 30, 32), (28, 28, 64), (128,), (8,)]),
+        ("frequency_dense", [(211, 200), (30, 128), (28, 512), (512,), (8,)]),
     ],
 )
 def test_stages_come_in_processing_order(name, shapes):
@@ -285,8 +297,40 @@ def test_any_group_count():
         (logits, _), variables = jax.eval_shape(model.init_with_output, KEY, cochleagrams(1))
         assert variables["params"]["conv2"]["kernel"].shape == (3, 128 // groups, 512)
         assert logits.shape == (1, 8)
-    with pytest.raises(ValueError, match="groups must divide inputs=32"):
-        network("frequency_grouped", groups=3)
+    with pytest.raises(ValueError, match=r"groups must lie in \[1, inputs=32\], got 33"):
+        network("frequency_grouped", groups=33)
+
+
+def test_groups_that_do_not_divide_are_cut_as_numpy_cuts():
+    rng = np.random.default_rng(3)
+    inputs, features, groups = 8, 10, 3  # 3, 3, 2 inputs and 4, 3, 3 features.
+    x = rng.standard_normal((2, 6, inputs))
+    layer = layers.Convolution(features, (3,), groups)
+    variables = layer.init(KEY, jnp.float32(x))
+    assert sorted(variables["params"]) == ["bias", "kernel0", "kernel1", "kernel2"]
+    bias = rng.standard_normal(features)
+    variables["params"]["bias"] = jnp.float32(bias)
+    expected = []
+    for i, heard in enumerate(np.array_split(np.arange(inputs), groups)):
+        kernel = np.asarray(variables["params"][f"kernel{i}"], np.float64)
+        assert kernel.shape == (3, len(heard), len(np.array_split(np.arange(features), groups)[i]))
+        # One limit for every group: they start alike.
+        limit = np.sqrt(6 / (3 * len(heard) + 3 * features))
+        assert 0.9 * limit < np.abs(kernel).max() <= limit
+        expected.append(sum(x[:, k : k + 4, heard] @ kernel[k] for k in range(3)))
+    actual = layer.apply(variables, jnp.float32(x))
+    np.testing.assert_allclose(actual, np.concatenate(expected, -1) + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_bands_stay_apart_with_any_group_count():
+    model, variables = network("frequency_grouped", groups=5, dense_features=8)
+    x = cochleagrams(1, 32, 32)
+    bands = np.array_split(np.arange(512), 5)
+    _, stages = apply(model, variables, x)
+    _, changed = apply(model, variables, x.at[:, 7:13].add(1.0))  # The second: 7, 7, 6, 6, 6.
+    same = np.asarray(stages["conv2"] == changed["conv2"]).all((0, 1))
+    assert not same[bands[1]].all()
+    assert same[np.setdiff1d(np.arange(512), bands[1])].all()
 
 
 def test_bad_requests_are_refused_by_name():

@@ -32,6 +32,8 @@ def small_model(name="frequency_grouped"):
     fields = {
         "conv2d": {"conv_features": (4, 4)},
         "frequency_grouped": {"conv_features": (16, 16), "groups": 4},
+        "frequency_local": {"conv_features": (4, 4)},
+        "frequency_dense": {"conv_features": (16, 16)},
     }
     size = {"input_shape": (16, 16), "dense_features": 32}
     return models.build_model({"name": name, **size, **fields[name]}, num_words=3)

@@ -11,14 +11,19 @@ from typing import Any
 
 from metamer_jax.models.base import WordNetwork
 from metamer_jax.models.conv2d import Conv2D
+from metamer_jax.models.frequency_dense import FrequencyDense
 from metamer_jax.models.frequency_grouped import FrequencyGrouped
+from metamer_jax.models.frequency_local import FrequencyLocal
 from metamer_jax.models.layers import Activations, Grid
 
 __all__ = [
     "MODELS",
+    "PRESETS",
     "Activations",
     "Conv2D",
+    "FrequencyDense",
     "FrequencyGrouped",
+    "FrequencyLocal",
     "Grid",
     "WordNetwork",
     "build_model",
@@ -28,6 +33,33 @@ MODELS: Mapping[str, type[WordNetwork]] = types.MappingProxyType(
     {
         "conv2d": Conv2D,
         "frequency_grouped": FrequencyGrouped,
+        "frequency_local": FrequencyLocal,
+        "frequency_dense": FrequencyDense,
+    }
+)
+
+
+def _sized(name: str, conv_features: tuple[int, ...], dense_features: int) -> dict[str, Any]:
+    return {"name": name, "conv_features": conv_features, "dense_features": dense_features}
+
+
+# Networks by name: the paper's widths under the names of `MODELS`, then the controls. These have
+# the sizes of `conv2d` as `matching.match_networks` chooses widths for eight words: in trainable
+# parameters (within 0.1 %), in the size of the dense representation (exactly), or in both
+# ("_matched"). `frequency_local` has the dense representation of `conv2d` as it is.
+PRESETS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
+    {
+        **{name: {"name": name} for name in MODELS},
+        "frequency_grouped_parameter_matched": _sized("frequency_grouped", (112, 480), 476),
+        "frequency_local_parameter_matched": _sized("frequency_local", (28, 56), 111),
+        "frequency_dense_parameter_matched": _sized("frequency_dense", (114, 456), 456),
+        "frequency_grouped_representation_matched": _sized("frequency_grouped", (128, 512), 128),
+        "frequency_local_representation_matched": _sized("frequency_local", (32, 64), 128),
+        "frequency_dense_representation_matched": _sized("frequency_dense", (128, 512), 128),
+        "frequency_grouped_matched": _sized("frequency_grouped", (392, 1552), 128),
+        "frequency_local_matched": _sized("frequency_local", (26, 51), 128),
+        "frequency_dense_matched": _sized("frequency_dense", (245, 980), 128),
+        "conv2d_antialiased": {"name": "conv2d", "pooling": "hann", "antialias_resize": True},
     }
 )
 
@@ -36,17 +68,19 @@ def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> Word
     """Makes the network of a name.
 
     Args:
-        name_or_config: One of `MODELS`, or a mapping with its "name" and any of the network's
+        name_or_config: One of `PRESETS`, or a mapping with its "name" and any of the network's
             fields, e.g. `{"name": "frequency_grouped", "groups": 4}`.
         num_words: Number of logits.
 
     Raises:
-        ValueError: There is no such network, or it has no such field.
+        ValueError: There is no such network, or it has no such field, or not of such a value.
     """
     settings = {"name": name_or_config} if isinstance(name_or_config, str) else {**name_or_config}
-    name = settings.pop("name", None)
-    if name not in MODELS:
-        raise ValueError(f"name_or_config must name one of {tuple(MODELS)}, got {name!r}")
+    preset = settings.pop("name", None)
+    if preset not in PRESETS:
+        raise ValueError(f"name_or_config must name one of {tuple(PRESETS)}, got {preset!r}")
+    settings = {**PRESETS[preset], **settings}
+    name = settings.pop("name")
     if num_words < 2:
         raise ValueError(f"num_words must be at least 2, got {num_words}")
     fields = set(MODELS[name].__dataclass_fields__) - {"num_words", "parent", "name"}

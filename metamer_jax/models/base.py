@@ -1,5 +1,7 @@
 """What the networks have in common: everything but how they connect over frequency."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,9 @@ class WordNetwork(nn.Module):
         input_shape: Channels and frames after the resize.
         antialias_resize: Low-pass before the resize; the paper does not.
         conv_features: Features of each convolution; each is a stage `conv1`, `conv2`, ...
-        pool: Window of the maximum, over the axes after the batch.
+        pool: Window of the pool, and its stride, over the axes after the batch.
+        pooling: "max", or "hann": an antialiased pool (`layers.hann_pool`) over time and
+            frequency; over features, whose order means nothing, the maximum is kept.
         dense_features: Width of the stage `dense`.
         dropout_rates: After the pool, and before the words.
     """
@@ -31,8 +35,17 @@ class WordNetwork(nn.Module):
     antialias_resize: bool = False
     conv_features: tuple[int, ...] = ()
     pool: tuple[int, ...] = (2, 2)
+    pooling: str = "max"
     dense_features: int = 128
     dropout_rates: tuple[float, float] = (0.25, 0.5)
+
+    # How many axes after the batch are time or frequency; those behind them are features.
+    sampled_axes: ClassVar[int] = 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.pooling not in ("max", "hann"):
+            raise ValueError(f"pooling must be 'max' or 'hann', got {self.pooling!r}")
 
     @nn.nowrap
     def arrange(self, image: jax.Array) -> jax.Array:
@@ -105,13 +118,22 @@ class WordNetwork(nn.Module):
         for i, features in enumerate(self.conv_features, start=1):
             x = relu(self.convolution(features, f"conv{i}")(x), f"conv{i}")
             stages[f"conv{i}"] = x
-        x = layers.max_pool(x, self.pool)
+        x = self._pooled(x)
         x = nn.Dropout(self.dropout_rates[0], deterministic=not train)(x)
         x = layers.dense(self.dense_features, "dense")(x.reshape(x.shape[0], -1))
         x = stages["dense"] = relu(x, "dense")
         x = nn.Dropout(self.dropout_rates[1], deterministic=not train)(x)
         logits = stages["logits"] = layers.dense(self.num_words, "logits")(x)
         return logits, stages
+
+    @nn.nowrap
+    def _pooled(self, x: jax.Array) -> jax.Array:
+        if self.pooling == "max":
+            return layers.max_pool(x, self.pool)
+        sampled = min(self.sampled_axes, len(self.pool))
+        # The maximum first: it makes new high frequencies, which the low-pass must still meet.
+        x = layers.max_pool(x, (1,) * sampled + self.pool[sampled:])
+        return layers.hann_pool(x, self.pool[:sampled])
 
     @nn.nowrap
     def _standardized(self, image: jax.Array) -> jax.Array:
