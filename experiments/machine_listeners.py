@@ -28,7 +28,10 @@ _RECIPES = flags.DEFINE_list(
     f"Training recipes of the panel in turn, of {', '.join(machines.RECIPES)}.",
 )
 _NETWORKS = flags.DEFINE_list(
-    "networks", [], f"Networks of the panel in turn, of {', '.join(models.MODELS)}. Unset: all."
+    "networks",
+    [],
+    f"Networks of the panel in turn, of {', '.join(models.PRESETS)}. Unset: "
+    f"{', '.join(machines.DEFAULT_NETWORKS)}.",
 )
 _EPOCHS = flags.DEFINE_integer("epochs", None, "Training epochs at most.")
 _EXPERIMENT = flags.DEFINE_string(

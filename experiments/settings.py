@@ -43,7 +43,7 @@ _WORDS = flags.DEFINE_list("words", None, "Words to use, e.g. --words=yes,no,sto
 _SKIP_BAD_FILES = flags.DEFINE_bool(
     "skip_bad_files", None, "Leave out sound files that cannot be used, and count them."
 )
-_NETWORKS = flags.DEFINE_list("networks", None, f"Networks, of {', '.join(models.MODELS)}.")
+_NETWORKS = flags.DEFINE_list("networks", None, f"Networks, of {', '.join(models.PRESETS)}.")
 _TRAINING = flags.DEFINE_enum(
     "training", None, sorted(configs.TRAINING_RECIPES), "Recipe to train the networks by."
 )

@@ -46,11 +46,11 @@ RECIPES: Mapping[str, configs.TrainingConfig] = types.MappingProxyType(
     }
 )
 DEFAULT_RECIPES = ("paper", "masked", "noise")  # "augmented" takes several times as long.
+DEFAULT_NETWORKS = ("conv2d", "frequency_grouped")
 
 # Metamers that are listened to: those that passed verification and keep their class as played,
 # or all of them.
 VERIFIED = ("pass", "any")
-_HEARD_AT_ONCE = 128  # Exact cochleagrams of a second weigh 170 kB each.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Listener:
     """Who is to be trained."""
 
     name: str
-    network: str  # Of `models.MODELS`.
+    network: str  # Of `models.PRESETS`.
     training: configs.TrainingConfig
     seed: int  # Of the first weights and the order of training.
 
@@ -87,16 +87,16 @@ def panel(
         config: Of the run whose metamers are listened to.
         count: How many listeners, the run's own networks not counted.
         recipes: Of `RECIPES`.
-        networks: Of `models.MODELS`; empty: all of them.
+        networks: Of `models.PRESETS`; empty: `DEFAULT_NETWORKS`.
         epochs: At most, in place of the recipes'.
 
     Raises:
         ValueError: There is no such recipe or network, or `count` is negative.
     """
-    networks = tuple(networks) or tuple(models.MODELS)
+    networks = tuple(networks) or DEFAULT_NETWORKS
     for name, given, known in (
         ("recipes", recipes, RECIPES),
-        ("networks", networks, models.MODELS),
+        ("networks", networks, models.PRESETS),
     ):
         unknown = sorted(set(given) - set(known))
         if unknown or not given:
@@ -208,18 +208,15 @@ def hear(
     Returns:
         [network, sound] int, index of the word that each hears.
     """
-    found = np.empty((len(networks), len(samples)), int)
+    sounds = np.stack([audio.normalize(audio.from_int16(sound)) for sound in samples])
     with progress.bar(len(samples), "machine listeners", unit="sound") as bar:
-        for start in range(0, len(samples), _HEARD_AT_ONCE):
-            rows = slice(start, min(start + _HEARD_AT_ONCE, len(samples)))
-            sounds = audio.normalize(audio.from_int16(samples[rows]))
-            cochleagrams = evaluation.dense_cochleagrams(
-                sounds, config, batch_size=batch_size, on_batch=bar.update
-            )
-            for i, network in enumerate(networks):
-                heard = evaluation.hear(network.model, network.variables, cochleagrams, stages=())
-                found[i, rows] = heard.predictions
-    return found
+        return evaluation.recognize(
+            [(network.model, network.variables) for network in networks],
+            sounds,
+            config,
+            batch_size=batch_size,
+            on_batch=bar.update,
+        )
 
 
 def score(
