@@ -22,7 +22,7 @@ setuptools.setup(
         "absl-py",
         "array-record",
         "filelock",
-        "flax",
+        "flax>=0.12.8",  # nnx.capture
         "importlib_resources",
         "jax>=0.10",
         "jinja2",

@@ -1,8 +1,56 @@
 """Model metamers of auditory neural networks.
 
-    from metamer_jax import auditory, cochleagram, configs, metamers, models, verification
+    import metamer_jax as mj
 
-`pipeline` is the place to start reading; `metamers.synthesize` the function to start with.
+    model, variables = mj.wrap_model(my_network, my_variables, num_samples=16000)
+    stage = mj.stage_fn(model, "conv2")
+    made = mj.synthesize(key, sounds, ids, stage_fn=stage, variables=variables)
+
+What is listed in `__all__` is there at once, modules too (`mj.cochleagram`, `mj.verification`);
+nothing is imported before it is used. `pipeline` is the place to start reading,
+`docs/your_own_model.md` the place to start with a model of one's own.
 """
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_FROM = {
+    "CochleagramConfig": "configs",
+    "DataConfig": "configs",
+    "SynthesisConfig": "configs",
+    "SYNTHESIS_RECIPES": "configs",
+    "VerificationConfig": "configs",
+    "load_recordings": "data",
+    "stage_fn": "own_models",
+    "synthesize": "metamers",
+    "verify": "own_verification",
+    "wrap_model": "own_models",
+}
+_MODULES = (
+    "audio",
+    "auditory",
+    "cochleagram",
+    "configs",
+    "data",
+    "figures",
+    "metamers",
+    "models",
+    "pipeline",
+    "verification",
+)
+__all__ = [*_FROM, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FROM:
+        module = importlib.import_module(f"metamer_jax.{_FROM[name]}")
+        return getattr(module, "load" if name == "load_recordings" else name)
+    if name in _MODULES:
+        return importlib.import_module(f"metamer_jax.{name}")
+    raise AttributeError(f"module 'metamer_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

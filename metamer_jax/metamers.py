@@ -149,6 +149,8 @@ def learning_rate_schedule(config: SynthesisConfig) -> optax.Schedule:
     """Returns the step size as a function of the updates made."""
     if config.schedule == "cosine":
         return optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    if config.schedule == "linear":
+        return optax.linear_schedule(config.learning_rate, 0.0, config.steps)
     return optax.exponential_decay(
         config.learning_rate,
         config.decay_steps,
@@ -164,6 +166,10 @@ def make_optimizer(config: SynthesisConfig) -> optax.GradientTransformationExtra
     schedule = learning_rate_schedule(config)
     if config.optimizer == "adam":
         optimizer = optax.adam(schedule, b1=config.beta1, b2=config.beta2)
+    elif config.optimizer == "relative_adam":
+        optimizer = optimizers.relative_adam(
+            schedule, config.beta1, config.beta2, config.level_window
+        )
     else:
         optimizer = optax.chain(
             optax.normalize_by_update_norm(eps=_TINY), optax.scale_by_learning_rate(schedule)
@@ -224,8 +230,8 @@ def init(
         mesh: From `device_mesh`: its devices each take as many of the targets.
 
     Raises:
-        ValueError: Targets are not finite [target, time], ids or seeds do not fit them, or the
-            mesh's devices do not divide them.
+        ValueError: Targets are not finite floats [target, time], ids or seeds do not fit them, or
+            the mesh's devices do not divide them.
     """
     config = SynthesisConfig() if config is None else config
     seeds = config.seeds if seeds is None else seeds
@@ -252,6 +258,10 @@ def init(
 def _check_targets(targets, target_ids, seeds):
     if np.ndim(targets) != 2:
         raise ValueError(f"targets must be [target, time], got shape {np.shape(targets)}")
+    if not jnp.issubdtype(jnp.result_type(targets), jnp.floating):
+        raise ValueError(
+            f"targets must be floating point (about -1 to 1), got {jnp.result_type(targets)}"
+        )
     if not np.all(np.isfinite(targets)):
         bad = np.flatnonzero(~np.all(np.isfinite(targets), axis=1))
         raise ValueError(f"targets must be finite; rows {bad[:10].tolist()} are not")
