@@ -33,11 +33,17 @@ _SEED = flags.DEFINE_integer(
 )
 _DATASET = flags.DEFINE_enum("dataset", None, configs.DATASETS, "Recordings to use.")
 _DATA_ZIP = flags.DEFINE_string(
-    "data_zip", None, "mini_speech_commands: take this zip instead of downloading TensorFlow's."
+    "data_zip",
+    None,
+    "mini_speech_commands, speech_commands: take this archive instead of downloading TensorFlow's; "
+    "speech_commands takes a zip, tar or tar.gz, and several with commas between.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "A folder that holds <word>/*.wav (flac, ogg).")
 _SPLIT = flags.DEFINE_enum(
-    "split", None, ("auto", "random", "speaker"), "80/10/10 over clips, or over voices."
+    "split",
+    None,
+    ("auto", "random", "speaker", "official"),
+    "80/10/10 over clips, or over voices, or speech_commands' own.",
 )
 _WORDS = flags.DEFINE_list("words", None, "Words to use, e.g. --words=yes,no,stop.")
 _SKIP_BAD_FILES = flags.DEFINE_bool(
@@ -71,7 +77,19 @@ def config_and_folder() -> tuple[configs.ExperimentConfig, pathlib.Path]:
     Raises:
         ValueError: A setting does not exist or has a value that cannot be.
     """
-    config = _base()
+    config = config_from(_base())
+    for network in config.networks:
+        models.build_model(network, num_words=2)  # Refuses an unknown one before any work.
+    folder = _WORKDIR.value or runs.default_folder(config.preset, config.data.dataset, config.seed)
+    return config, pathlib.Path(folder)
+
+
+def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
+    """Returns the settings with those replaced that flags ask for.
+
+    Raises:
+        ValueError: A setting does not exist or has a value that cannot be.
+    """
     training = synthesis = None
     if _TRAINING.value is not None:
         training = configs.TRAINING_RECIPES[_TRAINING.value]
@@ -105,10 +123,7 @@ def config_and_folder() -> tuple[configs.ExperimentConfig, pathlib.Path]:
     )
     for assignment in _SET.value:
         config = configs.replace_dotted(config, *_parse(assignment))
-    for network in config.networks:
-        models.build_model(network, num_words=2)  # Refuses an unknown one before any work.
-    folder = _WORKDIR.value or runs.default_folder(config.preset, config.data.dataset, config.seed)
-    return config, pathlib.Path(folder)
+    return config
 
 
 @contextlib.contextmanager

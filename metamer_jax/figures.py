@@ -38,7 +38,8 @@ MEASURES: Mapping[str, str] = {
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
+    """Draws in the style of all figures within the block."""
     with matplotlib.rc_context(
         {
             "font.size": 9,
@@ -73,7 +74,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _panel(
+def one_panel(
     width_in: float,
     height_in: float,
     *,
@@ -165,7 +166,7 @@ def cochleagram_pair(
     if len(center_hz) != target.shape[0]:
         raise ValueError(f"center_hz must hold {target.shape[0]} channels, got {len(center_hz)}")
     ticks = frequency_ticks(center_hz)
-    with _style():
+    with house_style():
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         for axis, values, title in zip(axes, (target, metamer), titles, strict=True):
@@ -203,8 +204,8 @@ def training_curves(
         color: Of both lines.
         title: Over the panel.
     """
-    with _style():
-        figure, axis = _panel(5.0, 2.6)
+    with house_style():
+        figure, axis = one_panel(5.0, 2.6)
         scale = 100 if measure == "accuracy" else 1
         for name, label, style in (
             ("train", "training", "--"),
@@ -254,8 +255,8 @@ def error_by_stage(
             median, the band the 10th to 90th percentile.
         title: Over the panel.
     """
-    with _style():
-        figure, axis = _panel(5.6, 3.3, top_in=0.52)
+    with house_style():
+        figure, axis = one_panel(5.6, 3.3, top_in=0.52)
         shown = []
         for (stage, values), color in zip(traces.items(), stage_colors(len(traces)), strict=True):
             values = _hold_last(values)
@@ -292,8 +293,8 @@ def error_traces(
     """
     values = _hold_last(traces)
     failed = np.zeros(len(values), bool) if failed is None else np.asarray(failed, bool)
-    with _style():
-        figure, axis = _panel(2.6, 2.1)
+    with house_style():
+        figure, axis = one_panel(2.6, 2.1)
         places = np.unique(np.linspace(0, len(values) - 1, max_lines).round().astype(int))
         for place in places[np.argsort(failed[places], kind="stable")]:
             color = FAIL if failed[place] else NULL
@@ -330,8 +331,8 @@ def null_histogram(
     counts = np.asarray(counts, dtype=float)
     share = counts / max(counts.sum(), 1)
     floor = share[share > 0].min() / 2 if np.any(share > 0) else 1e-6
-    with _style():
-        figure, axis = _panel(2.6, 2.1)
+    with house_style():
+        figure, axis = one_panel(2.6, 2.1)
         axis.stairs(np.maximum(share, floor), edges, fill=True, color=NULL, baseline=floor)
         axis.set_yscale("log")
         # Above the histogram's top a strip is kept free for the metamers, one row per verdict.
@@ -380,8 +381,8 @@ def yields_bars(yields: pd.DataFrame, *, networks: Sequence[str], stages: Sequen
     """
     table = yields[yields["word"] == "all"] if "word" in yields else yields
     table = table.set_index(["network", "stage"])
-    with _style():
-        figure, axis = _panel(max(4.0, 0.66 * len(stages) + 0.7), 3.1, top_in=0.55)
+    with house_style():
+        figure, axis = one_panel(max(4.0, 0.66 * len(stages) + 0.7), 3.1, top_in=0.55)
         width = 0.8 / len(networks)
         for place, network in enumerate(networks):
             rows = table.reindex([(network, stage) for stage in stages])
@@ -418,10 +419,10 @@ def confusion(counts: np.ndarray, words: Sequence[str], *, title: str = "") -> F
             f"got {counts.shape}"
         )
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with _style():
+    with house_style():
         label_in = 0.45 + 0.065 * max(map(len, words))
         size = label_in + 0.33 * max(len(words), 5) + 0.12
-        figure, axis = _panel(size, size + 0.2, left_in=label_in, bottom_in=label_in)
+        figure, axis = one_panel(size, size + 0.2, left_in=label_in, bottom_in=label_in)
         # From a theme-neutral tint to full colour; the numbers carry the values.
         tint = matplotlib.colors.LinearSegmentedColormap.from_list(
             "tint", [(*matplotlib.colors.to_rgb(NETWORKS[0]), a) for a in (0.0, 1.0)]
@@ -464,7 +465,7 @@ def metamer_grid(
         word: What is spoken.
     """
     rows, columns = len(pictures), max(len(row) for row in pictures.values())
-    with _style():
+    with house_style():
         figure = Figure(figsize=(1.75 * columns + 0.6, 1.75 * rows + 0.5))
         figure.set_facecolor("white")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -503,7 +504,7 @@ def benchmark_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         rows: With stage, method, batch_size, ms_per_target_step and ratio.
     """
     colors = {"yardstick": MUTED, "dense": NETWORKS[1], "multirate": NETWORKS[0]}
-    with _style():
+    with house_style():
         figure = Figure(figsize=(7, 0.24 * len(rows) + 1.0))
         figure.set_facecolor("white")
         axis = figure.subplots()

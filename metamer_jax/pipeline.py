@@ -17,7 +17,7 @@ import itertools
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -29,6 +29,7 @@ from metamer_jax import (
     auditory,
     checkpoints,
     data,
+    ensembles,
     evaluation,
     metamers,
     models,
@@ -44,7 +45,7 @@ StopRequested = Callable[[], bool]
 
 _SAVE_INTERVAL_S = 30.0
 # What of a run follows from its seed: one key each.
-_INIT, _START = range(2)
+_INIT, _START, _CLIPS = range(3)
 
 
 def reproduce(config: ExperimentConfig, folder: str | os.PathLike) -> pathlib.Path:
@@ -102,7 +103,16 @@ def train_networks(
 _NETWORK_FILES = ("weights.npz", "result.json")
 
 
-def _train_network(run, recordings, network, stop):
+class _Task(NamedTuple):
+    """What a network is trained with."""
+
+    model: models.WordNetwork
+    feature_fn: Callable[[jax.Array], jax.Array]
+    grid: models.Grid | None
+    examples: dict[str, training.Examples]
+
+
+def _task(run, recordings, network) -> _Task:
     config = run.config
     model = models.build_model(network, len(recordings.words))
     fresh = auditory.init_variables(jax.random.key(0), model, config.cochleagram)
@@ -111,17 +121,29 @@ def _train_network(run, recordings, network, stop):
     )
     grid = model.reads(config.cochleagram.num_channels, config.cochleagram.num_frames)
     examples = {
-        split: training.Examples(part.waveforms, part.labels)
+        split: training.Examples(part.waveforms, part.labels, part.noise)
         for split in ("train", "validation", "test")
         for part in [recordings.subset(split)]
     }
+    return _Task(model, feature_fn, grid, examples)
+
+
+def _clip_key(run):
+    """Of the changes to clips: runs that share their targets meet the same ones."""
+    if run.config.target_seed is None:
+        return None
+    return jax.random.fold_in(jax.random.key(run.config.target_seed), _CLIPS)
+
+
+def _train_network(run, recordings, network, stop):
+    config, task = run.config, _task(run, recordings, network)
     key = _key(run, _INIT)
     state_path = run.path("networks", network, "state.npz")
     log_path = run.path("networks", network, "training.jsonl")
     state = None
     if runs.is_done(state_path):
-        features = training.compute_features(feature_fn, examples["train"].inputs[:1])
-        blank = training.init_state(key, model, features, config.training, grid=grid)
+        features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
+        blank = training.init_state(key, task.model, features, config.training, grid=task.grid)
         state, _ = checkpoints.restore(state_path, like=blank)
         logging.info("%s: training continues after epoch %d", network, int(state.epoch))
     runs.write_jsonl(log_path, [] if state is None else state.records())
@@ -134,18 +156,88 @@ def _train_network(run, recordings, network, stop):
 
     result = training.train(
         key,
-        model,
-        examples["train"],
-        examples["validation"],
+        task.model,
+        task.examples["train"],
+        task.examples["validation"],
         config.training,
-        feature_fn=feature_fn,
-        grid=grid,
+        feature_fn=task.feature_fn,
+        grid=task.grid,
+        clip_key=_clip_key(run),
         state=state,
         on_epoch=on_epoch,
         progress=True,
     )
-    features = training.compute_features(feature_fn, examples["test"].inputs)
-    test = training.evaluate(model, result.variables, features, examples["test"].labels, grid=grid)
+    test = training.compute_features(task.feature_fn, task.examples["test"].inputs)
+    _write_trained(run, recordings, network, task, result, test)
+    state_path.unlink(missing_ok=True)
+
+
+def train_ensemble(
+    members: Sequence[runs.Run],
+    recordings: Recordings,
+    *,
+    state_path: pathlib.Path,
+    stop: StopRequested = lambda: False,
+) -> None:
+    """Trains one network in several runs at once, as `train_networks` would in each.
+
+    Epochs, and with them the cochleagrams of the changed clips, are made once for all.
+
+    Args:
+        members: Open runs of one network that differ in `seed` alone, with a `target_seed`.
+        recordings: Theirs.
+        state_path: Where the state of all is kept while they train.
+        stop: Says whether to end after an epoch.
+
+    Raises:
+        ValueError: The runs differ in more than their seeds, or have no `target_seed`.
+    """
+    config, network = members[0].config, members[0].config.networks[0]
+    for run in members:
+        if dataclasses.replace(run.config, seed=config.seed) != config or len(config.networks) > 1:
+            raise ValueError(f"members must differ in seed alone, got {run.folder}")
+    if config.target_seed is None:
+        raise ValueError("members must have a target_seed, of the clips that they share, got None")
+    task = _task(members[0], recordings, network)
+    keys = [_key(run, _INIT) for run in members]
+    state = None
+    if runs.is_done(state_path):
+        features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
+        blank = ensembles.init_state(keys, task.model, features, config.training, grid=task.grid)
+        state, _ = checkpoints.restore(state_path, like=blank)
+        logging.info("%s: training continues after epoch %d", network, int(state[0].epoch))
+
+    def on_epoch(state, _):
+        checkpoints.save(state_path, state)
+        for run, member in zip(members, state, strict=True):
+            runs.write_jsonl(run.path("networks", network, "training.jsonl"), member.records())
+        if stop():
+            _exit()
+
+    results = ensembles.train(
+        keys,
+        task.model,
+        task.examples["train"],
+        task.examples["validation"],
+        config.training,
+        feature_fn=task.feature_fn,
+        grid=task.grid,
+        clip_key=_clip_key(members[0]),
+        state=state,
+        on_epoch=on_epoch,
+        progress=True,
+    )
+    test = training.compute_features(task.feature_fn, task.examples["test"].inputs)
+    for run, result in zip(members, results, strict=True):
+        runs.write_jsonl(run.path("networks", network, "training.jsonl"), result.records)
+        _write_trained(run, recordings, network, task, result, test)
+    state_path.unlink(missing_ok=True)
+
+
+def _write_trained(run, recordings, network, task, result, test_features):
+    """Leaves a trained network's weights, and how well it does on the test split."""
+    labels = task.examples["test"].labels
+    test = training.evaluate(task.model, result.variables, test_features, labels, grid=task.grid)
     checkpoints.save(run.path("networks", network, "weights.npz"), result.variables)
     best = result.records[result.best_epoch - 1] if result.records else {}  # Untrained: no epoch.
     runs.write_json(
@@ -164,7 +256,6 @@ def _train_network(run, recordings, network, stop):
             "confusion": np.asarray(test.confusion).tolist(),
         },
     )
-    state_path.unlink(missing_ok=True)
     logging.info("%s: test accuracy %.1f %%", network, 100 * test.accuracy)
 
 

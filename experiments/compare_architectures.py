@@ -1,0 +1,122 @@
+"""Does it matter how a network connects over frequency, or only how large it is?
+
+  python -m experiments.compare_architectures --workdir=runs/compare
+  python -m experiments.compare_architectures --networks=conv2d,conv2d:untrained --seeds=0,1
+  python -m experiments.compare_architectures --workdir=runs/compare --report_only
+
+Trains every network of the list in every seed, synthesises and verifies metamers of every stage,
+and lets every network hear the metamers of all. --networks takes names of networks, with a training
+recipe of their own after a colon, and names of sets. Stop it whenever you like: the same command
+continues, and takes more networks and seeds than it had. status.txt says what is left; report/
+holds tables, figures and report.md, written anew after every seed, and by --report_only from what
+is there, also while another process works.
+"""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from experiments import settings
+from metamer_jax import configs, pipeline, runs
+from metamer_jax.comparison import entries, status, summary, work
+
+flags.adopt_module_key_flags(settings)
+
+_FLAGS = flags.FLAGS
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds in which every network is trained.")
+_SET = flags.DEFINE_enum(
+    "set_of_networks",
+    "all",
+    sorted(entries.SETS),
+    "Networks to compare, unless --networks names them: 'all' are the four connections, their "
+    "controls of equal size, an antialiased network, and other ways of training.",
+)
+_TOGETHER = flags.DEFINE_bool(
+    "train_together", True, "Train all seeds of a network at once, on the same changes of clips."
+)
+_REPORT_ONLY = flags.DEFINE_bool(
+    "report_only", False, "Write the report of what is there (after missing cross-tests)."
+)
+_STATUS_ONLY = flags.DEFINE_bool("status_only", False, "Say what is done and left, and end.")
+_DRAWS = flags.DEFINE_integer("draws", 4000, "Bootstrap samples.", 100)
+
+# One target of each word, the fast recipes, the published widths' training with augmentation.
+_DEFAULTS = configs.ExperimentConfig(
+    preset="compare",
+    targets_per_word=1,
+    training=configs.TRAINING_RECIPES["augmented"],
+    synthesis=configs.SYNTHESIS_RECIPES["fast"],
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    try:
+        home = _home()
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
+    if _STATUS_ONLY.value:
+        print(status.table(home))
+        return
+    pipeline.enable_compilation_cache()
+    with settings.clear_errors(), runs.stop_on_sigterm() as stop:
+        if _REPORT_ONLY.value:
+            work.cross_test(home, stop=stop)
+        else:
+            _work(home, stop)
+        path = summary.write(home, resamples=_DRAWS.value)
+    print(f"Report: {path.resolve()}")
+
+
+def _work(home: work.Home, stop) -> None:
+    with work.open_folder(home.folder, home.comparison):
+        print(status.table(home), flush=True)
+        runs.write_text(home.path("status.txt"), status.table(home))
+        if not any(work.left(home)):
+            return
+        with home.open(home.members[0]) as run:
+            recordings = pipeline.load_recordings(run)
+        work.run_all(
+            home,
+            recordings,
+            together=_TOGETHER.value,
+            stop=stop,
+            on_part=status.recorder(home),
+            on_round=lambda: summary.write(home, resamples=_DRAWS.value),
+        )
+
+
+def _home() -> work.Home:
+    """Reads the flags.
+
+    Raises:
+        ValueError: A network, recipe, seed or setting does not exist.
+    """
+    folder = pathlib.Path(_FLAGS.workdir or "runs/compare")
+    base = settings.config_from(_base(folder))
+    labels = _FLAGS.networks or entries.SETS[_SET.value]
+    base = configs.replace_given(base, networks=_DEFAULTS.networks)
+    comparison = work.Comparison(
+        entries=tuple(entry.label for entry in entries.parse(labels)),
+        seeds=tuple(int(seed) for seed in _SEEDS.value),
+        experiment=base,
+    )
+    return work.Home(folder, comparison)
+
+
+def _base(folder: pathlib.Path) -> configs.ExperimentConfig:
+    """A preset, or the settings that the comparison in the folder was begun with."""
+    if _FLAGS.preset is not None:
+        return configs.PRESETS[_FLAGS.preset]
+    with contextlib.suppress(FileNotFoundError):
+        saved = json.loads((folder / "config.json").read_text("utf-8"))["experiment"]
+        return configs.from_dict(work.Comparison, saved).experiment
+    return _DEFAULTS
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,286 @@
+"""What the answers say: means and planned differences, with intervals and tests.
+
+A maker's score is how often others recognise its metamers. Judges of a difference between two
+networks are the networks of neither's connection over frequency: no network judges its kin.
+Networks that were not trained make metamers, but judge nothing.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metamer_jax.comparison import bootstrap
+from metamer_jax.comparison.entries import CONNECTION, SIZE, Contrast, Entry
+from metamer_jax.comparison.tables import Answers
+
+ITSELF, OTHER_SEED, KIN, OTHERS = WHO = (
+    "itself",
+    "same network, other seed",
+    "same connection",
+    "other connections",
+)
+ALL = "all"  # Mean over the stages of the networks, that is without the cochleagram.
+NATURAL = "natural"  # The targets themselves: the ceiling.
+
+
+class Resampling(NamedTuple):
+    """How intervals are made."""
+
+    resamples: int = 4000
+    seed: int = 0
+    confidence: float = 0.95
+
+
+DEFAULT = Resampling()
+
+
+def judges(answers: Answers, connections: frozenset[str]) -> np.ndarray:
+    """Places, among the scorers, of the trained networks of none of these connections."""
+    chosen = [
+        i
+        for i, scorer in enumerate(answers.scorers)
+        if scorer.entry.listens and scorer.entry.connection not in connections
+    ]
+    return np.array(chosen, int)
+
+
+def entries_of(answers: Answers) -> list[Entry]:
+    """The makers' entries, each once, in order."""
+    return list(dict.fromkeys(maker.entry for maker in answers.makers))
+
+
+def _makers(answers, entry):
+    return np.array([i for i, maker in enumerate(answers.makers) if maker.entry == entry], int)
+
+
+def network_stages(answers: Answers) -> np.ndarray:
+    """Places of the stages that are networks': metamers of the cochleagram are no network's."""
+    places = [i for i, stage in enumerate(answers.stages) if stage != "cochleagram"]
+    return np.array(places, int)
+
+
+def _by_stage(answers, correct):
+    """Yields (stage, [..., target]) of [..., stage, target]; last `ALL`."""
+    for i, stage in enumerate(answers.stages):
+        yield stage, correct[..., i, :]
+    yield ALL, correct[..., network_stages(answers), :].mean(axis=-2)
+
+
+def curves(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
+    """Recognition of every entry's metamers by stage, by who listens.
+
+    Returns:
+        A row per entry, who (of `WHO`) and stage (also `ALL`, and `NATURAL`: what these listeners
+        recognise of the targets themselves): mean, low, high, verified_only (the mean over
+        metamers that were verified), and the numbers of seeds, scorers and targets.
+    """
+    correct, rows = answers.correct, []
+    passed = np.where(answers.passed.mean(axis=-1) == 1, 1.0, np.nan)
+    for entry in entries_of(answers):
+        makers = _makers(answers, entry)
+        for who in WHO:
+            there = _listens(answers, makers, who)
+            scorers = np.flatnonzero(there.any(axis=1))
+            if not len(scorers):
+                continue
+            mask = np.where(there[scorers], 1.0, np.nan)[:, :, None, None]
+            own = correct[np.ix_(scorers, makers)] * mask
+            verified = dict(_by_stage(answers, own * passed[makers]))
+            about = {"entry": entry.label, "who": who, "seeds": int(there.any(axis=0).sum())}
+            about |= {"scorers": len(scorers), "targets": correct.shape[-1]}
+            for stage, values in _by_stage(answers, own):
+                row = about | {"stage": stage} | _mean(values, resampling)
+                rows.append(row | {"verified_only": _nanmean(verified[stage])})
+            natural = _mean(answers.natural_correct[scorers], resampling)
+            rows.append(about | {"stage": NATURAL, "seeds": 0} | natural)
+    return pd.DataFrame(rows)
+
+
+def _listens(answers, makers, who) -> np.ndarray:
+    """[scorer, maker] whether the scorer is of that kind to the maker."""
+
+    def kind(scorer, maker):
+        if scorer == maker:
+            return ITSELF
+        if not scorer.entry.listens:
+            return None
+        if scorer.entry == maker.entry:
+            return OTHER_SEED
+        return KIN if scorer.entry.connection == maker.entry.connection else OTHERS
+
+    return np.array(
+        [[kind(scorer, answers.makers[m]) == who for m in makers] for scorer in answers.scorers]
+    )
+
+
+def _mean(values, resampling):
+    mean, low, high = bootstrap.mean_interval(
+        values,
+        resamples=resampling.resamples,
+        seed=resampling.seed,
+        confidence=resampling.confidence,
+    )
+    return {"mean": mean, "low": low, "high": high}
+
+
+def _nanmean(values):
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
+    """The recognition matrix: how often every entry recognises every entry's metamers.
+
+    Returns:
+        A row per scorer, maker and stage: mean, low, high over seeds of both and targets, and
+        `itself`, whether the very network that they were made from listens; of one entry in
+        several seeds, the others are rows of their own.
+    """
+    correct, rows = answers.correct, []
+    scorer_entries = list(dict.fromkeys(scorer.entry for scorer in answers.scorers))
+    for scorer_entry in scorer_entries:
+        scorers = [i for i, s in enumerate(answers.scorers) if s.entry == scorer_entry]
+        for entry in entries_of(answers):
+            makers = _makers(answers, entry)
+            same = np.array(
+                [[answers.scorers[i] == answers.makers[j] for j in makers] for i in scorers]
+            )
+            for itself in (True, False):
+                if not (same == itself).any():
+                    continue
+                mask = np.where(same == itself, 1.0, np.nan)[:, :, None, None]
+                values = correct[np.ix_(scorers, makers)] * mask
+                about = {"scorer": scorer_entry.label, "maker": entry.label, "itself": itself}
+                for stage, of_stage in _by_stage(answers, values):
+                    rows.append(about | {"stage": stage} | _mean(of_stage, resampling))
+    return pd.DataFrame(rows)
+
+
+# Differences.
+
+
+def scores(answers: Answers, entry: Entry, chosen: np.ndarray, stage: str) -> np.ndarray:
+    """What judges (places in the scorers) recognise at a stage or `ALL`: [seed, judge, target]."""
+    correct = np.moveaxis(answers.correct[np.ix_(chosen, _makers(answers, entry))], 1, 0)
+    return dict(_by_stage(answers, correct))[stage]
+
+
+@functools.lru_cache(maxsize=256)
+def _weights(what: str, count: int, resampling: Resampling) -> np.ndarray:
+    """Weights of a factor: the same whenever the same factor is drawn, so that draws are paired."""
+    key = [resampling.seed, *what.encode()]
+    return bootstrap.draw_weights(count, resampling.resamples, np.random.default_rng(key))
+
+
+def _draws(answers, entry, chosen, stage, resampling) -> tuple[float, np.ndarray]:
+    """Mean score and its draws; judges and targets are drawn jointly for all entries."""
+    values = scores(answers, entry, chosen, stage)
+    names = ",".join(answers.scorers[i].name for i in chosen)
+    weights = [
+        _weights(f"seeds of {entry.label}", len(values), resampling),
+        _weights(f"judges {names}", values.shape[1], resampling),
+        _weights("targets", values.shape[2], resampling),
+    ]
+    return _nanmean(values), bootstrap.weighted_means(values, weights)
+
+
+def difference(
+    answers: Answers, contrast: Contrast, stage: str, resampling: Resampling = DEFAULT
+) -> tuple[float, float, np.ndarray]:
+    """Scores of the two networks of a contrast, and draws of their difference.
+
+    Judges and targets are resampled jointly (the difference is paired over both), seeds of the two
+    networks each by themselves.
+
+    Returns:
+        Mean of `of`, mean of `against`, [resample] differences.
+    """
+    chosen = judges(answers, contrast.connections)
+    of, draws_of = _draws(answers, contrast.of, chosen, stage, resampling)
+    against, draws_against = _draws(answers, contrast.against, chosen, stage, resampling)
+    return of, against, draws_of - draws_against
+
+
+def differences(
+    answers: Answers, contrasts: Sequence[Contrast], resampling: Resampling = DEFAULT
+) -> pd.DataFrame:
+    """Planned differences of recognition, stage by stage and over all of the networks' stages.
+
+    Returns:
+        A row per contrast and stage but the cochleagram: question, of, against, stage, mean_of,
+        mean_against, difference, low, high, seeds_of, seeds_against, scorers, targets, reason
+        (why there is no interval).
+    """
+    rows = []
+    present = set(entries_of(answers))
+    for contrast in contrasts:
+        if not {contrast.of, contrast.against} <= present:
+            continue
+        chosen = judges(answers, contrast.connections)
+        for stage in [*(answers.stages[i] for i in network_stages(answers)), ALL]:
+            row = {"question": contrast.question, "of": contrast.of.label}
+            row |= {"against": contrast.against.label, "stage": stage}
+            row |= {
+                "seeds_of": len(_makers(answers, contrast.of)),
+                "seeds_against": len(_makers(answers, contrast.against)),
+                "scorers": len(chosen),
+                "targets": len(answers.target_ids),
+                "reason": "" if len(chosen) else "no trained network of another connection",
+            }
+            if len(chosen):
+                of, against, draws = difference(answers, contrast, stage, resampling)
+                low, high = bootstrap.interval(draws, resampling.confidence)
+                row |= {"mean_of": of, "mean_against": against, "difference": of - against}
+                row |= {"low": low, "high": high}
+            rows.append(row)
+    columns = [
+        *("question", "of", "against", "stage", "mean_of", "mean_against", "difference"),
+        *("low", "high", "seeds_of", "seeds_against", "scorers", "targets", "reason"),
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def magnitudes(
+    answers: Answers, contrasts: Sequence[Contrast], resampling: Resampling = DEFAULT
+) -> pd.DataFrame:
+    """How large differences of each kind are, and connection's less size's.
+
+    Without regard to sign: the mean over a question's contrasts of |difference|. Chance alone makes
+    that positive, of all kinds alike where they rest on as many metamers; the last rows, the
+    connection's minus the size's, are what to read.
+
+    Returns:
+        A row per question and stage, then per connection question the row "<question> minus size":
+        contrasts (how many), magnitude, low, high.
+    """
+    present = set(entries_of(answers))
+    stages = [*(answers.stages[i] for i in network_stages(answers)), ALL]
+    found: dict[tuple[str, str], tuple[int, float, np.ndarray]] = {}
+    for question in dict.fromkeys(contrast.question for contrast in contrasts):
+        usable = [
+            c
+            for c in contrasts
+            if c.question == question
+            and {c.of, c.against} <= present
+            and len(judges(answers, c.connections))
+        ]
+        for stage in stages if usable else ():
+            each = [difference(answers, c, stage, resampling) for c in usable]
+            size = float(np.mean([abs(of - against) for of, against, _ in each]))
+            draws = np.mean([np.abs(draws) for _, _, draws in each], axis=0)
+            found[question, stage] = len(usable), size, draws
+    for question, stage in [key for key in found if key[0].startswith(CONNECTION)]:
+        if (SIZE, stage) in found:
+            count, size, draws = found[question, stage]
+            _, other_size, other = found[SIZE, stage]
+            found[f"{question} minus size", stage] = count, size - other_size, draws - other
+    rows = []
+    for (question, stage), (count, size, draws) in found.items():
+        low, high = bootstrap.interval(draws, resampling.confidence)
+        row = {"question": question, "stage": stage, "contrasts": count, "magnitude": size}
+        rows.append(row | {"low": low, "high": high})
+    return pd.DataFrame(
+        rows, columns=["question", "stage", "contrasts", "magnitude", "low", "high"]
+    )

@@ -1,0 +1,182 @@
+"""What a comparison's run folders hold: answers as one array, and tables."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from metamer_jax import models, runs
+from metamer_jax.comparison import work
+from metamer_jax.comparison.work import Home, Member
+
+_TEXT = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
+
+
+class Answers(NamedTuple):
+    """What every network heard of every network's metamers.
+
+    Attributes:
+        scorers: The networks that listened.
+        makers: Those whose metamers they heard.
+        stages: Stages that the metamers match, in processing order.
+        words: What the classes are called.
+        target_ids: [target].
+        labels: [target] int, the word spoken.
+        heard: [scorer, maker, stage, target, synthesis seed] int, -1 where it has not been asked.
+        natural: [scorer, target] int, the word heard in the target itself.
+        passed: [maker, stage, target, synthesis seed], whether the metamer was verified; NaN where
+            that was not asked.
+    """
+
+    scorers: tuple[Member, ...]
+    makers: tuple[Member, ...]
+    stages: tuple[str, ...]
+    words: tuple[str, ...]
+    target_ids: np.ndarray
+    labels: np.ndarray
+    heard: np.ndarray
+    natural: np.ndarray
+    passed: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """[scorer, maker, stage, target]: share of the metamers heard as the word spoken."""
+        right = (self.heard == self.labels[:, None]).astype(float)
+        return np.where(self.heard < 0, np.nan, right).mean(axis=-1)
+
+    @property
+    def natural_correct(self) -> np.ndarray:
+        """[scorer, target]: 1 where the target itself is heard as the word spoken."""
+        return (self.natural == self.labels).astype(float)
+
+    @property
+    def chance(self) -> float:
+        return 1 / len(self.words)
+
+
+def read_answers(home: Home) -> Answers:
+    """Collects the cross-tests that there are.
+
+    Raises:
+        ValueError: There are none yet.
+    """
+    path = home.path("cross_test", f"{work.NATURAL}.npz")
+    if not runs.is_done(path):
+        raise ValueError(f"{path} is not there: no metamers have been cross-tested yet")
+    natural = runs.read_npz(path)
+    scorers = tuple(m for m in home.members if m.name in natural)
+    found = {}
+    for member in home.members:
+        path = home.path("cross_test", f"{member.name}.npz")
+        if runs.is_done(path):
+            found[member] = runs.read_npz(path)
+    if not found:
+        raise ValueError(f"no metamers have been cross-tested yet in {home.folder}")
+    shape = next(each[m.name].shape for each in found.values() for m in scorers if m.name in each)
+    missing = np.full(shape, -1)
+    heard = [[each.get(m.name, missing) for each in found.values()] for m in scorers]
+    first = home.read(next(iter(found)))
+    result = runs.read_json(first.path("networks", first.config.networks[0], "result.json"))
+    return Answers(
+        scorers=scorers,
+        makers=tuple(found),
+        stages=tuple(first.config.stages),
+        words=tuple(result["words"]),
+        target_ids=natural["target_id"],
+        labels=natural["label"],
+        heard=np.array(heard),
+        natural=np.stack([natural[m.name] for m in scorers]),
+        passed=np.stack([_passed(home, m, natural["target_id"], shape) for m in found]),
+    )
+
+
+def _passed(home, member, target_ids, shape):
+    """[stage, target, synthesis seed] from verification/metamers.csv."""
+    if not home.is_done(work.VERIFY, member):
+        return np.full(shape, np.nan)
+    config = home.settings(member)
+    table = _verified(home, member).set_index(["stage", "target_id", "seed"])["verdict"] == "pass"
+    order = [
+        (s, t, seed) for s in config.stages for t in target_ids for seed in config.synthesis.seeds
+    ]
+    return table.loc[order].to_numpy(float).reshape(shape)
+
+
+def _verified(home, member):
+    return runs.read_csv(home.read(member).path("verification", "metamers.csv"), text=_TEXT)
+
+
+def recognition(answers: Answers) -> pd.DataFrame:
+    """A row per scorer, maker, stage, target and synthesis seed: what was heard."""
+    heard = answers.heard
+    s, m, stage, t, seed = (index.ravel() for index in np.indices(heard.shape))
+    words = np.array([*answers.words, ""], dtype=object)
+    passed = answers.passed[m, stage, t, seed]
+
+    def column(members, which, name):
+        values = [getattr(x, name) if name == "seed" else x.entry.label for x in members]
+        return np.array(values, dtype=object)[which]
+
+    table = pd.DataFrame(
+        {
+            "scorer": column(answers.scorers, s, "entry"),
+            "scorer_seed": column(answers.scorers, s, "seed"),
+            "maker": column(answers.makers, m, "entry"),
+            "maker_seed": column(answers.makers, m, "seed"),
+            "stage": np.array(answers.stages, dtype=object)[stage],
+            "stage_index": stage,
+            "target_id": answers.target_ids[t],
+            "synthesis_seed": seed,
+            "word": words[answers.labels[t]],
+            "heard": words[heard.ravel()],
+            "correct": heard.ravel() == answers.labels[t],
+            "verified": np.where(np.isnan(passed), "", np.where(passed == 1, "pass", "fail")),
+        }
+    )
+    return table[heard.ravel() >= 0].reset_index(drop=True)
+
+
+def accuracy(home: Home) -> pd.DataFrame:
+    """A row per trained network: accuracies, parameters, and the size of every stage."""
+    rows = []
+    for member in home.members:
+        if not home.is_done(work.TRAIN, member):
+            continue
+        network = member.entry.network
+        result = runs.read_json(home.read(member).path("networks", network, "result.json"))
+        keys = ("parameters", "test_accuracy", "validation_accuracy", "epochs", "seconds")
+        sizes = stage_sizes(network, len(result["words"]), home.comparison.experiment.cochleagram)
+        rows.append(
+            {
+                "entry": member.entry.label,
+                "seed": member.seed,
+                "connection": member.entry.connection,
+            }
+            | {key: result.get(key, math.nan) for key in keys}
+            | {f"{stage}_size": size for stage, size in sizes.items()}
+        )
+    return pd.DataFrame(rows)
+
+
+@functools.lru_cache(maxsize=64)
+def stage_sizes(network: str, num_words: int, config) -> Mapping[str, int]:
+    """Number of features of every stage of a network."""
+    model = models.build_model(network, num_words)
+    shape = jax.ShapeDtypeStruct((1, config.num_channels, config.num_frames), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), shape)
+    _, stages = jax.eval_shape(model.apply, variables, shape)
+    return {name: math.prod(stage.shape) for name, stage in stages.items()}
+
+
+def verification(home: Home) -> pd.DataFrame:
+    """The tables verification/metamers.csv of all runs, with columns entry and network_seed."""
+    tables = [
+        _verified(home, m).assign(entry=m.entry.label, network_seed=m.seed)
+        for m in home.members
+        if home.is_done(work.VERIFY, m)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
