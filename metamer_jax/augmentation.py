@@ -8,18 +8,28 @@ from metamer_jax.configs import AugmentConfig
 _RMS = 0.1  # Of a waveform as the networks know it (Feather et al. 2019).
 
 
-def augment_waveform(key: jax.Array, waveform: jax.Array, config: AugmentConfig) -> jax.Array:
+def augment_waveform(
+    key: jax.Array,
+    waveform: jax.Array,
+    config: AugmentConfig,
+    *,
+    noise: jax.Array | None = None,
+) -> jax.Array:
     """Changes one clip's rate, moves it in time and adds noise.
 
     Args:
         key: Used once.
         waveform: [time].
         config: How much.
+        noise: [piece, time], rms 0.1, recorded noise of which a piece is mixed in, if asked for.
 
     Returns:
         [time], mean 0 and rms 0.1.
+
+    Raises:
+        ValueError: `config.background_snr_db` is given, and no noise.
     """
-    rate_key, shift_key, noise_key = jax.random.split(key, 3)
+    rate_key, shift_key, noise_key, background_key = jax.random.split(key, 4)
     num_samples = waveform.shape[-1]
     if config.shift or config.speed:
         rate = 1.0 + config.speed * jax.random.uniform(rate_key, minval=-1.0)
@@ -31,11 +41,26 @@ def augment_waveform(key: jax.Array, waveform: jax.Array, config: AugmentConfig)
     waveform = _normalized(waveform)
     if config.noise_snr_db is not None:
         color_key, level_key, noise_key = jax.random.split(noise_key, 3)
-        lowest, highest = config.noise_snr_db
-        snr_db = jax.random.uniform(level_key, minval=lowest, maxval=highest)
-        noise = _normalized(_colored_noise(noise_key, color_key, num_samples))
-        waveform = _normalized(waveform + 10.0 ** (-snr_db / 20.0) * noise)
+        colored = _normalized(_colored_noise(noise_key, color_key, num_samples))
+        waveform = _mixed(level_key, waveform, colored, config.noise_snr_db)
+    if config.background_snr_db is not None:
+        if noise is None or not len(noise):
+            raise ValueError(
+                "background_snr_db needs background noise, and these recordings have none: "
+                "dataset speech_commands has, in _background_noise_ or _silence_"
+            )
+        piece_key, turn_key, level_key = jax.random.split(background_key, 3)
+        piece = jnp.asarray(noise)[jax.random.randint(piece_key, (), 0, len(noise))]
+        piece = jnp.roll(piece, jax.random.randint(turn_key, (), 0, num_samples))
+        waveform = _mixed(level_key, waveform, piece, config.background_snr_db)
     return waveform
+
+
+def _mixed(key, waveform, noise, snr_db):
+    """Adds noise of the same rms at a ratio drawn from the range, in dB of power."""
+    lowest, highest = snr_db
+    snr_db = jax.random.uniform(key, minval=lowest, maxval=highest)
+    return _normalized(waveform + 10.0 ** (-snr_db / 20.0) * noise)
 
 
 def _normalized(waveform):

@@ -14,7 +14,13 @@ from typing import Any
 
 STAGES = ("cochleagram", "conv1", "conv2", "dense", "logits")
 WORDS = ("down", "go", "left", "no", "right", "stop", "up", "yes")
-DATASETS = ("spoken_words", "mini_speech_commands", "wav_folder")
+# Of Speech Commands v0.02 (Warden 2018).
+SPEECH_COMMANDS_WORDS = tuple(
+    "backward bed bird cat dog down eight five follow forward four go happy house learn left "
+    "marvin nine no off on one right seven sheila six stop three tree two up visual wow yes "
+    "zero".split()
+)
+DATASETS = ("spoken_words", "mini_speech_commands", "speech_commands", "wav_folder")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -187,15 +193,19 @@ class DataConfig:
     """Which recordings, and how they are split."""
 
     dataset: str = "spoken_words"  # One of DATASETS.
-    words: tuple[str, ...] = ()  # Empty: the paper's WORDS, or with `wav_folder` every folder.
+    # Empty: the paper's WORDS; with `speech_commands` all 35, with `wav_folder` every folder.
+    words: tuple[str, ...] = ()
     sample_rate_hz: int = 16000
     duration_s: float = 1.0
-    # "random" (80/10/10 over clips), "speaker" (disjoint voices), or "auto": by speaker for
+    # "random" (80/10/10 over clips), "speaker" (disjoint voices), "official" (`speech_commands`,
+    # by the archive's lists), or "auto": official where there are such lists, by speaker for
     # `spoken_words`, whose every voice is one formula, else random.
     split: str = "auto"
     seed: int = 0  # Of the split.
     data_dir: str | None = None  # A folder of <word>/*.wav.
-    data_zip: str | None = None  # TensorFlow's mini_speech_commands.zip, or one laid out like it.
+    # TensorFlow's mini_speech_commands.zip, or one laid out like it; with `speech_commands` any
+    # .zip, .tar or .tar.gz of <word>/*.wav, or several with commas between.
+    data_zip: str | None = None
     cache_dir: str | None = None  # None: $METAMER_JAX_CACHE or ~/.cache/metamer_jax.
     skip_bad_files: bool = False
     num_speakers: int = 200  # spoken_words only.
@@ -204,7 +214,11 @@ class DataConfig:
 
     def __post_init__(self):
         _require_choice("dataset", self.dataset, DATASETS)
-        _require_choice("split", self.split, ("auto", "random", "speaker"))
+        _require_choice("split", self.split, ("auto", "random", "speaker", "official"))
+        _require(
+            self.split != "official" or self.dataset == "speech_commands",
+            f"split='official' needs dataset='speech_commands', got dataset={self.dataset!r}",
+        )
         _require_positive(
             sample_rate_hz=self.sample_rate_hz,
             duration_s=self.duration_s,
@@ -240,7 +254,7 @@ class DataConfig:
 
     @property
     def resolved_split(self) -> str:
-        """The rule that "auto" stands for."""
+        """The rule that "auto" stands for where the recordings bring no split of their own."""
         if self.split != "auto":
             return self.split
         return "speaker" if self.dataset == "spoken_words" else "random"
@@ -250,12 +264,14 @@ class DataConfig:
 class AugmentConfig:
     """Random changes to a training clip; zeros change nothing.
 
-    The first three change the waveform, so that cochleagrams are computed anew each epoch.
+    The first four change the waveform, so that cochleagrams are computed anew each epoch.
     """
 
     shift: float = 0.0  # Largest circular shift in time, either way, as a part of the clip.
     speed: float = 0.0  # Largest relative change of rate, either way: pitch, formants and tempo.
     noise_snr_db: tuple[float, float] | None = None  # White to brown noise is added in this range.
+    # The same for the data set's own background noise; it must have some (`speech_commands`).
+    background_snr_db: tuple[float, float] | None = None
     time_mask: float = 0.0  # Widest stretch of frames set to the mean, as a part of all.
     frequency_mask: float = 0.0  # The same for channels.
     mixup: float = 0.0  # Beta(mixup, mixup) mixing of pairs of cochleagrams; 0: none.
@@ -265,16 +281,18 @@ class AugmentConfig:
         for name in ("shift", "speed", "time_mask", "frequency_mask"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} must lie in [0, 1), got {value!r}")
-        if self.noise_snr_db is not None:
+        for name in ("noise_snr_db", "background_snr_db"):
+            value = getattr(self, name)
             _require(
-                len(self.noise_snr_db) == 2 and self.noise_snr_db[0] <= self.noise_snr_db[1],
-                f"noise_snr_db must be (lowest, highest), got {self.noise_snr_db!r}",
+                value is None or (len(value) == 2 and value[0] <= value[1]),
+                f"{name} must be (lowest, highest), got {value!r}",
             )
 
     @property
     def of_waveforms(self) -> bool:
         """Whether waveforms, and not only their cochleagrams, are changed."""
-        return self.shift > 0 or self.speed > 0 or self.noise_snr_db is not None
+        noisy = self.noise_snr_db is not None or self.background_snr_db is not None
+        return self.shift > 0 or self.speed > 0 or noisy
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

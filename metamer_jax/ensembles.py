@@ -56,6 +56,7 @@ def train(
     *,
     feature_fn: epochs.FeatureFn | None = None,
     grid: Grid | None = None,
+    noise: np.ndarray | None = None,
     clip_key: jax.Array | None = None,
     method: str | None = None,
     state: State | None = None,
@@ -72,6 +73,7 @@ def train(
         config: How to train.
         feature_fn: As for `training.train`.
         grid: What the cochleagrams hold, if not everything.
+        noise: As for `training.train`.
         clip_key: What the changes to waveforms follow from; None: the first member's key.
         method: "vmap": one program whose weights have an axis more. "loop": one member's epoch
             after the other's, on the same clips. None: "loop" on a CPU, where matrix products
@@ -92,7 +94,9 @@ def train(
     """
     method = _checked_method(method, keys, state)
     clip_key = keys[0] if clip_key is None else clip_key
-    material = training.prepare(model, examples, validation, config, feature_fn=feature_fn)
+    material = training.prepare(
+        model, examples, validation, config, feature_fn=feature_fn, noise=noise
+    )
     if state is None:
         first_keys = [jax.random.fold_in(key, 0) for key in keys]
         state = init_state(first_keys, model, material.features, config, grid=grid)

@@ -35,6 +35,7 @@ class Clips(NamedTuple):
         normalization: The collection fitted on the training inputs.
         key: Of the changes to waveforms, where they are made within the epoch.
         feature_fn: A `jax.tree_util.Partial`, where the inputs are waveforms; else None.
+        noise: [piece, time] recorded noise to mix into waveforms; None: there is none.
     """
 
     inputs: jax.Array
@@ -42,6 +43,7 @@ class Clips(NamedTuple):
     normalization: dict[str, jax.Array]
     key: jax.Array
     feature_fn: FeatureFn | None
+    noise: jax.Array | None = None
 
 
 def optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
@@ -70,24 +72,26 @@ def augmented_features(
     feature_fn: FeatureFn,
     config: AugmentConfig,
     batch_size: int = 64,
+    *,
+    noise: jax.Array | None = None,
 ) -> jax.Array:
     """Cochleagrams [clip, channel, frame] of changed waveforms [clip, time]."""
     features = [
-        _augmented_batch(jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, config=config)[
-            :size
-        ]
+        _augmented_batch(
+            jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, noise, config=config
+        )[:size]
         for i, (batch, size) in enumerate(scoring.padded_batches(waveforms, batch_size))
     ]
     return jnp.concatenate(features)
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _augmented_batch(key, waveforms, feature_fn, *, config):
-    return feature_fn(_augmented(jax.random.split(key, len(waveforms)), waveforms, config))
+def _augmented_batch(key, waveforms, feature_fn, noise, *, config):
+    return feature_fn(_augmented(jax.random.split(key, len(waveforms)), waveforms, noise, config))
 
 
-def _augmented(keys, waveforms, config: AugmentConfig):
-    augment = functools.partial(augmentation.augment_waveform, config=config)
+def _augmented(keys, waveforms, noise, config: AugmentConfig):
+    augment = functools.partial(augmentation.augment_waveform, config=config, noise=noise)
     return jax.vmap(augment)(keys, waveforms)
 
 
@@ -184,7 +188,7 @@ def _features(key, params, clips: Clips, chosen, model, config: TrainingConfig, 
         if config.augment.of_waveforms:
             # By clip, so that it is changed alike wherever in the order it comes.
             keys = jax.vmap(functools.partial(jax.random.fold_in, clips.key))(chosen)
-            inputs = _augmented(keys, inputs, config.augment)
+            inputs = _augmented(keys, inputs, clips.noise, config.augment)
     else:
         feature_fn = _unchanged
     loss_fn = adversarial.cross_entropy(

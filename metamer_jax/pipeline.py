@@ -121,7 +121,7 @@ def _task(run, recordings, network) -> _Task:
     )
     grid = model.reads(config.cochleagram.num_channels, config.cochleagram.num_frames)
     examples = {
-        split: training.Examples(part.waveforms, part.labels, part.noise)
+        split: training.Examples(part.waveforms, part.labels)
         for split in ("train", "validation", "test")
         for part in [recordings.subset(split)]
     }
@@ -162,6 +162,7 @@ def _train_network(run, recordings, network, stop):
         config.training,
         feature_fn=task.feature_fn,
         grid=task.grid,
+        noise=recordings.noise,
         clip_key=_clip_key(run),
         state=state,
         on_epoch=on_epoch,
@@ -222,6 +223,7 @@ def train_ensemble(
         config.training,
         feature_fn=task.feature_fn,
         grid=task.grid,
+        noise=recordings.noise,
         clip_key=_clip_key(members[0]),
         state=state,
         on_epoch=on_epoch,

@@ -191,6 +191,7 @@ class Material(NamedTuple):
         labels: [clip] int32.
         validation: Cochleagrams and labels.
         feature_fn: Waveforms to cochleagrams, where there are waveforms; else None.
+        noise: [piece, time] to mix into the waveforms; None: none is.
     """
 
     features: jax.Array
@@ -198,6 +199,7 @@ class Material(NamedTuple):
     labels: jax.Array
     validation: Examples
     feature_fn: epochs.FeatureFn | None
+    noise: jax.Array | None = None
 
 
 def prepare(
@@ -207,10 +209,13 @@ def prepare(
     config: TrainingConfig,
     *,
     feature_fn: epochs.FeatureFn | None = None,
+    noise: np.ndarray | None = None,
 ) -> Material:
     """Checks the examples and computes their cochleagrams; arguments and errors as of `train`."""
     _check_examples("training", training, model, feature_fn, config)
     _check_examples("validation", validation, model, feature_fn)
+    if config.augment.background_snr_db is not None:
+        _check_noise(noise, np.shape(training.inputs))
     labels = jnp.asarray(training.labels, jnp.int32)
     if feature_fn is None:
         return Material(jnp.asarray(training.inputs), None, labels, validation, None)
@@ -222,7 +227,8 @@ def prepare(
         waveforms = jnp.asarray(training.inputs)
     elif config.augment.of_waveforms:
         waveforms = training.inputs
-    return Material(features, waveforms, labels, heard, feature_fn)
+    noise = None if config.augment.background_snr_db is None else jnp.asarray(noise)
+    return Material(features, waveforms, labels, heard, feature_fn, noise)
 
 
 def clips_of_epoch(
@@ -234,9 +240,11 @@ def clips_of_epoch(
         inputs = material.waveforms  # They are changed, and then attacked, within the epoch.
     elif config.augment.of_waveforms:
         inputs = epochs.augmented_features(
-            key, material.waveforms, material.feature_fn, config.augment
+            key, material.waveforms, material.feature_fn, config.augment, noise=material.noise
         )
-    return epochs.Clips(inputs, material.labels, normalization, key, material.feature_fn)
+    return epochs.Clips(
+        inputs, material.labels, normalization, key, material.feature_fn, material.noise
+    )
 
 
 def train(
@@ -248,6 +256,7 @@ def train(
     *,
     feature_fn: epochs.FeatureFn | None = None,
     grid: Grid | None = None,
+    noise: np.ndarray | None = None,
     clip_key: jax.Array | None = None,
     state: TrainState | None = None,
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
@@ -266,6 +275,7 @@ def train(
             `jax.tree_util.Partial(function, arrays)`, which makes them arguments of the
             compiled program and not constants in it.
         grid: What the cochleagrams hold, if not everything.
+        noise: [piece, time] background noise, where `config.augment` mixes it into the clips.
         clip_key: What the changes to waveforms follow from in place of `key`, so that networks
             with keys of their own can meet the same clips (as in `ensembles.train`).
         state: Where to continue, with the other arguments as they were; None: from the start.
@@ -280,7 +290,7 @@ def train(
             attacks waveforms and there are none.
         FloatingPointError: No epoch had a finite validation loss.
     """
-    material = prepare(model, training, validation, config, feature_fn=feature_fn)
+    material = prepare(model, training, validation, config, feature_fn=feature_fn, noise=noise)
     if state is None:
         features = material.features
         state = init_state(jax.random.fold_in(key, 0), model, features, config, grid=grid)
@@ -368,6 +378,16 @@ def result(state: TrainState, config: TrainingConfig) -> TrainResult:
         )
     variables = {"params": state.best_params, "normalization": state.normalization}
     return TrainResult(variables, int(state.best_epoch), state.records(), state)
+
+
+def _check_noise(noise, clips):
+    shape = (0,) if noise is None else np.shape(noise)
+    if shape[0] == 0 or shape[1:] != clips[1:]:
+        raise ValueError(
+            "noise must be [piece, time] of the clips' length where config.augment has a "
+            f"background_snr_db, got {shape} for clips {clips}: of the data sets speech_commands "
+            "has some, in _background_noise_ or _silence_"
+        )
 
 
 def _check_examples(name, examples, model, feature_fn, config: TrainingConfig | None = None):

@@ -1,7 +1,13 @@
-"""Recordings of spoken words from three kinds of source, through one function."""
+"""Recordings of spoken words from four kinds of source, through one function."""
 
 from metamer_jax import configs
-from metamer_jax.data import mini_speech_commands, recordings, spoken_words, wav_folder
+from metamer_jax.data import (
+    mini_speech_commands,
+    recordings,
+    speech_commands,
+    spoken_words,
+    wav_folder,
+)
 from metamer_jax.data.recordings import Recordings
 
 __all__ = ["Recordings", "SOURCES", "load"]
@@ -9,6 +15,7 @@ __all__ = ["Recordings", "SOURCES", "load"]
 SOURCES = {
     "spoken_words": spoken_words.source,
     "mini_speech_commands": mini_speech_commands.source,
+    "speech_commands": speech_commands.source,
     "wav_folder": wav_folder.source,
 }
 

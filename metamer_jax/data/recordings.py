@@ -34,6 +34,8 @@ class Recordings:
     words: tuple[str, ...]
     sample_rate_hz: int
     summary: dict[str, Any]  # Of all splits; JSON types.
+    # [piece, time] float32, mean 0, rms 0.1; without pieces where the source has no noise.
+    noise: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,6 +62,7 @@ class Clip:
     speaker: str
     samples: np.ndarray  # [time]
     sample_rate_hz: int
+    official_split: str = ""  # One of SPLITS where the source has a split of its own.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,9 @@ class Source:
     num_clips: int | None  # None: not known beforehand.
     # Yields clips and, for files that are no sound, errors; in any order.
     clips: Callable[[], Iterable[Clip | audio.AudioFileError]]
+    # Yields pieces [time] of background noise of the length and rate asked for.
+    noise: Callable[[], Iterable[np.ndarray]] | None = None
+    official: bool = False  # Whether clips may say their official split.
 
 
 def speaker_of(stem: str) -> str:
@@ -99,7 +105,7 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
         # Bad files are kept in it, too: a strict call never takes a lenient one's for good.
         folder / f"{config.dataset}-{cache.digest(identity)}.npz",
         lambda: _collect(source, config),
-        _ARRAYS,
+        _ARRAYS | _extra_arrays(source),
     )
     skipped = dict(zip(arrays["bad_files"].tolist(), arrays["bad_reasons"].tolist(), strict=True))
     for file, reason in skipped.items():
@@ -107,19 +113,25 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
             raise _bad_file(file, reason)
     labels, names, speakers = arrays["labels"], arrays["names"], arrays["speakers"]
     duplicates = arrays["duplicates"]
-    splits = split_recordings(config.resolved_split, config.seed, names, speakers, duplicates)
+    rule = _split_rule(config, arrays.get("official_splits"))
+    if rule == "official":
+        splits = arrays["official_splits"]
+    else:
+        splits = split_recordings(rule, config.seed, names, speakers, duplicates)
+    noise = arrays.get("noise", np.zeros((0, config.num_samples), np.float32))
     summary = {
         "dataset": config.dataset,
         "source": dict(source.identity),
         "sample_rate_hz": config.sample_rate_hz,
         "duration_s": config.duration_s,
-        "split": config.resolved_split,
+        "split": rule,
         "seed": config.seed,
         "recordings": len(labels),
         "counts": _counts(labels, splits, source.words),
         "speakers": {s: len(set(speakers[splits == s].tolist()) - {""}) for s in SPLITS},
         "duplicates": _describe_duplicates(duplicates, names, labels),
         "skipped": skipped,
+        "noise_pieces": len(noise),
     }
     return Recordings(
         waveforms=arrays["waveforms"],
@@ -130,7 +142,30 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
         words=source.words,
         sample_rate_hz=config.sample_rate_hz,
         summary=summary,
+        noise=noise,
     )
+
+
+def _split_rule(config: configs.DataConfig, official: np.ndarray | None) -> str:
+    """The rule that the config means: "auto" is "official" where the source has that split."""
+    if official is None or (config.split == "auto" and not official.all()):
+        return config.resolved_split
+    if config.split not in ("auto", "official"):
+        return config.split
+    if not official.all():
+        raise ValueError(
+            "split='official' needs the archive's validation_list.txt and testing_list.txt, and "
+            "the source has not both of them; split='speaker' draws one by voices"
+        )
+    if missing := sorted(set(SPLITS) - set(official.tolist())):
+        raise ValueError(f"split='official' puts no recording of these words into {missing}")
+    return "official"
+
+
+def _extra_arrays(source: Source) -> set[str]:
+    """Names of the arrays that only some sources have."""
+    has = {"official_splits": source.official, "noise": source.noise is not None}
+    return {name for name, given in has.items() if given}
 
 
 def _bad_file(file: str, reason: str) -> audio.AudioFileError:
@@ -178,7 +213,8 @@ def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray
                 if isinstance(clip, audio.AudioFileError):
                     raise clip
                 waveforms.append(prepare(clip.samples, clip.sample_rate_hz, config, file=clip.file))
-                rows.append((source.words.index(clip.word), clip.name, clip.speaker))
+                row = source.words.index(clip.word), clip.name, clip.speaker, clip.official_split
+                rows.append(row)
             except audio.AudioFileError as error:
                 if not config.skip_bad_files:
                     raise _bad_file(error.file, error.reason) from error
@@ -192,7 +228,15 @@ def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray
     stacked = np.empty((len(rows), config.num_samples), np.float32)
     for row, i in enumerate(order):
         stacked[row] = waveforms[i]
+        waveforms[i] = None  # Of all 35 words of Speech Commands twice is too much.
+    extra = {}
+    if source.official:
+        extra["official_splits"] = np.array([row[3] for row in rows], dtype=np.str_)[order]
+    if source.noise is not None:
+        pieces = list(source.noise())
+        extra["noise"] = np.array(pieces, np.float32).reshape(-1, config.num_samples)
     return {
+        **extra,
         "waveforms": stacked,
         "labels": labels[order],
         "names": np.array(names, dtype=np.str_)[order],

@@ -6,13 +6,11 @@ TensorFlow's zip, or takes a given zip or folder of that layout: `<word>/<speake
 
 import hashlib
 import pathlib
-import shutil
-import warnings
 import zipfile
 from collections.abc import Iterator
 
 from metamer_jax import audio, configs
-from metamer_jax.data import cache, recordings, wav_folder
+from metamer_jax.data import cache, prepared, recordings, wav_folder
 
 
 def source(config: configs.DataConfig) -> recordings.Source:
@@ -69,8 +67,6 @@ def _clips(
     folder: pathlib.Path | None,
 ) -> Iterator[recordings.Clip | audio.AudioFileError]:
     """Prepares the data set where it is not yet, and yields its clips."""
-    from absl import logging
-
     from metamer_jax.data.mini_speech_commands import (
         mini_speech_commands_dataset_builder as dataset_builder,
     )
@@ -85,80 +81,15 @@ def _clips(
         data_dir=folder and str(folder),
         skip_bad_files=config.skip_bad_files,
     )
-    root = cache.cache_dir(config.cache_dir) / "tensorflow_datasets"
-
-    def prepare():
-        # absl would print the whole config as a warning.
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity(logging.ERROR)
-        try:
-            builder = dataset_builder.Builder(
-                data_dir=root, config=builder_config, file_format="array_record"
-            )
-        finally:
-            logging.set_verbosity(verbosity)
-        prepared = pathlib.Path(builder.data_dir).exists()
-        if "download" in identity and not prepared:
-            return _download_and_prepare(builder, dataset_builder.URL, root / "downloads")
-        try:
-            builder.download_and_prepare(download_dir=root / "downloads")
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"data_zip {config.data_zip} is damaged: {error}") from error
-        return builder
-
-    with cache.lock(root / name):
-        try:
-            builder = prepare()
-            try:
-                clips = list(_read(builder))
-            except Exception as error:  # What array_record raises depends on the damage.
-                message = f"{builder.data_dir} is damaged ({error}): making it anew"
-                warnings.warn(message, stacklevel=2)
-                shutil.rmtree(builder.data_dir)
-                clips = list(_read(prepare()))
-        except audio.AudioFileError as error:
-            clips = [error]
-    yield from clips
-
-
-def _download_and_prepare(builder, url: str, folder: pathlib.Path):
-    """Downloads TensorFlow's zip into `folder` and prepares the data set from it.
-
-    Raises:
-        ConnectionError: The download failed; the message says what else can be done.
-    """
-    import requests
-
-    advice = "fetch the file on a machine that can, and give it with --data_zip=FILE"
     try:
-        # TensorFlow Datasets goes on trying for minutes where there is no network at all.
-        requests.head(url, timeout=15, allow_redirects=True).raise_for_status()
-        builder.download_and_prepare(download_dir=folder)
-    except requests.exceptions.RequestException as error:
-        raise ConnectionError(f"cannot download {url} ({error}); {advice}") from error
-    except zipfile.BadZipFile as error:
-        shutil.rmtree(folder)  # Or it would be taken for the file for ever.
-        raise ConnectionError(f"the download of {url} is damaged ({error}); {advice}") from error
-    return builder
-
-
-def _read(builder) -> Iterator[recordings.Clip | audio.AudioFileError]:
-    for file, reason in builder.info.metadata["bad_files"].items():
-        yield audio.AudioFileError(file, reason)
-    examples = builder.as_data_source("train")
-    label_name = builder.info.features["label"].int2str
-    for example in examples:
-        file = _text(example["file"])
-        word = label_name(int(example["label"]))
-        yield recordings.Clip(
-            file=file,
-            name=f"{word}/{pathlib.PurePosixPath(file).stem}",
-            word=word,
-            speaker=_text(example["speaker"]),
-            samples=example["audio"],
-            sample_rate_hz=int(example["sample_rate_hz"]),
+        yield from prepared.read(
+            prepared.builder_of(
+                dataset_builder,
+                builder_config,
+                config.cache_dir,
+                given=f"data_zip {config.data_zip}",
+                download="download" in identity,
+            )
         )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    except audio.AudioFileError as error:
+        yield error

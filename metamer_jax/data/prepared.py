@@ -1,0 +1,109 @@
+"""Data sets of TensorFlow Datasets' builders: made once, found again, made anew where damaged."""
+
+import pathlib
+import shutil
+import types
+import warnings
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from metamer_jax import audio
+from metamer_jax.data import archives, cache, recordings
+
+_DAMAGE = (zipfile.BadZipFile, archives.DamagedArchiveError)
+
+
+def builder_of(
+    module: types.ModuleType,
+    builder_config: Any,
+    cache_dir: str | None,
+    *,
+    given: str,
+    download: bool,
+) -> Any:
+    """Returns a builder whose data are prepared and can be read.
+
+    Args:
+        module: Of the builder: has `Builder` and, to download from, `URL`.
+        builder_config: Its `name` stands for the content.
+        cache_dir: As of `configs.DataConfig`.
+        given: What to call the source in errors.
+        download: Whether the source is the download, and not a given file.
+
+    Raises:
+        AudioFileError: A file is no usable sound, and the config does not leave such files out.
+        ValueError: The source is damaged or does not hold what it should.
+        ConnectionError: The download failed; the message says what else can be done.
+    """
+    root = cache.cache_dir(cache_dir) / "tensorflow_datasets"
+    with cache.lock(root / builder_config.name):
+        builder = _prepare(module, builder_config, root, given, download)
+        try:
+            for split in builder.info.splits:
+                for _ in builder.as_data_source(split):
+                    pass
+        except Exception as error:  # What array_record raises depends on the damage.
+            message = f"{builder.data_dir} is damaged ({error}): making it anew"
+            warnings.warn(message, stacklevel=2)
+            shutil.rmtree(builder.data_dir)
+            builder = _prepare(module, builder_config, root, given, download)
+    return builder
+
+
+def read(builder: Any, split: str = "train") -> Iterator[recordings.Clip | audio.AudioFileError]:
+    """Yields the clips of a prepared split, after the errors of what was left out of it."""
+    for file, reason in builder.info.metadata["bad_files"].items():
+        yield audio.AudioFileError(file, reason)
+    word_of = builder.info.features["label"].int2str
+    for example in builder.as_data_source(split):
+        file, label = _text(example["file"]), int(example["label"])
+        folder = file.split("/")[0] if label < 0 else word_of(label)
+        yield recordings.Clip(
+            file=file,
+            name=f"{folder}/{pathlib.PurePosixPath(file).stem}",
+            word=folder,
+            speaker=_text(example["speaker"]),
+            samples=example["audio"],
+            sample_rate_hz=int(example["sample_rate_hz"]),
+            official_split=_text(example.get("official_split", "")),
+        )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _prepare(module, builder_config, root, given, download):
+    from absl import logging
+
+    # absl would print the whole config as a warning.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        builder = module.Builder(data_dir=root, config=builder_config, file_format="array_record")
+    finally:
+        logging.set_verbosity(verbosity)
+    if download and not pathlib.Path(builder.data_dir).exists():
+        _download(builder, module.URL, root / "downloads")
+        return builder
+    try:
+        builder.download_and_prepare(download_dir=root / "downloads")
+    except _DAMAGE as error:
+        raise ValueError(f"{given} is damaged: {error}") from error
+    return builder
+
+
+def _download(builder, url: str, folder: pathlib.Path) -> None:
+    import requests
+
+    advice = "fetch the file on a machine that can, and give it with --data_zip=FILE"
+    try:
+        # TensorFlow Datasets goes on trying for minutes where there is no network at all.
+        requests.head(url, timeout=15, allow_redirects=True).raise_for_status()
+        builder.download_and_prepare(download_dir=folder)
+    except requests.exceptions.RequestException as error:
+        raise ConnectionError(f"cannot download {url} ({error}); {advice}") from error
+    except _DAMAGE as error:
+        shutil.rmtree(folder)  # Or it would be taken for the file for ever.
+        raise ConnectionError(f"the download of {url} is damaged ({error}); {advice}") from error

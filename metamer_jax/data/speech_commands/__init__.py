@@ -1,0 +1,100 @@
+"""Speech Commands v0.02: 35 words, 105,829 one-second recordings at 16 kHz, and noise.
+
+The builder beside this file downloads the official archive, or takes given ones (.zip, .tar,
+.tar.gz; several are joined) or a folder of its layout: `<word>/<speaker>_nohash_<k>.wav`,
+`_background_noise_/*.wav`, and the official split's `validation_list.txt` and `testing_list.txt`.
+All words together take 7 GB of memory and as much of the cache folder, twice.
+"""
+
+import functools
+import hashlib
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from metamer_jax import audio, configs
+from metamer_jax.data import archives, cache, prepared, recordings, wav_folder
+
+
+def source(config: configs.DataConfig) -> recordings.Source:
+    """Describes the archives or folder that `config` gives, or the official archive.
+
+    Raises:
+        ValueError: What is given is missing or no archive.
+    """
+    words = config.words or configs.SPEECH_COMMANDS_WORDS
+    sources, identity = _identify(config)
+    builder = functools.cache(lambda: _builder(config, words, sources, identity))
+
+    def clips():
+        try:
+            yield from prepared.read(builder())
+        except audio.AudioFileError as error:
+            yield error
+
+    return recordings.Source(
+        identity=identity,
+        words=words,
+        num_clips=None,
+        clips=clips,
+        noise=lambda: _noise(builder(), config),
+        official=True,
+    )
+
+
+def _identify(config):
+    """Returns the given sources, and what tells their content from others'."""
+    if config.data_dir is not None:
+        root = pathlib.Path(config.data_dir).expanduser()
+        if not root.is_dir():
+            raise ValueError(f"data_dir must be a folder of <word>/*.wav, got {str(root)!r}")
+        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".txt"))
+        return (root,), {"folder": root.name, "listing": wav_folder.listing(root, paths)}
+    if config.data_zip is None:
+        return (), {"download": "speech_commands_v0.02"}
+    paths = tuple(pathlib.Path(part).expanduser() for part in config.data_zip.split(","))
+    digests = []
+    for path in paths:
+        archives.check(path)
+        with open(path, "rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return paths, {"archives": [path.name for path in paths], "sha256": digests}
+
+
+def _builder(config, words, sources, identity):
+    from metamer_jax.data.speech_commands import speech_commands_dataset_builder as module
+
+    content = {key: value for key, value in identity.items() if key not in ("archives", "folder")}
+    name = f"{next(iter(content))}-{cache.digest([content, list(words)])}"
+    builder_config = module.BuilderConfig(
+        name=name,
+        description=f"Made from {', '.join(f'{k} {v}' for k, v in identity.items())}.",
+        words=words,
+        sources=tuple(map(str, sources)),
+        skip_bad_files=config.skip_bad_files,
+    )
+    return prepared.builder_of(
+        module,
+        builder_config,
+        config.cache_dir,
+        given=f"data_zip {config.data_zip}",
+        download="download" in identity,
+    )
+
+
+def _noise(builder, config) -> Iterator[np.ndarray]:
+    """Yields pieces [time] of the background noise, end to end, without the silent ones."""
+    if "noise" not in builder.info.splits:
+        return
+    clips = prepared.read(builder, "noise")
+    # Errors are named with the words' files.
+    clips = [clip for clip in clips if not isinstance(clip, audio.AudioFileError)]
+    for clip in sorted(clips, key=lambda clip: clip.name):
+        samples = audio.resample(clip.samples, clip.sample_rate_hz, config.sample_rate_hz)
+        if len(samples) < config.num_samples:
+            samples = np.resize(samples, config.num_samples)  # Repeated.
+        whole = len(samples) // config.num_samples * config.num_samples
+        for piece in samples[:whole].reshape(-1, config.num_samples):
+            if np.std(piece, dtype=np.float64) >= audio.SILENCE_RMS:
+                yield audio.normalize(piece)
