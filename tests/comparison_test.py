@@ -186,7 +186,7 @@ class TestEffects:
         assert row["low"] < row["difference"] < row["high"]
         assert "cochleagram" not in set(found["stage"])
 
-    def test_draws_of_a_difference_are_paired_over_judges_and_targets(self, answers):
+    def test_draws_of_a_difference_are_paired_over_targets(self, answers):
         # A maker whose every metamer is heard as the other's is: the difference never varies.
         heard = np.array(answers.heard)
         heard[:, [1, 6]] = heard[:, [0, 0]]

@@ -1,11 +1,12 @@
-"""Intervals over several crossed samples at once: seeds, listeners and targets.
+"""Intervals over crossed samples: the seeds of a network and the targets.
 
-A score that was averaged over seeds of a network, listeners and targets varies with all three. Its
-draws resample each of them by itself, as if other seeds, listeners and targets had been taken (the
-pigeonhole bootstrap: Owen, 2007, Annals of Applied Statistics 1, 386-411, mildly conservative where
-the factors interact). What has a single level, such as one seed, does not vary: the interval then
-says nothing about it. Of n levels the bootstrap takes the variance of a mean to be (n - 1) / n of
-what it is: with three seeds their part comes out a third too small.
+A score that was averaged over S seeds and T targets varies with both, and with what is a single
+metamer's own. Draws resample seeds and targets each by itself, as if others had been taken (the
+pigeonhole bootstrap: Owen, 2007, Annals of Applied Statistics 1, 386-411). Of the true variance of
+the mean, the seeds' part comes out as (S - 1) / S of what it is (with three seeds a third too
+small), the targets' as (T - 1) / T, that of single metamers up to three times too large: intervals
+are wide rather than narrow where single metamers differ more than seeds do. What has one level,
+such as one seed, does not vary, and the interval says nothing about it.
 """
 
 from collections.abc import Sequence

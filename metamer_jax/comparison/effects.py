@@ -2,7 +2,8 @@
 
 A maker's score is how often others recognise its metamers. Judges of a difference between two
 networks are the networks of neither's connection over frequency: no network judges its kin.
-Networks that were not trained make metamers, but judge nothing.
+Networks that were not trained make metamers, but judge nothing. Scores are means over the judges, a
+fixed panel; intervals are over what was sampled, the makers' seeds and the targets.
 """
 
 import functools
@@ -87,14 +88,14 @@ def curves(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
             if not len(scorers):
                 continue
             mask = np.where(there[scorers], 1.0, np.nan)[:, :, None, None]
-            own = correct[np.ix_(scorers, makers)] * mask
+            own = _over_judges(correct[np.ix_(scorers, makers)] * mask)
             verified = dict(_by_stage(answers, own * passed[makers]))
             about = {"entry": entry.label, "who": who, "seeds": int(there.any(axis=0).sum())}
             about |= {"scorers": len(scorers), "targets": correct.shape[-1]}
             for stage, values in _by_stage(answers, own):
                 row = about | {"stage": stage} | _mean(values, resampling)
                 rows.append(row | {"verified_only": _nanmean(verified[stage])})
-            natural = _mean(answers.natural_correct[scorers], resampling)
+            natural = _mean(answers.natural_correct[scorers].mean(axis=0), resampling)
             rows.append(about | {"stage": NATURAL, "seeds": 0} | natural)
     return pd.DataFrame(rows)
 
@@ -126,6 +127,13 @@ def _mean(values, resampling):
     return {"mean": mean, "low": low, "high": high}
 
 
+def _over_judges(values):
+    """Mean along the first axis of what is there; NaN where nothing is."""
+    there = np.isfinite(values)
+    sums, counts = np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
 def _nanmean(values):
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
@@ -134,9 +142,9 @@ def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
     """The recognition matrix: how often every entry recognises every entry's metamers.
 
     Returns:
-        A row per scorer, maker and stage: mean, low, high over seeds of both and targets, and
-        `itself`, whether the very network that they were made from listens; of one entry in
-        several seeds, the others are rows of their own.
+        A row per scorer, maker and stage: mean over seeds of both and targets; low, high over the
+        maker's seeds and targets; `itself`, whether the very network that they were made from
+        listens. Of one entry in several seeds, the others are rows of their own.
     """
     correct, rows = answers.correct, []
     scorer_entries = list(dict.fromkeys(scorer.entry for scorer in answers.scorers))
@@ -151,7 +159,7 @@ def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
                 if not (same == itself).any():
                     continue
                 mask = np.where(same == itself, 1.0, np.nan)[:, :, None, None]
-                values = correct[np.ix_(scorers, makers)] * mask
+                values = _over_judges(correct[np.ix_(scorers, makers)] * mask)
                 about = {"scorer": scorer_entry.label, "maker": entry.label, "itself": itself}
                 for stage, of_stage in _by_stage(answers, values):
                     rows.append(about | {"stage": stage} | _mean(of_stage, resampling))
@@ -175,13 +183,11 @@ def _weights(what: str, count: int, resampling: Resampling) -> np.ndarray:
 
 
 def _draws(answers, entry, chosen, stage, resampling) -> tuple[float, np.ndarray]:
-    """Mean score and its draws; judges and targets are drawn jointly for all entries."""
-    values = scores(answers, entry, chosen, stage)
-    names = ",".join(answers.scorers[i].name for i in chosen)
+    """Mean score and its draws; targets are drawn jointly for all entries."""
+    values = scores(answers, entry, chosen, stage).mean(axis=1)
     weights = [
-        _weights(f"seeds of {entry.label}", len(values), resampling),
-        _weights(f"judges {names}", values.shape[1], resampling),
-        _weights("targets", values.shape[2], resampling),
+        _weights(f"seeds of {entry.label}", values.shape[0], resampling),
+        _weights("targets", values.shape[1], resampling),
     ]
     return _nanmean(values), bootstrap.weighted_means(values, weights)
 
@@ -191,8 +197,8 @@ def difference(
 ) -> tuple[float, float, np.ndarray]:
     """Scores of the two networks of a contrast, and draws of their difference.
 
-    Judges and targets are resampled jointly (the difference is paired over both), seeds of the two
-    networks each by themselves.
+    Targets are resampled jointly (the difference is paired over targets and judges), seeds of the
+    two networks each by themselves.
 
     Returns:
         Mean of `of`, mean of `against`, [resample] differences.

@@ -71,9 +71,11 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """For people: "frequency grouped, parameter matched"."""
-        variant = {"matched": "parameters and representation matched"}
-        variant = variant.get(self.variant, self.variant)
+        """For people: "frequency grouped, parameter matched".
+
+        "Both" are parameters and dense representation.
+        """
+        variant = "both_matched" if self.variant == "matched" else self.variant
         parts = [self.connection, variant, self.training or ""]
         return ", ".join(part.replace("_", " ") for part in parts if part)
 
@@ -154,7 +156,8 @@ def planned_contrasts(entries: Sequence[Entry]) -> tuple[Contrast, ...]:
     variants = [v for v in dict.fromkeys(e.variant for e in entries) if v == "" or _is_size(v)]
     contrasts = []
     for variant in variants if reference else ():
-        question = f"{CONNECTION}, {variant.replace('_', ' ')}" if variant else CONNECTION
+        name = "both matched" if variant == "matched" else variant.replace("_", " ")
+        question = f"{CONNECTION}, {name}" if variant else CONNECTION
         for connection in others:
             entry = found.get((connection, variant, None)) or _as_it_is(found, connection, variant)
             if entry is not None:

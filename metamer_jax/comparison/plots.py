@@ -19,6 +19,7 @@ _LINES = {
     "antialiased": ("--", "v"),
 }
 _TRAINED_LINES = (("--", "P"), (":", "X"), ("-.", "*"))
+_COLUMNS = 3  # Of panels.
 
 
 def looks(entries: Sequence[Entry]) -> dict[str, dict]:
@@ -108,7 +109,7 @@ def curves(
 ) -> figures.Figure:
     """Draws recognition by stage, a line an entry, panels side by side on one axis.
 
-    Bars are intervals over seeds, listeners and targets; the first point is what the same listeners
+    Bars are intervals over seeds and targets; the first point is what the same listeners
     recognise of the targets themselves.
 
     Args:
@@ -121,17 +122,22 @@ def curves(
     """
     drawn, stages = looks(entries), [effects.NATURAL, *stages]
     rows = table[table["who"] == who].set_index(["entry", "stage"])
-    tallest = max(len(each) for _, each in panels)
-    legend_in = 0.2 * tallest + 0.1
-    width, height = 3.3 * len(panels) + 0.6, 3.0 + legend_in
+    columns = min(len(panels), _COLUMNS)
+    lines = -(-len(panels) // columns)
+    legend_in = 0.2 * max(len(each) for _, each in panels) + 0.1
+    panel_in = 2.9 + legend_in
+    width, height = 3.3 * columns + 0.6, panel_in * lines + 0.35
     with figures.house_style():
         figure = figures.Figure(figsize=(width, height))
         figure.set_facecolor("white")
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        axes = figure.subplots(lines, columns, sharey=True, squeeze=False)
         figure.subplots_adjust(
-            left=0.6 / width, right=1 - 0.1 / width, bottom=0.6 / height, wspace=0.06,
-            top=1 - (legend_in + 0.3) / height,
+            left=0.6 / width, right=1 - 0.1 / width, bottom=0.85 / height, wspace=0.06,
+            top=1 - (legend_in + 0.3) / height, hspace=(legend_in + 1.1) / 1.9,
         )  # fmt: skip
+        for axis in axes.ravel()[len(panels) :]:
+            axis.remove()
+        axes, left = axes.ravel()[: len(panels)], axes[:, 0]
         for axis, (title, shown) in zip(axes, panels, strict=True):
             shifts = np.linspace(-0.5, 0.5, len(shown)) * min(0.5, 0.1 * (len(shown) - 1))
             for entry, shift in zip(shown, shifts, strict=True):
@@ -152,15 +158,17 @@ def curves(
                     **look,
                 )
             axis.axhline(100 * chance, color=figures.MUTED, linewidth=1, linestyle=":")
-            axis.set_xticks(range(len(stages)), ["target\nitself", *stages[1:]])
+            names = ["target itself", *stages[1:]]
+            turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+            axis.set_xticks(range(len(stages)), names, **turned)
             axis.set(xlim=(-0.5, len(stages) - 0.5), ylim=(0, 104))
-            axis.set_xlabel("Stage matched by the metamer")
             axis.set_title(title, pad=legend_in * 72 + 2)
             axis.legend(
                 loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=1, borderaxespad=0.2,
                 handlelength=2.6,
             )  # fmt: skip
-        axes[0].set_ylabel("Recognised (%)")
+        for axis in left:
+            axis.set_ylabel("Recognised (%)")
         axes[0].annotate(
             "chance", (-0.45, 100 * chance), (0, 2), textcoords="offset points",
             fontsize=7.5, color=figures.MUTED,

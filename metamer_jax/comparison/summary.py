@@ -17,7 +17,7 @@ from metamer_jax.comparison import (
     words,
     work,
 )
-from metamer_jax.comparison.entries import Entry, planned_contrasts
+from metamer_jax.comparison.entries import CONNECTION, Entry, planned_contrasts
 from metamer_jax.comparison.tables import Answers
 
 FOLDER = "report"
@@ -132,17 +132,17 @@ def _arrays(answers: Answers) -> dict[str, np.ndarray]:
 
 def panels(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
     """Groups entries for figures: connections as published, at equal sizes, other trainings."""
-    plain = [e for e in entries if e.training is None]
-    first = [e for e in plain if e.connection == entries[0].connection and not e.variant]
-    found = [("As published", [e for e in plain if not e.variant])]
-    for variant in dict.fromkeys(e.variant for e in plain if e.variant.endswith("matched")):
-        own = [e for e in plain if e.variant == variant]
-        title = own[0].title.partition(", ")[2]
-        found.append((title[0].upper() + title[1:], [*first, *own]))
+    plain = [e for e in entries if e.training is None and not e.variant]
+    first = [e for e in plain if e.connection == entries[0].connection]
+    found = {"As published": plain}
+    for contrast in planned_contrasts(entries):
+        kind, _, size = contrast.question.partition(", ")
+        if kind == CONNECTION and size:
+            found.setdefault(size.capitalize(), [contrast.against]).append(contrast.of)
     rest = [e for e in entries if e.training or (e.variant and not e.variant.endswith("matched"))]
     if rest:
-        found.append(("Other pooling and training", [*first, *rest]))
-    return [panel for panel in found if panel[1]]
+        found["Other pooling and training"] = [*first, *rest]
+    return [(title, shown) for title, shown in found.items() if shown]
 
 
 def _figures(answers, found, entries) -> Iterator[tuple[str, object]]:

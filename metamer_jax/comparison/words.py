@@ -29,8 +29,9 @@ def report(home: work.Home, answers, found, entries, resampling) -> Iterator[str
         "not made from hears the word spoken in the target. Unless it says otherwise, the "
         "networks that listen are those of other connections over frequency than the maker's (or, "
         "of a difference, than both makers'), the untrained ones apart. "
-        f"Intervals ({100 * resampling.confidence:.0f} %) resample seeds, listeners and targets "
-        "at once; they are not corrected for the number of comparisons.\n"
+        f"Intervals ({100 * resampling.confidence:.0f} %) resample the makers' seeds and the "
+        "targets at once, for these listeners; they are not corrected for the number of "
+        "comparisons, and rather wide than narrow where single metamers differ much.\n"
     )
     if seeds.min() < 2:
         yield (
@@ -39,8 +40,8 @@ def report(home: work.Home, answers, found, entries, resampling) -> Iterator[str
         )
     elif seeds.min() < 5:
         yield (
-            "With so few seeds their part of the intervals is somewhat too small (see "
-            "`bootstrap.py`).\n"
+            "With so few seeds their part of the intervals is somewhat too small: of S seeds, "
+            "(S - 1) / S of the variance.\n"
         )
     yield "## The answer\n"
     yield from answer(found["differences"], found["magnitudes"])
