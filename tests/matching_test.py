@@ -123,3 +123,5 @@ def test_bad_requests_are_refused_by_name():
         match(representation="conv1")
     with pytest.raises(ValueError, match="'ear'"):
         match("ear")
+    with pytest.raises(ValueError, match="candidates must be a list"):
+        matching.match_networks("conv2d", "frequency_local", num_words=8)

@@ -95,12 +95,15 @@ def match_networks(
         One `Match` for each candidate, in order, with the distances that are left.
 
     Raises:
-        ValueError: Nothing is to be matched, or the stages do not correspond.
+        ValueError: Nothing is to be matched, or the stages do not correspond, or `build_model`
+            refuses a network.
     """
     if representation not in _REPRESENTATIONS:
         raise ValueError(
             f"representation must be one of {_REPRESENTATIONS}, got {representation!r}"
         )
+    if isinstance(candidates, (str, Mapping)):
+        raise ValueError(f"candidates must be a list of networks, got {candidates!r}")
     if not parameters and representation is None:
         raise ValueError("parameters or representation must be given, got neither")
     goal = sizes(models.build_model(reference, num_words))
