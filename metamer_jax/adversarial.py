@@ -11,13 +11,18 @@ networks: what is perturbed may be waveforms or cochleagrams.
 `evaluate` says how many clips a network still recognises.
 """
 
+import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from metamer_jax import scoring
 from metamer_jax.configs import AdversarialConfig
 from metamer_jax.models import Grid, WordNetwork
 
@@ -174,7 +179,12 @@ def strongest(
 
 
 def perturb(
-    key: jax.Array, loss_fn: LossFn, inputs: jax.Array, *, config: AdversarialConfig
+    key: jax.Array,
+    loss_fn: LossFn,
+    inputs: jax.Array,
+    *,
+    config: AdversarialConfig,
+    strength: float | jax.Array = 1.0,
 ) -> jax.Array:
     """Perturbs a batch as `config` says: what a network is trained on.
 
@@ -185,13 +195,14 @@ def perturb(
         loss_fn: Of the network as it is.
         inputs: [example, ...].
         config: Which perturbation.
+        strength: [] the part of its epsilon that it has.
 
     Returns:
         [example, ...] the perturbed inputs.
     """
     if not config.epsilon:
         return inputs
-    radius = radii(inputs, config.norm, config.epsilon)
+    radius = radii(inputs, config.norm, strength * config.epsilon)
     if config.random:
         found = random_perturbation(key, inputs.shape, radius, config.norm)
     elif config.restarts == 1:
@@ -261,6 +272,126 @@ def _logits_fn(model, variables, feature_fn, grid):
         return model.apply(variables, features, grid=grid)[0]
 
     return logits
+
+
+class Robustness(NamedTuple):
+    """Which clips a network recognises under perturbations of several sizes.
+
+    Attributes:
+        epsilons: [epsilon] relative, ascending.
+        clean: [clip] bool, whether the word is recognised in the clip as it is.
+        adversarial: [epsilon, clip] bool, whether it is under every perturbation that was tried, of
+            that size and of the smaller ones, which lie in the same ball.
+        random: [epsilon, restart, clip] bool, whether it is under random ones of that size.
+    """
+
+    epsilons: np.ndarray
+    clean: np.ndarray
+    adversarial: np.ndarray
+    random: np.ndarray
+
+
+def evaluate(
+    key: jax.Array,
+    model: WordNetwork,
+    variables: dict[str, Any],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    epsilons: Sequence[float],
+    *,
+    config: AdversarialConfig,
+    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    grid: Grid | None = None,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] = lambda clips: None,
+) -> Robustness:
+    """Attacks a network, and perturbs its input at random, at every size.
+
+    An attack climbs the `margin` from each of `config.restarts` starts; a clip counts as recognised
+    if no step of any of them changes the answer.
+
+    Args:
+        key: Everything random follows from it.
+        model: The network.
+        variables: {"params", "normalization"}.
+        inputs: Waveforms [clip, time] with `feature_fn`, else cochleagrams [clip, channel, frame].
+        labels: [clip] int.
+        epsilons: Relative sizes, ascending.
+        config: Norm, domain, steps and restarts; its epsilon does not count.
+        feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame].
+        grid: What the cochleagrams hold, if not everything.
+        batch_size: Clips at a time.
+        on_batch: Called after each batch and size with the number of clips.
+
+    Raises:
+        ValueError: `epsilons` are not positive and ascending, the labels do not fit, or waveforms
+            are to be attacked and there are none.
+    """
+    _check_evaluation(inputs, labels, epsilons, config, feature_fn)
+    if config.domain == "cochleagram" and feature_fn is not None:
+        inputs, feature_fn = scoring.compute_features(feature_fn, inputs), None
+    if feature_fn is not None:
+        feature_fn = jax.tree_util.Partial(feature_fn)
+    config = dataclasses.replace(config, epsilon=0.0, random=False)
+    variables = {name: variables[name] for name in ("params", "normalization")}
+    labels = np.asarray(labels, np.int32)
+    batches = zip(
+        scoring.padded_batches(inputs, batch_size),
+        scoring.padded_batches(labels, batch_size),
+        strict=True,
+    )
+    found = [[] for _ in epsilons]
+    for i, ((batch, size), (words, _)) in enumerate(batches):
+        for j, epsilon in enumerate(epsilons):
+            margins = _margins(
+                jax.random.fold_in(jax.random.fold_in(key, i), j),
+                variables,
+                feature_fn,
+                jnp.asarray(batch),
+                jnp.asarray(words),
+                epsilon,
+                model=model,
+                config=config,
+                grid=grid,
+            )
+            found[j].append(np.asarray(margins)[:, :size] <= 0)
+            on_batch(size)
+    right = np.stack([np.concatenate(parts, axis=1) for parts in found])  # [epsilon, 2 +, clip]
+    return Robustness(
+        np.asarray(epsilons, np.float64),
+        right[0, 0],
+        np.logical_and.accumulate(right[:, 1]),
+        right[:, 2:],
+    )
+
+
+def _check_evaluation(inputs, labels, epsilons, config, feature_fn):
+    ndim, axes = (3, "[clip, channel, frame]") if feature_fn is None else (2, "[clip, time]")
+    if np.ndim(inputs) != ndim or len(inputs) == 0:
+        raise ValueError(f"inputs must be {axes} with a clip or more, got shape {np.shape(inputs)}")
+    if np.shape(labels) != np.shape(inputs)[:1]:
+        raise ValueError(
+            f"labels must be one for each of {len(inputs)} clips, got shape {np.shape(labels)}"
+        )
+    if len(epsilons) == 0 or any(b <= a for a, b in itertools.pairwise([0.0, *epsilons])):
+        raise ValueError(f"epsilons must be positive and ascending, got {list(epsilons)}")
+    if config.domain == "waveform" and feature_fn is None:
+        raise ValueError("feature_fn must be given where waveforms are attacked")
+
+
+@functools.partial(jax.jit, static_argnames=("model", "config", "grid"))
+def _margins(key, variables, feature_fn, inputs, labels, epsilon, *, model, config, grid):
+    """Margins [2 + restart, clip]: as they are, attacked, perturbed at random."""
+    loss_fn = margin(model, variables, labels, feature_fn=feature_fn, grid=grid)
+    radius = radii(inputs, config.norm, epsilon)
+    attack_key, random_key = jax.random.split(key)
+
+    def at_random(key):
+        return loss_fn(inputs + random_perturbation(key, inputs.shape, radius, config.norm))
+
+    attacked = strongest(attack_key, loss_fn, inputs, radius, config=config).loss
+    randoms = jax.lax.map(at_random, jax.random.split(random_key, config.restarts))
+    return jnp.concatenate([jnp.stack([loss_fn(inputs), attacked]), randoms])
 
 
 def _kept(ascent: Ascent, perturbation: jax.Array, loss: jax.Array) -> Ascent:

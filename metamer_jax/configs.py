@@ -312,6 +312,9 @@ class AdversarialConfig:
     num_steps: int = 5  # Of projected gradient ascent.
     step_size: float = 0.5  # As a part of epsilon.
     restarts: int = 1  # Random starts, of which the strongest counts.
+    # Training: epsilon rises from zero over so many epochs. Without, a network that has learnt
+    # nothing yet may never leave the answer that is the same for every clip.
+    warmup_epochs: int = 0
     # The control: a random point of the sphere ("l2") or a random corner of the cube ("linf").
     random: bool = False
 
@@ -324,6 +327,9 @@ class AdversarialConfig:
         )
         _require_positive(
             num_steps=self.num_steps, step_size=self.step_size, restarts=self.restarts
+        )
+        _require(
+            self.warmup_epochs >= 0, f"warmup_epochs must not be negative, got {self.warmup_epochs}"
         )
         for name in ("num_steps", "restarts"):
             value = getattr(self, name)
@@ -381,10 +387,10 @@ _AUGMENTED = TrainingConfig(
 
 # Of `adversarial_<domain>_<norm>`, and of the control `random_<domain>_<norm>`.
 _EPSILONS = {
-    ("waveform", "l2"): 0.05,
-    ("waveform", "linf"): 0.05,
+    ("waveform", "l2"): 0.01,
+    ("waveform", "linf"): 0.01,
     ("cochleagram", "l2"): 0.05,
-    ("cochleagram", "linf"): 0.05,
+    ("cochleagram", "linf"): 0.1,
 }
 
 
@@ -394,7 +400,12 @@ def _perturbed_recipes() -> dict[str, TrainingConfig]:
             _AUGMENTED,
             recipe=name,
             adversarial=AdversarialConfig(
-                epsilon=epsilon, norm=norm, domain=domain, num_steps=3, random=kind == "random"
+                epsilon=epsilon,
+                norm=norm,
+                domain=domain,
+                num_steps=3,
+                warmup_epochs=10,
+                random=kind == "random",
             ),
         )
         for kind in ("adversarial", "random")
@@ -506,6 +517,42 @@ class VerificationConfig:
             f"null_recordings must be at least 3, got {self.null_recordings}",
         )
         _require_positive(max_relative_error=self.max_relative_error, batch_size=self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobustnessConfig:
+    """How trained networks are attacked. Sizes are relative, as `AdversarialConfig.epsilon`."""
+
+    epsilons: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)  # And those that were trained at.
+    domains: tuple[str, ...] = ("waveform", "cochleagram")
+    norms: tuple[str, ...] = ("l2", "linf")
+    num_steps: int = 20
+    step_size: float = 0.2
+    restarts: int = 3
+    clips: int | None = None  # Of the test split, drawn at random; None: all.
+    seed: int = 0
+
+    def __post_init__(self):
+        for domain in self.domains:
+            for norm in self.norms:
+                self.attack(domain, norm)
+        for name in ("epsilons", "domains", "norms"):
+            values = getattr(self, name)
+            _require(len(values) > 0, f"{name} must not be empty")
+            _require(len(set(values)) == len(values), f"{name} repeat: {values}")
+        _require_positive(**{f"epsilons[{i}]": e for i, e in enumerate(self.epsilons)})
+        if self.clips is not None:
+            _require_positive(clips=self.clips)
+
+    def attack(self, domain: str, norm: str) -> AdversarialConfig:
+        """The attack in one domain and norm."""
+        return AdversarialConfig(
+            domain=domain,
+            norm=norm,
+            num_steps=self.num_steps,
+            step_size=self.step_size,
+            restarts=self.restarts,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -125,8 +125,9 @@ def train(
             shared_s = (time.perf_counter() - started) / len(left)
             members = list(state)
             for i, one in zip(left, trained, strict=True):
+                began = time.perf_counter() - shared_s
                 members[i] = training.after_epoch(
-                    state[i], one, material.validation, time.perf_counter() - shared_s, model, grid
+                    state[i], one, material, began, model, config, grid
                 )
             state = tuple(members)
             records = [state[i].records()[-1] for i in left]

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from metamer_jax import adversarial, augmentation, scoring
-from metamer_jax.configs import AugmentConfig, TrainingConfig
+from metamer_jax.configs import AdversarialConfig, AugmentConfig, TrainingConfig
 from metamer_jax.models import Grid, WordNetwork
 
 FeatureFn = Callable[[jax.Array], jax.Array]  # [batch, time] -> [batch, channel, frame]
@@ -123,6 +123,7 @@ def train_epoch(
     num_clips = len(clips.labels)
     steps = -(-num_clips // config.batch_size)
     update = optimizer(config, steps).update
+    features_of = functools.partial(_features, model=model, config=config, grid=grid)
     order_key, step_key = jax.random.split(key)
     order = jax.random.permutation(order_key, num_clips)
     # The last batch is smaller: filled up with clips that weigh nothing.
@@ -146,9 +147,13 @@ def train_epoch(
         chosen, i = now
         keys = jax.random.split(jax.random.fold_in(step_key, i), 3)
         augment_key, dropout_key, attack_key = keys
+        strength = 1.0
+        if config.adversarial.warmup_epochs:
+            done_epochs = epoch - 1 + (i + 1) / steps
+            strength = jnp.minimum(1.0, done_epochs / config.adversarial.warmup_epochs)
         batch, targets = augmentation.augment_features(
             augment_key,
-            _features(attack_key, params, clips, chosen, model, config, grid),
+            features_of(attack_key, params, clips, chosen, strength),
             jax.nn.one_hot(clips.labels[chosen], model.num_words),
             config.augment,
             fill=clips.normalization["mean"],
@@ -174,32 +179,86 @@ def train_epoch(
     return weights, loss / num_clips, right / num_clips
 
 
-def _features(key, params, clips: Clips, chosen, model, config: TrainingConfig, grid):
-    """The cochleagrams of the chosen clips, perturbed for the weights of the moment.
+def _features(key, params, clips: Clips, chosen, strength, *, model, config, grid):
+    """The cochleagrams of the chosen clips, perturbed for the weights of the moment."""
+    inputs = clips.inputs[chosen]
+    if config.adversarial.of_waveforms and config.augment.of_waveforms:
+        # By clip, so that it is changed alike wherever in the order it comes.
+        keys = jax.vmap(functools.partial(jax.random.fold_in, clips.key))(chosen)
+        inputs = _augmented(keys, inputs, clips.noise, config.augment)
+    variables = {"params": params, "normalization": clips.normalization}
+    return _perturbed(
+        key,
+        variables,
+        inputs,
+        clips.labels[chosen],
+        clips.feature_fn if config.adversarial.of_waveforms else None,
+        strength,
+        model=model,
+        config=config.adversarial,
+        grid=grid,
+    )
+
+
+def _perturbed(key, variables, inputs, labels, feature_fn, strength, *, model, config, grid):
+    """Cochleagrams [batch, channel, frame] of perturbed inputs.
 
     The network that is attacked drops no units, and is given neither masks nor mixtures: these
     come after.
     """
-    inputs = clips.inputs[chosen]
-    if not config.adversarial.epsilon:
-        return inputs
-    if config.adversarial.of_waveforms:
-        feature_fn = clips.feature_fn
-        if config.augment.of_waveforms:
-            # By clip, so that it is changed alike wherever in the order it comes.
-            keys = jax.vmap(functools.partial(jax.random.fold_in, clips.key))(chosen)
-            inputs = _augmented(keys, inputs, clips.noise, config.augment)
-    else:
-        feature_fn = _unchanged
-    loss_fn = adversarial.cross_entropy(
-        model,
-        {"params": params, "normalization": clips.normalization},
-        clips.labels[chosen],
-        feature_fn=feature_fn,
-        grid=grid,
+    loss_fn = adversarial.cross_entropy(model, variables, labels, feature_fn=feature_fn, grid=grid)
+    inputs = adversarial.perturb(key, loss_fn, inputs, config=config, strength=strength)
+    return inputs if feature_fn is None else feature_fn(inputs)
+
+
+def perturbed_features(
+    key: jax.Array,
+    model: WordNetwork,
+    variables: dict[str, Any],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    config: AdversarialConfig,
+    *,
+    feature_fn: FeatureFn | None = None,
+    grid: Grid | None = None,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Cochleagrams of clips that are perturbed as training ones are, at full strength.
+
+    Args:
+        key: Used once.
+        model: The network that is attacked.
+        variables: {"params", "normalization"}.
+        inputs: Waveforms [clip, time] where they are perturbed, else cochleagrams.
+        labels: [clip] int.
+        config: Which perturbation.
+        feature_fn: Waveforms to cochleagrams; None: the inputs are cochleagrams.
+        grid: What the cochleagrams hold, if not everything.
+        batch_size: Clips at a time.
+
+    Returns:
+        [clip, channel, frame].
+    """
+    batches = zip(
+        scoring.padded_batches(inputs, batch_size),
+        scoring.padded_batches(np.asarray(labels, np.int32), batch_size),
+        strict=True,
     )
-    return feature_fn(adversarial.perturb(key, loss_fn, inputs, config=config.adversarial))
+    perturbed = [
+        _perturbed_batch(
+            jax.random.fold_in(key, i),
+            variables,
+            jnp.asarray(batch),
+            jnp.asarray(words),
+            feature_fn,
+            1.0,
+            model=model,
+            config=config,
+            grid=grid,
+        )[:size]
+        for i, ((batch, size), (words, _)) in enumerate(batches)
+    ]
+    return np.concatenate([np.asarray(each) for each in perturbed])
 
 
-def _unchanged(features):
-    return features
+_perturbed_batch = jax.jit(_perturbed, static_argnames=("model", "config", "grid"))

@@ -16,7 +16,7 @@ import numpy as np
 
 from metamer_jax import epochs
 from metamer_jax import progress as progress_bars
-from metamer_jax.configs import TrainingConfig
+from metamer_jax.configs import AdversarialConfig, TrainingConfig
 from metamer_jax.models import Grid, WordNetwork
 from metamer_jax.scoring import Evaluation, compute_features, evaluate
 
@@ -189,7 +189,7 @@ class Material(NamedTuple):
         features: Cochleagrams [clip, channel, frame] of the training clips as they are.
         waveforms: [clip, time], where epochs change or attack them; else None.
         labels: [clip] int32.
-        validation: Cochleagrams and labels.
+        validation: Cochleagrams and labels; waveforms and labels where waveforms are attacked.
         feature_fn: Waveforms to cochleagrams, where there are waveforms; else None.
         noise: [piece, time] to mix into the waveforms; None: none is.
     """
@@ -221,13 +221,12 @@ def prepare(
         return Material(jnp.asarray(training.inputs), None, labels, validation, None)
     feature_fn = jax.tree_util.Partial(feature_fn)
     features = jnp.asarray(compute_features(feature_fn, training.inputs))
-    heard = validation._replace(inputs=compute_features(feature_fn, validation.inputs))
-    waveforms = None
+    noise = None if config.augment.background_snr_db is None else jnp.asarray(noise)
     if config.adversarial.of_waveforms:
         waveforms = jnp.asarray(training.inputs)
-    elif config.augment.of_waveforms:
-        waveforms = training.inputs
-    noise = None if config.augment.background_snr_db is None else jnp.asarray(noise)
+        return Material(features, waveforms, labels, validation, feature_fn, noise)
+    waveforms = training.inputs if config.augment.of_waveforms else None
+    heard = validation._replace(inputs=compute_features(feature_fn, validation.inputs))
     return Material(features, waveforms, labels, heard, feature_fn, noise)
 
 
@@ -268,7 +267,9 @@ def train(
         key: Everything random follows from it.
         model: The network.
         training: Its clips; waveforms where `config` changes or attacks waveforms.
-        validation: Clips whose loss, as they are, picks the epoch and stops early.
+        validation: Clips whose loss picks the epoch and stops early: as they are, or perturbed
+            as `config.adversarial` says (at its full epsilon), since what is to be learnt then is
+            to withstand that.
         config: How to train.
         feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame], where the
             inputs are waveforms. Arrays that it needs are best bound with
@@ -309,7 +310,7 @@ def train(
             trained = train_epoch(
                 epoch_key, weights_of(state), clips, epoch, model=model, config=config, grid=grid
             )
-            state = after_epoch(state, trained, material.validation, started, model, grid)
+            state = after_epoch(state, trained, material, started, model, config, grid)
             record = state.records()[-1]
             bar.update(loss=record["validation_loss"], accuracy=record["validation_accuracy"])
             if on_epoch is not None:
@@ -340,9 +341,10 @@ def weights_of(state: TrainState) -> epochs.Weights:
 def after_epoch(
     state: TrainState,
     trained: tuple[epochs.Weights, jax.Array, jax.Array],
-    validation: Examples,
+    material: Material,
     started: float,
     model: WordNetwork,
+    config: TrainingConfig,
     grid: Grid | None,
 ) -> TrainState:
     """Enters what an epoch made: its weights, its record, and whether they are the best.
@@ -350,14 +352,15 @@ def after_epoch(
     Args:
         state: Before the epoch.
         trained: What `epochs.train_epoch` returned.
-        validation: Cochleagrams and labels.
+        material: Has the validation clips.
         started: `time.perf_counter()` when the epoch began.
         model: The network.
+        config: How it is trained.
         grid: What the cochleagrams hold, if not everything.
     """
     weights, loss, accuracy = trained
     variables = {"params": weights.average, "normalization": state.normalization}
-    scores = evaluate(model, variables, *validation, grid=grid)
+    scores = _validate(model, variables, material, config.adversarial, grid)
     row = [int(state.epoch) + 1, float(loss), float(accuracy), scores.loss, scores.accuracy]
     history = np.array(state.history)
     history[int(state.epoch)] = [*row, time.perf_counter() - started]
@@ -368,6 +371,22 @@ def after_epoch(
             best_params=state.average, best_epoch=state.epoch, best_loss=best_loss
         )
     return state
+
+
+def _validate(model, variables, material: Material, config: AdversarialConfig, grid):
+    inputs, labels = material.validation
+    if config.epsilon:
+        inputs = epochs.perturbed_features(
+            jax.random.key(0),  # Every epoch is judged from the same starts.
+            model,
+            variables,
+            inputs,
+            labels,
+            config,
+            feature_fn=material.feature_fn if config.of_waveforms else None,
+            grid=grid,
+        )
+    return evaluate(model, variables, inputs, labels, grid=grid)
 
 
 def result(state: TrainState, config: TrainingConfig) -> TrainResult:
