@@ -75,8 +75,8 @@ def _left(home) -> list[str]:
             total += sum(each)
             about = f"about {progress.duration(sum(each))}"
         lines.append(f"left: {kind.replace('_', '-'):<10} {len(members):3d}, {about}")
-    both = f", and the time of {', '.join(unknown)}" if unknown else ""
-    return [*lines, f"in all about {progress.duration(total)}{both}"]
+    known = f"in all about {progress.duration(total)}" if total else "in all: not known yet"
+    return [*lines, known + (f", without {' and '.join(unknown)}" if unknown and total else "")]
 
 
 def seconds_each(home: work.Home) -> Callable[[str, work.Member], float | None]:
@@ -101,7 +101,9 @@ def seconds_each(home: work.Home) -> Callable[[str, work.Member], float | None]:
         if own:
             return own[0] / own[1]
         weight = weights[member.entry.label] if kind == work.TRAIN else 1.0
-        return weight * general[0] / general[1] if general else None if weight else 0.0
+        if weight == 0:
+            return 0.0
+        return weight * general[0] / general[1] if general else None
 
     return estimate
 
