@@ -43,6 +43,16 @@ setuptools.setup(
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "speech": ["espeakng-loader>=0.2.4"],
-        "dev": ["playwright", "pytest", "pytest-xdist", "ruff", "espeakng-loader>=0.2.4"],
+        "notebook": ["ipykernel", "jupyterlab"],
+        "dev": [
+            "espeakng-loader>=0.2.4",
+            "ipykernel",
+            "nbclient",
+            "nbformat",
+            "playwright",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+        ],
     },
 )
