@@ -3,7 +3,7 @@
 The builder beside this file downloads the official archive, or takes given ones (.zip, .tar,
 .tar.gz; several are joined) or a folder of its layout: `<word>/<speaker>_nohash_<k>.wav`,
 `_background_noise_/*.wav`, and the official split's `validation_list.txt` and `testing_list.txt`.
-All words together take 7 GB of memory and as much of the cache folder, twice.
+All words together are 6.8 GB of samples, which the cache folder and training both hold twice.
 """
 
 import functools
