@@ -20,14 +20,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from metamer_jax import scoring
 from metamer_jax.configs import AdversarialConfig
 from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.scoring import LossFn, cross_entropy, margin
 
-# Inputs [example, ...] to losses [example], each of its own input alone.
-LossFn = Callable[[jax.Array], jax.Array]
+__all__ = [
+    "Ascent",
+    "LossFn",
+    "Robustness",
+    "cross_entropy",
+    "evaluate",
+    "margin",
+    "perturb",
+    "pgd",
+    "project",
+    "radii",
+    "random_perturbation",
+    "steepest",
+    "strongest",
+]
 
 
 class Ascent(NamedTuple):
@@ -211,67 +224,6 @@ def perturb(
         found = strongest(key, loss_fn, inputs, radius, config=config).perturbation
     # Nothing is learnt through the perturbation.
     return inputs + jax.lax.stop_gradient(found)
-
-
-def cross_entropy(
-    model: WordNetwork,
-    variables: dict[str, Any],
-    labels: jax.Array,
-    *,
-    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
-    grid: Grid | None = None,
-) -> LossFn:
-    """The loss that training against perturbations lets rise: of the network without dropout.
-
-    Args:
-        model: The network.
-        variables: {"params", "normalization"}.
-        labels: [batch] int.
-        feature_fn: From what is perturbed to cochleagrams; None: cochleagrams are.
-        grid: What the cochleagrams hold, if not everything.
-
-    Returns:
-        [batch, ...] -> [batch] cross-entropy, nats.
-    """
-    logits_fn = _logits_fn(model, variables, feature_fn, grid)
-
-    def loss(inputs):
-        return optax.softmax_cross_entropy_with_integer_labels(logits_fn(inputs), labels)
-
-    return loss
-
-
-def margin(
-    model: WordNetwork,
-    variables: dict[str, Any],
-    labels: jax.Array,
-    *,
-    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
-    grid: Grid | None = None,
-) -> LossFn:
-    """The best wrong logit less the right one: above 0, the answer is wrong.
-
-    Carlini and Wagner (2017). Its gradient does not vanish where a network is sure of itself, as
-    the cross-entropy's does.
-    Arguments as of `cross_entropy`.
-    """
-    logits_fn = _logits_fn(model, variables, feature_fn, grid)
-
-    def loss(inputs):
-        logits = logits_fn(inputs)
-        right = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-        best_wrong = jnp.max(jnp.where(right, -jnp.inf, logits), axis=-1)
-        return best_wrong - jnp.max(jnp.where(right, logits, -jnp.inf), axis=-1)
-
-    return loss
-
-
-def _logits_fn(model, variables, feature_fn, grid):
-    def logits(inputs):
-        features = inputs if feature_fn is None else feature_fn(inputs)
-        return model.apply(variables, features, grid=grid)[0]
-
-    return logits
 
 
 class Robustness(NamedTuple):

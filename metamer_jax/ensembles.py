@@ -76,8 +76,8 @@ def train(
         noise: As for `training.train`.
         clip_key: What the changes to waveforms follow from; None: the first member's key.
         method: "vmap": one program whose weights have an axis more. "loop": one member's epoch
-            after the other's, on the same clips. None: "loop" on a CPU, where matrix products
-            gain nothing from an axis more and lose some threading; else "vmap".
+            after the other's, on the same clips. None: "loop" on a CPU, where "vmap" takes as
+            long or a little longer and needs the memory of all at once; else "vmap".
         state: Where to continue, with the other arguments as they were; None: from the start.
         on_epoch: Called after every epoch with the state, to be saved, and the record of each
             member that was trained in it.

@@ -1,4 +1,4 @@
-"""How a network does on clips as they are: features in batches, answers, a score."""
+"""How a network does: features in batches, their statistics, answers, scores, losses to climb."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -7,8 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from metamer_jax.models import Grid, WordNetwork
+
+# Inputs [example, ...] to losses [example], each of its own input alone.
+LossFn = Callable[[jax.Array], jax.Array]
 
 
 class Evaluation(NamedTuple):
@@ -41,6 +45,38 @@ def compute_features(
 @jax.jit
 def _features(feature_fn, waveforms):
     return feature_fn(waveforms)
+
+
+def fit_normalization(
+    model: WordNetwork, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
+) -> dict[str, jax.Array]:
+    """The scalar mean and variance of the resized training inputs, as Keras's `adapt`.
+
+    Args:
+        model: Resizes.
+        features: [clip, channel, frame].
+        grid: What `features` hold, if not everything.
+        batch_size: Clips resized at a time.
+
+    Returns:
+        The collection "normalization": mean, variance, count (of points).
+    """
+    total = squares = count = 0.0
+    for start in range(0, len(features), batch_size):
+        batch = jnp.asarray(features[start : start + batch_size])
+        image = np.asarray(_resized(batch, model=model, grid=grid), np.float64)
+        total, squares, count = total + image.sum(), squares + (image**2).sum(), count + image.size
+    mean = total / count
+    return {
+        "mean": jnp.float32(mean),
+        "variance": jnp.float32(squares / count - mean**2),
+        "count": jnp.int32(count),
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("model", "grid"))
+def _resized(features, *, model, grid):
+    return model.resized(features, grid)
 
 
 def evaluate(
@@ -91,3 +127,64 @@ def padded_batches(inputs: np.ndarray, batch_size: int) -> Iterator[tuple[np.nda
         if size < batch_size and start > 0:
             batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - size, axis=0)])
         yield batch, size
+
+
+def cross_entropy(
+    model: WordNetwork,
+    variables: dict[str, Any],
+    labels: jax.Array,
+    *,
+    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    grid: Grid | None = None,
+) -> LossFn:
+    """The loss that training against perturbations lets rise: of the network without dropout.
+
+    Args:
+        model: The network.
+        variables: {"params", "normalization"}.
+        labels: [batch] int.
+        feature_fn: From what is perturbed to cochleagrams; None: cochleagrams are.
+        grid: What the cochleagrams hold, if not everything.
+
+    Returns:
+        [batch, ...] -> [batch] cross-entropy, nats.
+    """
+    logits_fn = _logits_fn(model, variables, feature_fn, grid)
+
+    def loss(inputs):
+        return optax.softmax_cross_entropy_with_integer_labels(logits_fn(inputs), labels)
+
+    return loss
+
+
+def margin(
+    model: WordNetwork,
+    variables: dict[str, Any],
+    labels: jax.Array,
+    *,
+    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    grid: Grid | None = None,
+) -> LossFn:
+    """The best wrong logit less the right one: above 0, the answer is wrong.
+
+    Carlini and Wagner (2017). Its gradient does not vanish where a network is sure of itself, as
+    the cross-entropy's does.
+    Arguments as of `cross_entropy`.
+    """
+    logits_fn = _logits_fn(model, variables, feature_fn, grid)
+
+    def loss(inputs):
+        logits = logits_fn(inputs)
+        right = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+        best_wrong = jnp.max(jnp.where(right, -jnp.inf, logits), axis=-1)
+        return best_wrong - jnp.max(jnp.where(right, logits, -jnp.inf), axis=-1)
+
+    return loss
+
+
+def _logits_fn(model, variables, feature_fn, grid):
+    def logits(inputs):
+        features = inputs if feature_fn is None else feature_fn(inputs)
+        return model.apply(variables, features, grid=grid)[0]
+
+    return logits

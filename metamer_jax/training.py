@@ -18,7 +18,7 @@ from metamer_jax import epochs
 from metamer_jax import progress as progress_bars
 from metamer_jax.configs import AdversarialConfig, TrainingConfig
 from metamer_jax.models import Grid, WordNetwork
-from metamer_jax.scoring import Evaluation, compute_features, evaluate
+from metamer_jax.scoring import Evaluation, compute_features, evaluate, fit_normalization
 
 __all__ = [
     "RECORD_FIELDS",
@@ -104,38 +104,6 @@ class TrainResult(NamedTuple):
     best_epoch: int
     records: list[dict[str, float]]
     state: TrainState
-
-
-def fit_normalization(
-    model: WordNetwork, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
-) -> dict[str, jax.Array]:
-    """The scalar mean and variance of the resized training inputs, as Keras's `adapt`.
-
-    Args:
-        model: Resizes.
-        features: [clip, channel, frame].
-        grid: What `features` hold, if not everything.
-        batch_size: Clips resized at a time.
-
-    Returns:
-        The collection "normalization": mean, variance, count (of points).
-    """
-    total = squares = count = 0.0
-    for start in range(0, len(features), batch_size):
-        batch = jnp.asarray(features[start : start + batch_size])
-        image = np.asarray(_resized(batch, model=model, grid=grid), np.float64)
-        total, squares, count = total + image.sum(), squares + (image**2).sum(), count + image.size
-    mean = total / count
-    return {
-        "mean": jnp.float32(mean),
-        "variance": jnp.float32(squares / count - mean**2),
-        "count": jnp.int32(count),
-    }
-
-
-@functools.partial(jax.jit, static_argnames=("model", "grid"))
-def _resized(features, *, model, grid):
-    return model.resized(features, grid)
 
 
 def init_state(
