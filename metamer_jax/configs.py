@@ -14,6 +14,8 @@ from typing import Any
 
 STAGES = ("cochleagram", "conv1", "conv2", "dense", "logits")
 WORDS = ("down", "go", "left", "no", "right", "stop", "up", "yes")
+OPTIMIZERS = ("adam", "relative_adam", "normalized_gradient", "lbfgs")
+SCHEDULES = ("exponential", "staircase", "cosine", "linear")
 # Of Speech Commands v0.02 (Warden 2018).
 SPEECH_COMMANDS_WORDS = tuple(
     "backward bed bird cat dog down eight five follow forward four go happy house learn left "
@@ -430,14 +432,18 @@ class SynthesisConfig:
 
     recipe: str = "paper"
     steps: int = 1500
-    # "adam", "normalized_gradient" (step / norm of the gradient) or "lbfgs".
+    # "adam", "relative_adam" (its steps are in proportion to the sound's level there and then),
+    # "normalized_gradient" (step / norm of the gradient) or "lbfgs".
     optimizer: str = "adam"
-    learning_rate: float = 1e-3  # "lbfgs": rms of the first step only; it finds the others.
+    # "relative_adam": a part of the level; "lbfgs": rms of the first step only.
+    learning_rate: float = 1e-3
+    cochleagram_learning_rate: float | None = None  # At that stage; None: as at the others.
     beta1: float = 0.9
     beta2: float = 0.999
+    level_window: int = 80  # "relative_adam": samples whose level counts as one.
     memory_size: int = 10  # "lbfgs": pairs of differences that stand for the curvature.
-    schedule: str = "exponential"  # "exponential", "staircase" or "cosine".
-    decay_rate: float = 0.95  # Per `decay_steps`; "cosine" falls to zero over `steps` instead.
+    schedule: str = "exponential"  # "exponential", "staircase", "cosine" or "linear".
+    decay_rate: float = 0.95  # Per `decay_steps`; the last two fall to zero over `steps` instead.
     decay_steps: int = 1000
     loss: str = "half_sum_of_squares"  # or "relative_l2", "correlation".
     start: str = "pink"  # "pink" or "gaussian".
@@ -450,8 +456,8 @@ class SynthesisConfig:
     matmul_precision: str = "highest"  # "default", "high" (TF32 where there is one), "highest".
 
     def __post_init__(self):
-        _require_choice("optimizer", self.optimizer, ("adam", "normalized_gradient", "lbfgs"))
-        _require_choice("schedule", self.schedule, ("exponential", "staircase", "cosine"))
+        _require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _require_choice("schedule", self.schedule, SCHEDULES)
         _require_choice("loss", self.loss, ("half_sum_of_squares", "relative_l2", "correlation"))
         _require_choice("start", self.start, ("pink", "gaussian"))
         _require_choice("matmul_precision", self.matmul_precision, ("default", "high", "highest"))
@@ -460,13 +466,23 @@ class SynthesisConfig:
             learning_rate=self.learning_rate,
             decay_rate=self.decay_rate,
             decay_steps=self.decay_steps,
+            level_window=self.level_window,
             start_rms=self.start_rms,
             chunk_steps=self.chunk_steps,
         )
         if self.batch_size is not None:
             _require_positive(batch_size=self.batch_size)
+        if self.cochleagram_learning_rate is not None:
+            _require_positive(cochleagram_learning_rate=self.cochleagram_learning_rate)
         _require(len(self.seeds) > 0, "seeds must hold at least one seed")
         _require(len(set(self.seeds)) == len(self.seeds), f"seeds repeat: {self.seeds}")
+
+    def for_stage(self, stage: str) -> "SynthesisConfig":
+        """Returns the settings for one stage: with that stage's own learning rate."""
+        rate = self.cochleagram_learning_rate if stage == "cochleagram" else None
+        return dataclasses.replace(
+            self, learning_rate=rate or self.learning_rate, cochleagram_learning_rate=None
+        )
 
 
 SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
@@ -490,9 +506,12 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
         "fast": SynthesisConfig(
             recipe="fast",
             steps=299,
-            learning_rate=1e-2,
-            beta2=0.99,
-            schedule="cosine",
+            optimizer="relative_adam",
+            learning_rate=0.2,
+            cochleagram_learning_rate=0.28,  # Which would be too long a step for a network.
+            beta1=0.95,
+            beta2=0.96,
+            schedule="linear",
             tolerance=1e-4,  # Below what the multirate cochleagram is exact to.
         ),
     }

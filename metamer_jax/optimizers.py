@@ -1,20 +1,74 @@
-"""L-BFGS in which every update costs one evaluation, so that a batch of searches stays in step.
+"""Optimisers of one sound that optax does not have.
 
-A line search as usually written is a loop inside an iteration; under `vmap` every sound would wait
-for the one whose search takes longest. Here the search is unrolled into the iterations: the
-parameters that optax sees are the point tried last, and an update either accepts that point and
-sets out in a new direction, or goes back along the old one.
+`relative_adam` moves each stretch of a sound in proportion to its level. A step of one size for
+all of a recording is too long for its pauses, whose compressed cochleagram is then noise, and too
+short for its vowels.
+
+`lbfgs` is L-BFGS in which every update costs one evaluation, so that a batch of searches stays in
+step. A line search as usually written is a loop inside an iteration; under `vmap` every sound
+would wait for the one whose search takes longest. Here the search is unrolled into the
+iterations: the parameters that optax sees are the point tried last, and an update either accepts
+that point and sets out in a new direction, or goes back along the old one.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 _SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; Nocedal and Wright (2006), section 3.1.
 _SHRINK_MIN, _SHRINK_MAX = 0.1, 0.5  # Bounds on the quadratic interpolation of a step.
 _MAX_SHRINKS = 6  # After so many in a row the memory is taken to mislead, and dropped.
+_LEVEL_FLOOR = 0.01  # Of the whole sound's level: from silence a sound must find its way back.
+
+
+def relative_adam(
+    learning_rate: optax.ScalarOrSchedule, beta1: float, beta2: float, window: int
+) -> optax.GradientTransformation:
+    """Adam with Nesterov momentum, its update multiplied by the sound's level around each sample.
+
+    Adam (Kingma & Ba, 2015) makes every sample's step about as long as the learning rate. Here
+    the rate is a part of the local level: LAMB's layer-wise ratio (You et al., 2020), with
+    stretches of sound for layers.
+
+    Args:
+        learning_rate: Part of the level, or a schedule of it.
+        beta1: Decay of the mean of gradients.
+        beta2: Decay of the mean of their squares.
+        window: Samples whose level is taken as one; between their centres it is interpolated.
+
+    Returns:
+        A transformation for one array [time].
+    """
+    adam = optax.chain(
+        optax.scale_by_adam(b1=beta1, b2=beta2, nesterov=True),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+    def update(gradient, state, params):
+        step, state = adam.update(gradient, state)
+        return step * local_level(params, window), state
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def local_level(waveform: jax.Array, window: int) -> jax.Array:
+    """Root mean square around each sample of [time], at least a hundredth of the whole's.
+
+    Mean squares of adjoining windows, linearly interpolated between the windows' centres.
+    """
+    num_samples = waveform.shape[0]
+    count = -(-num_samples // window)
+    filled = np.minimum(window, num_samples - window * np.arange(count))  # The last may be short.
+    padded = jnp.pad(waveform**2, (0, count * window - num_samples))
+    power = padded.reshape(count, window).sum(axis=1) / filled
+    ends = jnp.concatenate([power[:1], power, power[-1:]])  # Level beyond the outer centres.
+    rise = (jnp.arange(window) + 0.5) / window
+    between = ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * rise
+    power = jax.lax.dynamic_slice_in_dim(between.reshape(-1), window // 2, num_samples)
+    return jnp.sqrt(power + _LEVEL_FLOOR**2 * jnp.mean(waveform**2))
 
 
 class LbfgsState(NamedTuple):

@@ -387,7 +387,7 @@ def _write_targets(run, recordings, targets):
 
 def _synthesize_stage(run, recordings, targets, network, model, variables, stage, mesh, stop):
     """Makes what is missing of this process's share, one file a batch."""
-    config = run.config.synthesis
+    config = run.config.synthesis.for_stage(stage)
     folder = run.path("metamers", network, stage)
     stage_fn = auditory.stage_fn(
         model, stage, run.config.cochleagram, relu_override=config.relu_override

@@ -211,3 +211,11 @@ def test_from_dict_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="power must be a positive number"):
         configs.from_dict(Cochleagram, {"power": -1})
     assert configs.from_dict(Cochleagram, {}) == Cochleagram()
+
+
+def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
+    config = configs.SynthesisConfig(learning_rate=0.1, cochleagram_learning_rate=0.3)
+    assert config.for_stage("cochleagram") == configs.SynthesisConfig(learning_rate=0.3)
+    assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.1)
+    paper = configs.SYNTHESIS_RECIPES["paper"]
+    assert paper.for_stage("cochleagram") == paper

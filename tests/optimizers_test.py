@@ -1,4 +1,4 @@
-"""L-BFGS against SciPy's, on problems with known minima, and in company."""
+"""L-BFGS against SciPy's, Adam by the level against its formula, both in company."""
 
 import jax
 import jax.numpy as jnp
@@ -91,3 +91,48 @@ def test_a_batch_of_searches_is_each_search():
 def test_no_memory_is_refused():
     with pytest.raises(ValueError, match="memory_size must be at least 1, got 0"):
         optimizers.lbfgs(0.1, 0)
+
+
+@pytest.mark.parametrize("num_samples", [40, 37])
+def test_local_level_interpolates_the_mean_squares_of_windows(num_samples):
+    sound = np.random.default_rng(0).normal(size=num_samples) * np.linspace(1, 5, num_samples)
+    windows = [sound[i : i + 8] for i in range(0, num_samples, 8)]
+    power = np.interp(
+        np.arange(num_samples) + 0.5,
+        8 * np.arange(len(windows)) + 4,
+        [np.mean(w**2) for w in windows],
+    )
+    expected = np.sqrt(power + 1e-4 * np.mean(sound**2))
+    actual = optimizers.local_level(jnp.asarray(sound, jnp.float32), 8)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_relative_adam_is_nesterov_adam_times_the_level():
+    rng = np.random.default_rng(1)
+    x, gradients = rng.normal(size=16), rng.normal(size=(3, 16))
+    optimizer = optimizers.relative_adam(0.1, 0.9, 0.99, window=4)
+    state, sound = optimizer.init(jnp.asarray(x, jnp.float32)), jnp.asarray(x, jnp.float32)
+    mean = square = np.zeros(16)
+    for step, gradient in enumerate(gradients, start=1):
+        update, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, sound)
+        # Dozat (2016), "Incorporating Nesterov momentum into Adam".
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient**2
+        ahead = 0.9 * mean / (1 - 0.9 ** (step + 1)) + 0.1 * gradient / (1 - 0.9**step)
+        adam = ahead / (np.sqrt(square / (1 - 0.99**step)) + 1e-8)
+        level = np.asarray(optimizers.local_level(sound, 4), np.float64)
+        np.testing.assert_allclose(update, -0.1 * adam * level, rtol=2e-5)
+        sound = sound + update
+
+
+def test_relative_adam_takes_the_same_steps_at_any_level():
+    def path(level):
+        optimizer = optimizers.relative_adam(0.1, 0.9, 0.99, window=8)
+        x = jnp.asarray(np.random.default_rng(2).normal(size=64) * level, jnp.float32)
+        state = optimizer.init(x)
+        for _ in range(5):
+            update, state = optimizer.update(x - level, state, x)
+            x = x + update
+        return np.asarray(x) / level
+
+    np.testing.assert_allclose(path(8.0), path(1.0), rtol=1e-4)

@@ -1,8 +1,8 @@
 """The parts networks are made of, written so that they are fast on a CPU too.
 
 XLA's CPU convolution is slow where metamers need it most: inside loops, for gradients, and in
-groups. Here a convolution is one matrix product over shifted copies of its input, and a maximum is
-a chain of selections; parameters keep the names and layouts of `flax.linen.Conv` and
+groups. Here a convolution is made of matrix products over shifted copies of its input, and a
+maximum is a chain of selections; parameters keep the names and layouts of `flax.linen.Conv` and
 `flax.linen.Dense` and start as Keras's do, so that weights can be carried over from either.
 """
 
@@ -17,6 +17,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# From so many inputs on, a product for each shift is quicker than one over all, which has to be
+# laid out first; set by measurement on a CPU, for the gradient of metamers.
+_INPUTS_OF_A_PRODUCT = 8
 
 Activations = collections.OrderedDict[str, jax.Array]
 
@@ -282,8 +286,8 @@ def grouped_runs(inputs: int, features: int, groups: int) -> list[tuple[int, int
 def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
     """Convolves [batch, *axes, input] with [*extents, input / groups, output], VALID.
 
-    As matrix products over shifted copies of `x` (im2col), in place of
-    `jax.lax.conv_general_dilated`: see this module's note.
+    As matrix products over shifted copies of `x`, one for each or one for all of them (im2col), in
+    place of `jax.lax.conv_general_dilated`: see this module's note.
     """
     *extents, inputs, features = kernel.shape
     lengths = [n - k + 1 for n, k in zip(x.shape[1:-1], extents, strict=True)]
@@ -300,6 +304,9 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
         for axis, (begin, length) in enumerate(zip(start, lengths, strict=True), start=first):
             part = jax.lax.slice_in_dim(part, begin, begin + length, axis=axis)
         shifted.append(part)
+    if groups == 1 and inputs >= _INPUTS_OF_A_PRODUCT:
+        parts = zip(shifted, kernel.reshape(-1, inputs, features), strict=True)
+        return sum(part @ matrix for part, matrix in parts)
     columns = jnp.concatenate(shifted, axis=-1)
     size = math.prod(extents) * inputs
     if groups == 1:
