@@ -387,10 +387,12 @@ _AUGMENTED = TrainingConfig(
     augment=AugmentConfig(shift=0.1, speed=0.1, noise_snr_db=(5.0, 40.0)),
 )
 
-# Of `adversarial_<domain>_<norm>`, and of the control `random_<domain>_<norm>`.
+# Of `adversarial_<domain>_<norm>`, and of the control `random_<domain>_<norm>`: of waveforms those
+# of Feather et al. (2023, the smaller for "l2"), of cochleagrams such as a network trained without
+# attacks fails at.
 _EPSILONS = {
-    ("waveform", "l2"): 0.01,
-    ("waveform", "linf"): 0.01,
+    ("waveform", "l2"): 0.025,
+    ("waveform", "linf"): 0.02,
     ("cochleagram", "l2"): 0.05,
     ("cochleagram", "linf"): 0.1,
 }
