@@ -148,25 +148,6 @@ def measure(timed: Sequence[Timed], rounds: int, on_round: Callable[[], None] = 
         on_round()
 
 
-def cochleagram_error(config: CochleagramConfig, sounds: np.ndarray) -> float:
-    """Returns the relative error of `config` against the dense cochleagram in float64.
-
-    Args:
-        config: Any method.
-        sounds: [sound, time].
-
-    Returns:
-        The largest over the sounds of the norm of the difference over the norm.
-    """
-    made = cochleagram.cochleagram(sounds, cochleagram.design_cochleagram(config), config=config)
-    with jax.enable_x64(True):
-        exact = dataclasses.replace(config, method="dense")
-        design = cochleagram.design_cochleagram(exact, dtype=np.float64)
-        truth = np.asarray(cochleagram.cochleagram(sounds.astype(float), design, config=exact))
-    difference = np.linalg.norm(np.asarray(made, float) - truth, axis=(-2, -1))
-    return float(np.max(difference / np.linalg.norm(truth, axis=(-2, -1))))
-
-
 def device_ceilings(size: int = 2048, megabytes: int = 256) -> dict[str, float]:
     """Measures what the device at hand can do: a large matrix product and a large copy.
 

@@ -25,8 +25,6 @@ from metamer_jax.configs import CochleagramConfig
 
 # Overheads of one more group of subbands, in grid points of work; set by measurement on a CPU.
 _GROUP_COST = 3000
-# Share of a frame's low-pass weights that may be left out: a fifth of what the coarse grid costs.
-_LOWPASS_TOLERANCE = 1e-4
 
 
 @functools.partial(
@@ -300,7 +298,7 @@ def _design_multirate(response, frames, config, dtype):
                 index=jnp.asarray(index, jnp.int32),
                 # An inverse FFT divides by its own length, the definition by the clip's.
                 response=jnp.asarray(gain * (points / num_samples), dtype),
-                lowpass=banded.from_dense(lowpass.T, _LOWPASS_TOLERANCE, dtype),
+                lowpass=banded.from_dense(lowpass.T, config.lowpass_tolerance, dtype),
             )
         )
         order.extend(members)

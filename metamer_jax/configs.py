@@ -70,7 +70,10 @@ class CochleagramConfig:
     lowpass_taps: int = 1001
     lowpass_padding: str = "same"  # "same" (zeros beyond the edges) or "valid" (fewer frames).
     method: str = "dense"  # "dense" (exact) or "multirate" (fast).
-    oversampling: float = 3.0  # Multirate: points per bin of a subband.
+    # Multirate: points per bin of a subband, and the share of a frame's low-pass weights that may
+    # be left out. `accuracy.within` sets both for a wanted exactness.
+    oversampling: float = 3.0
+    lowpass_tolerance: float = 1e-4
     # Multirate: Fourier transforms as such, or as products for matrix units; "auto": on TPUs.
     transform: str = "auto"  # "auto", "fft" or "matmul".
 
@@ -86,6 +89,7 @@ class CochleagramConfig:
             scale=self.scale,
             lowpass_taps=self.lowpass_taps,
             oversampling=self.oversampling,
+            lowpass_tolerance=self.lowpass_tolerance,
         )
         _require_choice("compression", self.compression, ("power", "decibel", "none"))
         _require_choice("rectification_gradient", self.rectification_gradient, ("zero", "pass"))
@@ -586,7 +590,7 @@ class ExperimentConfig:
     # are compared share it, whatever their seeds.
     target_seed: int | None = None
     networks: tuple[str, ...] = ("conv2d", "frequency_grouped")
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = STAGES  # Each network's are those of them that it has.
     targets_per_word: int = 2
     data: DataConfig = DataConfig()
     cochleagram: CochleagramConfig = CochleagramConfig(method="multirate")

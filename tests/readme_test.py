@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from metamer_jax import configs
+from metamer_jax import configs, models
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -67,7 +67,8 @@ def test_every_choice_in_the_settings_table_exists():
         "dataset": configs.DATASETS,
         "training": configs.TRAINING_RECIPES,
         "recipe": configs.SYNTHESIS_RECIPES,
-        "split": ("random", "speaker"),
+        "split": ("random", "speaker", "official"),
+        "networks": models.MODELS,
     }
     assert set(rows) == set(known)
     for flag, choices in known.items():
