@@ -37,6 +37,12 @@ _SET = flags.DEFINE_enum(
 _TOGETHER = flags.DEFINE_bool(
     "train_together", True, "Train all seeds of a network at once, on the same changes of clips."
 )
+_KEEP_CLIPS = flags.DEFINE_bool(
+    "keep_clips",
+    False,
+    "Leave training/clips, the changed clips of every epoch (one gigabyte), when all networks are "
+    "trained: networks and seeds added later then train sooner. It may be deleted at any time.",
+)
 _REPORT_ONLY = flags.DEFINE_bool(
     "report_only", False, "Write the report of what is there (after missing cross-tests)."
 )
@@ -84,6 +90,7 @@ def _work(home: work.Home, stop) -> None:
             home,
             recordings,
             together=_TOGETHER.value,
+            keep_clips=_KEEP_CLIPS.value,
             stop=stop,
             on_part=status.recorder(home),
             on_round=lambda: summary.write(home, resamples=_DRAWS.value),

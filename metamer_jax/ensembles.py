@@ -58,6 +58,7 @@ def train(
     grid: Grid | None = None,
     noise: np.ndarray | None = None,
     clip_key: jax.Array | None = None,
+    keep: training.Keep | None = None,
     method: str | None = None,
     state: State | None = None,
     on_epoch: Callable[[State, list[dict[str, float]]], None] | None = None,
@@ -75,6 +76,7 @@ def train(
         grid: What the cochleagrams hold, if not everything.
         noise: As for `training.train`.
         clip_key: What the changes to waveforms follow from; None: the first member's key.
+        keep: As for `training.train`.
         method: "vmap": one program whose weights have an axis more. "loop": one member's epoch
             after the other's, on the same clips. None: "loop" on a CPU, where "vmap" takes as
             long or a little longer and needs the memory of all at once; else "vmap".
@@ -95,7 +97,7 @@ def train(
     method = _checked_method(method, keys, state)
     clip_key = keys[0] if clip_key is None else clip_key
     material = training.prepare(
-        model, examples, validation, config, feature_fn=feature_fn, noise=noise
+        model, examples, validation, config, feature_fn=feature_fn, grid=grid, noise=noise
     )
     if state is None:
         first_keys = [jax.random.fold_in(key, 0) for key in keys]
@@ -112,7 +114,10 @@ def train(
             started = time.perf_counter()
             epoch = int(state[left[0]].epoch) + 1
             changes_key, _ = training.epoch_keys(clip_key, epoch)
-            clips = training.clips_of_epoch(changes_key, material, state[0].normalization, config)
+            normalization = state[0].normalization
+            clips = training.clips_of_epoch(
+                changes_key, material, normalization, config, epoch=epoch, keep=keep
+            )
             trained = train_epochs(
                 [training.epoch_keys(keys[i], epoch)[1] for i in left],
                 [training.weights_of(state[i]) for i in left],

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +30,8 @@ class Clips(NamedTuple):
     """What an epoch is trained on, shared by all networks that are trained together.
 
     Attributes:
-        inputs: Cochleagrams [clip, channel, frame]; waveforms [clip, time] where waveforms are
-            attacked.
+        inputs: Cochleagrams [clip, channel, frame]; images [clip, *input_shape] where
+            `takes_images`; waveforms [clip, time] where waveforms are attacked.
         labels: [clip] int32.
         normalization: The collection fitted on the training inputs.
         key: Of the changes to waveforms, where they are made within the epoch.
@@ -44,6 +45,24 @@ class Clips(NamedTuple):
     key: jax.Array
     feature_fn: FeatureFn | None
     noise: jax.Array | None = None
+
+
+class Resize(NamedTuple):
+    """From cochleagrams to the images that a network standardises; hashable."""
+
+    model: WordNetwork
+    grid: Grid | None
+
+
+def takes_images(model: nn.Module, config: TrainingConfig) -> bool:
+    """Whether changed clips are resized as they are made: nothing changes cochleagrams after.
+
+    An image is a small part of a cochleagram, so that those of an epoch can be kept.
+    """
+    augment = config.augment
+    if augment.time_mask or augment.frequency_mask or augment.mixup or config.adversarial.epsilon:
+        return False
+    return augment.of_waveforms and isinstance(model, WordNetwork)  # Others do not resize.
 
 
 def optimizer(config: TrainingConfig, steps_per_epoch: int) -> optax.GradientTransformation:
@@ -74,20 +93,24 @@ def augmented_features(
     batch_size: int = 64,
     *,
     noise: jax.Array | None = None,
+    resize: Resize | None = None,
 ) -> jax.Array:
-    """Cochleagrams [clip, channel, frame] of changed waveforms [clip, time]."""
+    """Cochleagrams [clip, channel, frame], or images, of changed waveforms [clip, time]."""
+    settings = {"config": config, "resize": resize}
     features = [
         _augmented_batch(
-            jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, noise, config=config
+            jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, noise, **settings
         )[:size]
         for i, (batch, size) in enumerate(scoring.padded_batches(waveforms, batch_size))
     ]
     return jnp.concatenate(features)
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def _augmented_batch(key, waveforms, feature_fn, noise, *, config):
-    return feature_fn(_augmented(jax.random.split(key, len(waveforms)), waveforms, noise, config))
+@functools.partial(jax.jit, static_argnames=("config", "resize"))
+def _augmented_batch(key, waveforms, feature_fn, noise, *, config, resize):
+    keys = jax.random.split(key, len(waveforms))
+    features = feature_fn(_augmented(keys, waveforms, noise, config))
+    return features if resize is None else resize.model.resized(features, resize.grid)
 
 
 def _augmented(keys, waveforms, noise, config: AugmentConfig):
@@ -120,6 +143,7 @@ def train_epoch(
         The weights after, and the loss and accuracy: means over the clips as they were met, that is
         changed or attacked, with units dropped, by the weights of the moment.
     """
+    grid = None if takes_images(model, config) else grid  # An image holds everything of itself.
     num_clips = len(clips.labels)
     steps = -(-num_clips // config.batch_size)
     update = optimizer(config, steps).update

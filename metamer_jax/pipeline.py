@@ -30,6 +30,7 @@ from metamer_jax import (
     checkpoints,
     data,
     ensembles,
+    epoch_cache,
     evaluation,
     metamers,
     models,
@@ -88,16 +89,27 @@ def load_recordings(run: runs.Run) -> Recordings:
 
 
 def train_networks(
-    run: runs.Run, recordings: Recordings, *, stop: StopRequested = lambda: False
+    run: runs.Run,
+    recordings: Recordings,
+    *,
+    clips_folder: pathlib.Path | None = None,
+    stop: StopRequested = lambda: False,
 ) -> None:
     """Trains every network of the run and scores it on the test split.
 
     Leaves networks/<network>/{weights.npz, training.jsonl, result.json}, and while it trains
     state.npz, from which an interrupted training continues to the same result.
+
+    Args:
+        run: Open.
+        recordings: Its recordings.
+        clips_folder: Where the changed clips of the epochs are kept for other networks, and taken
+            from (`epoch_cache`); None: they are made. It changes no result.
+        stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
         if not runs.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
-            _train_network(run, recordings, network, stop)
+            _train_network(run, recordings, network, clips_folder, stop)
 
 
 _NETWORK_FILES = ("weights.npz", "result.json")
@@ -135,7 +147,22 @@ def _clip_key(run):
     return jax.random.fold_in(jax.random.key(run.config.target_seed), _CLIPS)
 
 
-def _train_network(run, recordings, network, stop):
+def _keep(run, recordings, task, clips_folder):
+    if clips_folder is None:
+        return None
+    key = _clip_key(run)
+    return epoch_cache.keeper(
+        clips_folder,
+        task.model,
+        task.grid,
+        task.examples["train"].inputs,
+        _key(run, _INIT) if key is None else key,
+        run.config,
+        noise=recordings.noise,
+    )
+
+
+def _train_network(run, recordings, network, clips_folder, stop):
     config, task = run.config, _task(run, recordings, network)
     key = _key(run, _INIT)
     state_path = run.path("networks", network, "state.npz")
@@ -164,6 +191,7 @@ def _train_network(run, recordings, network, stop):
         grid=task.grid,
         noise=recordings.noise,
         clip_key=_clip_key(run),
+        keep=_keep(run, recordings, task, clips_folder),
         state=state,
         on_epoch=on_epoch,
         progress=True,
@@ -178,6 +206,7 @@ def train_ensemble(
     recordings: Recordings,
     *,
     state_path: pathlib.Path,
+    clips_folder: pathlib.Path | None = None,
     stop: StopRequested = lambda: False,
 ) -> None:
     """Trains one network in several runs at once, as `train_networks` would in each.
@@ -188,6 +217,7 @@ def train_ensemble(
         members: Open runs of one network that differ in `seed` alone, with a `target_seed`.
         recordings: Theirs.
         state_path: Where the state of all is kept while they train.
+        clips_folder: As of `train_networks`.
         stop: Says whether to end after an epoch.
 
     Raises:
@@ -225,6 +255,7 @@ def train_ensemble(
         grid=task.grid,
         noise=recordings.noise,
         clip_key=_clip_key(members[0]),
+        keep=_keep(members[0], recordings, task, clips_folder),
         state=state,
         on_epoch=on_epoch,
         progress=True,

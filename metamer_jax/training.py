@@ -19,18 +19,22 @@ from metamer_jax import progress as progress_bars
 from metamer_jax.configs import AdversarialConfig, TrainingConfig
 from metamer_jax.models import Grid, WordNetwork
 from metamer_jax.scoring import Evaluation, compute_features, evaluate, fit_normalization
+from metamer_jax.training_clips import Examples, Keep, Material, clips_of_epoch, prepare
 
 __all__ = [
     "RECORD_FIELDS",
     "Evaluation",
     "Examples",
+    "Keep",
     "TrainResult",
     "TrainState",
+    "clips_of_epoch",
     "compute_features",
     "evaluate",
     "finished",
     "fit_normalization",
     "init_state",
+    "prepare",
     "train",
 ]
 
@@ -43,19 +47,6 @@ RECORD_FIELDS = (
     "validation_accuracy",
     "seconds",
 )
-
-
-class Examples(NamedTuple):
-    """Clips and what they say.
-
-    Attributes:
-        inputs: Cochleagrams [clip, channel, frame], whole or cut to a grid; or waveforms
-            [clip, time] where a `feature_fn` makes cochleagrams of them.
-        labels: [clip] int, index of the word.
-    """
-
-    inputs: jax.Array | np.ndarray
-    labels: jax.Array | np.ndarray
 
 
 class TrainState(NamedTuple):
@@ -150,70 +141,6 @@ def finished(state: TrainState, config: TrainingConfig) -> bool:
     return epoch >= config.epochs or 0 < config.patience <= epoch - best
 
 
-class Material(NamedTuple):
-    """What the epochs draw on, made once.
-
-    Attributes:
-        features: Cochleagrams [clip, channel, frame] of the training clips as they are.
-        waveforms: [clip, time], where epochs change or attack them; else None.
-        labels: [clip] int32.
-        validation: Cochleagrams and labels; waveforms and labels where waveforms are attacked.
-        feature_fn: Waveforms to cochleagrams, where there are waveforms; else None.
-        noise: [piece, time] to mix into the waveforms; None: none is.
-    """
-
-    features: jax.Array
-    waveforms: jax.Array | np.ndarray | None
-    labels: jax.Array
-    validation: Examples
-    feature_fn: epochs.FeatureFn | None
-    noise: jax.Array | None = None
-
-
-def prepare(
-    model: WordNetwork,
-    training: Examples,
-    validation: Examples,
-    config: TrainingConfig,
-    *,
-    feature_fn: epochs.FeatureFn | None = None,
-    noise: np.ndarray | None = None,
-) -> Material:
-    """Checks the examples and computes their cochleagrams; arguments and errors as of `train`."""
-    _check_examples("training", training, model, feature_fn, config)
-    _check_examples("validation", validation, model, feature_fn)
-    if config.augment.background_snr_db is not None:
-        _check_noise(noise, np.shape(training.inputs))
-    labels = jnp.asarray(training.labels, jnp.int32)
-    if feature_fn is None:
-        return Material(jnp.asarray(training.inputs), None, labels, validation, None)
-    feature_fn = jax.tree_util.Partial(feature_fn)
-    features = jnp.asarray(compute_features(feature_fn, training.inputs))
-    noise = None if config.augment.background_snr_db is None else jnp.asarray(noise)
-    if config.adversarial.of_waveforms:
-        waveforms = jnp.asarray(training.inputs)
-        return Material(features, waveforms, labels, validation, feature_fn, noise)
-    waveforms = training.inputs if config.augment.of_waveforms else None
-    heard = validation._replace(inputs=compute_features(feature_fn, validation.inputs))
-    return Material(features, waveforms, labels, heard, feature_fn, noise)
-
-
-def clips_of_epoch(
-    key: jax.Array, material: Material, normalization: dict[str, jax.Array], config: TrainingConfig
-) -> epochs.Clips:
-    """What one epoch is trained on: waveforms are changed anew by `key`."""
-    inputs = material.features
-    if config.adversarial.of_waveforms:
-        inputs = material.waveforms  # They are changed, and then attacked, within the epoch.
-    elif config.augment.of_waveforms:
-        inputs = epochs.augmented_features(
-            key, material.waveforms, material.feature_fn, config.augment, noise=material.noise
-        )
-    return epochs.Clips(
-        inputs, material.labels, normalization, key, material.feature_fn, material.noise
-    )
-
-
 def train(
     key: jax.Array,
     model: WordNetwork,
@@ -225,6 +152,7 @@ def train(
     grid: Grid | None = None,
     noise: np.ndarray | None = None,
     clip_key: jax.Array | None = None,
+    keep: Keep | None = None,
     state: TrainState | None = None,
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
     progress: bool = False,
@@ -247,6 +175,7 @@ def train(
         noise: [piece, time] background noise, where `config.augment` mixes it into the clips.
         clip_key: What the changes to waveforms follow from in place of `key`, so that networks
             with keys of their own can meet the same clips (as in `ensembles.train`).
+        keep: As for `training_clips.clips_of_epoch`; it changes no result.
         state: Where to continue, with the other arguments as they were; None: from the start.
         on_epoch: Called after every epoch with the state, to be saved, and the epoch's record.
         progress: Show a bar with the time left.
@@ -259,7 +188,9 @@ def train(
             attacks waveforms and there are none.
         FloatingPointError: No epoch had a finite validation loss.
     """
-    material = prepare(model, training, validation, config, feature_fn=feature_fn, noise=noise)
+    material = prepare(
+        model, training, validation, config, feature_fn=feature_fn, grid=grid, noise=noise
+    )
     if state is None:
         features = material.features
         state = init_state(jax.random.fold_in(key, 0), model, features, config, grid=grid)
@@ -274,7 +205,9 @@ def train(
             started = time.perf_counter()
             epoch = int(state.epoch) + 1
             changes_key, epoch_key = epoch_keys(key, epoch, clip_key)
-            clips = clips_of_epoch(changes_key, material, state.normalization, config)
+            clips = clips_of_epoch(
+                changes_key, material, state.normalization, config, epoch=epoch, keep=keep
+            )
             trained = train_epoch(
                 epoch_key, weights_of(state), clips, epoch, model=model, config=config, grid=grid
             )
@@ -365,33 +298,3 @@ def result(state: TrainState, config: TrainingConfig) -> TrainResult:
         )
     variables = {"params": state.best_params, "normalization": state.normalization}
     return TrainResult(variables, int(state.best_epoch), state.records(), state)
-
-
-def _check_noise(noise, clips):
-    shape = (0,) if noise is None else np.shape(noise)
-    if shape[0] == 0 or shape[1:] != clips[1:]:
-        raise ValueError(
-            "noise must be [piece, time] of the clips' length where config.augment has a "
-            f"background_snr_db, got {shape} for clips {clips}: of the data sets speech_commands "
-            "has some, in _background_noise_ or _silence_"
-        )
-
-
-def _check_examples(name, examples, model, feature_fn, config: TrainingConfig | None = None):
-    inputs, labels = (np.shape(a) for a in examples)
-    ndim, axes = (3, "[clip, channel, frame]") if feature_fn is None else (2, "[clip, time]")
-    if len(inputs) != ndim or inputs[0] == 0:
-        raise ValueError(f"{name}.inputs must be {axes} with a clip or more, got shape {inputs}")
-    if labels != inputs[:1]:
-        raise ValueError(f"{name}.labels must be one for each of {inputs[0]} clips, got {labels}")
-    lowest, highest = int(np.min(examples.labels)), int(np.max(examples.labels))
-    if not 0 <= lowest <= highest < model.num_words:
-        raise ValueError(
-            f"{name}.labels must lie in [0, {model.num_words}), got {lowest} to {highest}"
-        )
-    if config is None or feature_fn is not None:
-        return
-    if config.augment.of_waveforms:
-        raise ValueError("feature_fn must be given where config.augment changes waveforms")
-    if config.adversarial.of_waveforms:
-        raise ValueError("feature_fn must be given where config.adversarial attacks waveforms")

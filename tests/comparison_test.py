@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import small_run
 
-from metamer_jax import pipeline, runs
+from metamer_jax import configs, pipeline, runs
 from metamer_jax.comparison import bootstrap, effects, entries, significance, status, tables, work
 from metamer_jax.comparison.work import Member
 
@@ -240,7 +240,9 @@ def settings(tmp_path_factory):
     return dataclasses.replace(
         base,
         cochleagram=dataclasses.replace(base.cochleagram, method="dense"),  # Compiles sooner.
-        training=dataclasses.replace(base.training, epochs=1, batch_size=24),
+        training=dataclasses.replace(
+            base.training, epochs=1, batch_size=24, augment=configs.AugmentConfig(shift=0.1)
+        ),
         synthesis=dataclasses.replace(base.synthesis, steps=5, batch_size=4),
     )
 
@@ -260,7 +262,7 @@ def finished(settings, tmp_path_factory):
             parts.append((kind, [m.name for m in members]))
             record(kind, members, seconds)
 
-        work.run_all(home, recordings, on_part=on_part)
+        work.run_all(home, recordings, keep_clips=True, on_part=on_part)
     return home, parts, recordings
 
 
@@ -326,13 +328,22 @@ class TestWork:
     def test_nothing_is_done_twice_and_more_seeds_can_be_added(self, finished):
         home, _, recordings = finished
         again, parts = work.Home(home.folder, home.comparison), []
-        work.run_all(again, recordings, on_part=lambda *part: parts.append(part))
+        work.run_all(again, recordings, keep_clips=True, on_part=lambda *part: parts.append(part))
         assert parts == []
         assert "Everything is done." in status.table(again)
         more = dataclasses.replace(home.comparison, seeds=(0, 1, 2))
         with work.open_folder(home.folder, more):
             table = status.table(work.Home(home.folder, more))
         assert "left: train        2, about" in table
+
+    def test_changed_clips_are_kept_for_all_networks_until_they_are_trained(self, finished):
+        home, _, recordings = finished
+        (kept,) = home.clips_folder.glob("*/epoch_*.npy")  # The untrained network needs none.
+        assert np.load(kept).shape == (sum(recordings.splits == "train"), 32, 32)
+        work.run_all(home, recordings, keep_clips=True)
+        assert kept.exists()
+        work.run_all(home, recordings)
+        assert not home.clips_folder.exists()
 
     def test_a_comparison_with_other_settings_is_refused(self, finished):
         home = finished[0]

@@ -271,7 +271,8 @@ def test_training_clips_are_mixed_with_background_noise():
     clips = training.Examples(audio.normalize(rng.standard_normal((5, 40))), np.arange(5) % 2)
     noise = audio.normalize(rng.standard_normal((2, 40)))
     recipe = configs.TrainingConfig(augment=configs.AugmentConfig(background_snr_db=(0.0, 0.0)))
-    model = models.build_model("conv2d", num_words=2)
+    # Its images are the cochleagrams themselves.
+    model = models.build_model({"name": "conv2d", "input_shape": (4, 10)}, num_words=2)
     material = training.prepare(model, clips, clips, recipe, feature_fn=_frames, noise=noise)
     key = jax.random.key(0)
     mixed = np.asarray(training.clips_of_epoch(key, material, {}, recipe).inputs).reshape(5, 40)

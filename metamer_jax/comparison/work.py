@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from metamer_jax import configs, evaluation, pipeline, progress, runs
+from metamer_jax import configs, epoch_cache, evaluation, pipeline, progress, runs
 from metamer_jax.comparison import entries as entry_lists
 from metamer_jax.comparison.entries import Entry
 from metamer_jax.data import Recordings
@@ -82,6 +82,11 @@ class Home:
         """Returns the path of something in the folder."""
         return self.folder.joinpath(*parts)
 
+    @property
+    def clips_folder(self) -> pathlib.Path:
+        """Where networks leave the changed clips of their epochs to each other."""
+        return self.path("training", "clips")
+
     def settings(self, member: Member) -> configs.ExperimentConfig:
         """The settings of a member's run."""
         return entry_lists.settings(self.comparison.experiment, member.entry, member.seed)
@@ -133,6 +138,7 @@ def run_all(
     recordings: Recordings,
     *,
     together: bool = True,
+    keep_clips: bool = False,
     stop: StopRequested = lambda: False,
     on_part: Callable[[str, Sequence[Member], float], None] | None = None,
     on_round: Callable[[], None] | None = None,
@@ -143,6 +149,8 @@ def run_all(
         home: The comparison's folder.
         recordings: Its recordings.
         together: Train all seeds of an entry at once, before its first metamers are made.
+        keep_clips: Leave training/clips, the changed clips of every epoch, which the networks share
+            while they train, for networks that will be added; else it is deleted after the last.
         stop: Says whether to end; what is done so far is saved.
         on_part: Called after every part of the work with what it was, of whom, and its seconds.
         on_round: Called after the cross-tests of every seed.
@@ -164,6 +172,8 @@ def run_all(
             untrained = [m for m in (Member(entry, s) for s in seeds) if not home.is_done(TRAIN, m)]
             if untrained:
                 timed(TRAIN, untrained, _train, recordings, stop=stop)
+            if not keep_clips and all(home.is_done(TRAIN, m) for m in home.members):
+                epoch_cache.remove(home.clips_folder)
             if not home.is_done(SYNTHESIZE, member):
                 timed(SYNTHESIZE, [member], _synthesize, recordings, stop=stop)
             if not home.is_done(VERIFY, member):
@@ -177,7 +187,7 @@ def run_all(
 def _train(home, members, recordings, *, stop):
     if len(members) == 1:
         with home.open(members[0]) as run:
-            pipeline.train_networks(run, recordings, stop=stop)
+            pipeline.train_networks(run, recordings, clips_folder=home.clips_folder, stop=stop)
         return
     seeds = "-".join(str(member.seed) for member in members)
     with contextlib.ExitStack() as opened:
@@ -185,6 +195,7 @@ def _train(home, members, recordings, *, stop):
             [opened.enter_context(home.open(member)) for member in members],
             recordings,
             state_path=home.path("training", f"{members[0].entry.folder}-seeds{seeds}.npz"),
+            clips_folder=home.clips_folder,
             stop=stop,
         )
 

@@ -72,7 +72,9 @@ class WordNetwork(nn.Module):
 
     @nn.nowrap
     def resized(self, cochleagram: jax.Array, grid: layers.Grid | None = None) -> jax.Array:
-        """The image [..., *input_shape] that is standardised."""
+        """The image [..., *input_shape] that is standardised; of an image, itself."""
+        if grid is None and cochleagram.shape[-2:] == self.input_shape:
+            return cochleagram  # Exactly what weights of 0 and 1 would give.
         return layers.resize(
             cochleagram, self.input_shape, antialias=self.antialias_resize, grid=grid
         )
