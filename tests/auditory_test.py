@@ -11,7 +11,7 @@ import pytest
 from metamer_jax import auditory, configs, models
 from metamer_jax import cochleagram as cochleagrams
 
-NETWORKS = tuple(models.MODELS)
+NETWORKS = tuple(models.WORD_NETWORKS)
 # As many channels as the paper's, so that the resize skips some; short, so that it is quick.
 CONFIG = configs.CochleagramConfig(duration_s=0.5)
 FAST = dataclasses.replace(CONFIG, method="multirate")

@@ -12,7 +12,7 @@ import pytest
 from metamer_jax import models
 from metamer_jax.models import layers
 
-NETWORKS = tuple(models.MODELS)
+NETWORKS = tuple(models.WORD_NETWORKS)
 KEY = jax.random.key(0)
 STAGES = ("cochleagram", "conv1", "conv2", "dense", "logits")
 

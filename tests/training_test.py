@@ -78,7 +78,7 @@ def but_time(state):
     return state._replace(history=np.asarray(state.history)[:, :-1])
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.WORD_NETWORKS)
 def test_learns_a_toy_task(name):
     model = small_model(name)
     config = dataclasses.replace(CONFIG, epochs=20, learning_rate=3e-3)

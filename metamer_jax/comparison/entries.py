@@ -42,7 +42,12 @@ class Entry:
     training: str | None = None  # Of `configs.TRAINING_RECIPES`; None: the comparison's own.
 
     def __post_init__(self):
-        models.build_model(self.network, num_words=2)  # Refuses one that there is not.
+        model = models.build_model(self.network, num_words=2)  # Refuses one that there is not.
+        if not isinstance(model, models.WordNetwork):
+            raise ValueError(
+                f"{self.label} has stages of its own: only networks of "
+                f"{tuple(models.WORD_NETWORKS)} are compared"
+            )
         if self.training is not None and self.training not in configs.TRAINING_RECIPES:
             raise ValueError(
                 f"the training of {self.label} must be one of "

@@ -6,36 +6,58 @@ logits, stages = model.apply(variables, cochleagram)
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metamer_jax.models.base import WordNetwork
+from metamer_jax.models.blocks import CochleagramNetwork
+from metamer_jax.models.cochcnn9 import CochCNN9
+from metamer_jax.models.cochresnet50 import CochResNet50
 from metamer_jax.models.conv2d import Conv2D
 from metamer_jax.models.frequency_dense import FrequencyDense
 from metamer_jax.models.frequency_grouped import FrequencyGrouped
 from metamer_jax.models.frequency_local import FrequencyLocal
 from metamer_jax.models.layers import Activations, Grid
+from metamer_jax.models.spectemp import SpecTemp
 
 __all__ = [
+    "COCHLEAGRAM_NETWORKS",
     "MODELS",
     "PRESETS",
+    "WORD_NETWORKS",
     "Activations",
+    "CochCNN9",
+    "CochResNet50",
+    "CochleagramNetwork",
     "Conv2D",
     "FrequencyDense",
     "FrequencyGrouped",
     "FrequencyLocal",
     "Grid",
+    "Network",
+    "SpecTemp",
     "WordNetwork",
     "build_model",
+    "stage_names",
 ]
 
-MODELS: Mapping[str, type[WordNetwork]] = types.MappingProxyType(
+Network = WordNetwork | CochleagramNetwork
+
+# The paper's frame, connected over frequency in four ways.
+WORD_NETWORKS: Mapping[str, type[WordNetwork]] = types.MappingProxyType(
     {
         "conv2d": Conv2D,
         "frequency_grouped": FrequencyGrouped,
         "frequency_local": FrequencyLocal,
         "frequency_dense": FrequencyDense,
     }
+)
+# Those of Feather et al. (2023), on the whole cochleagram.
+COCHLEAGRAM_NETWORKS: Mapping[str, type[CochleagramNetwork]] = types.MappingProxyType(
+    {"cochcnn9": CochCNN9, "cochresnet50": CochResNet50, "spectemp": SpecTemp}
+)
+MODELS: Mapping[str, type[Network]] = types.MappingProxyType(
+    {**WORD_NETWORKS, **COCHLEAGRAM_NETWORKS}
 )
 
 
@@ -60,11 +82,24 @@ PRESETS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
         "frequency_local_matched": _sized("frequency_local", (26, 51), 128),
         "frequency_dense_matched": _sized("frequency_dense", (245, 980), 128),
         "conv2d_antialiased": {"name": "conv2d", "pooling": "hann", "antialias_resize": True},
+        # For a second at 16 kHz and a CPU. The cochleagram is larger there, hence the `rescale`.
+        "cochcnn9_small": {
+            "name": "cochcnn9",
+            "conv_features": (16, 32, 64, 128, 64),
+            "dense_features": 256,
+        },
+        "cochresnet50_small": {"name": "cochresnet50", "features": 8, "block_counts": (1, 1, 1, 1)},
+        "spectemp_small": {
+            "name": "spectemp",
+            "temporal_rates_hz": (0, 2, 8, 32),
+            "spectral_rates": (0, 0.25, 1),
+            "rescale": 1.0,
+        },
     }
 )
 
 
-def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> WordNetwork:
+def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> Network:
     """Makes the network of a name.
 
     Args:
@@ -89,3 +124,13 @@ def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> Word
     # Lists, as JSON has them, would make the module unhashable.
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     return MODELS[name](num_words=num_words, **settings)
+
+
+def stage_names(networks: Sequence[str | Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of every stage that one of the networks has, in processing order.
+
+    Raises:
+        ValueError: As `build_model`.
+    """
+    names = [name for network in networks for name in build_model(network, 2).stage_names]
+    return tuple(dict.fromkeys(names))

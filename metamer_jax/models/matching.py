@@ -96,7 +96,7 @@ def match_networks(
 
     Raises:
         ValueError: Nothing is to be matched, or the stages do not correspond, or `build_model`
-            refuses a network.
+            refuses a network, or one is not in the paper's frame (`models.WORD_NETWORKS`).
     """
     if representation not in _REPRESENTATIONS:
         raise ValueError(
@@ -106,11 +106,11 @@ def match_networks(
         raise ValueError(f"candidates must be a list of networks, got {candidates!r}")
     if not parameters and representation is None:
         raise ValueError("parameters or representation must be given, got neither")
-    goal = sizes(models.build_model(reference, num_words))
+    goal = sizes(_built(reference, num_words))
     found = []
     for candidate in candidates:
         settings = {"name": candidate} if isinstance(candidate, str) else dict(candidate)
-        model = models.build_model(settings, num_words)
+        model = _built(settings, num_words)
         widths = (*model.conv_features, model.dense_features)
         fixed = _fixed_widths(model, goal, representation)
         if parameters and len(fixed) < len(widths):
@@ -120,6 +120,13 @@ def match_networks(
         settings |= {"conv_features": widths[:-1], "dense_features": widths[-1]}
         found.append(_match(settings, goal, num_words))
     return tuple(found)
+
+
+def _built(settings: Settings, num_words: int) -> WordNetwork:
+    model = models.build_model(settings, num_words)
+    if not isinstance(model, WordNetwork):
+        raise ValueError(f"only {tuple(models.WORD_NETWORKS)} can be matched, got {settings!r}")
+    return model
 
 
 def _match(settings: dict[str, Any], goal: Sizes, num_words: int) -> Match:

@@ -1,0 +1,214 @@
+"""What the networks of Feather et al. (2023) have in common, and the layers that they are made of.
+
+They hear the whole cochleagram, as it is. Convolutions are XLA's here: with strides and the widths
+of these networks they are quicker, also on a CPU, than the products over shifted copies of
+`layers.convolve`. Layers are called what the published PyTorch code calls them, and start as there,
+so that `torch_import` can carry weights over by name.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metamer_jax.models import layers
+
+# (input, stage) to output: an ordinary ReLU, or a straight-through one at the stage that asks.
+Relu = Callable[[jax.Array, str], jax.Array]
+Padding = str | Sequence[tuple[int, int]]
+
+# PyTorch's default start: uniform within 1 / sqrt(inputs of a unit).
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class CochleagramNetwork(nn.Module):
+    """A network on the whole cochleagram; stages are called as Feather et al. (2023) call them.
+
+    Its first stage, their `input_after_preproc`, is called `cochleagram` as in every network here;
+    the last, `final`, are the logits.
+
+    Variables: "params" holds what is trained; "batch_stats" the running means and variances of its
+    batch norms, if it has any, which evaluation and synthesis use; "normalization" the scalars
+    mean, variance and count of the training inputs (`training.fit_normalization`).
+
+    Attributes:
+        num_words: Number of logits.
+        standardize: Begin with the scalars of "normalization". The originals do not.
+    """
+
+    num_words: int
+    standardize: bool = False
+
+    @nn.nowrap
+    def respond(
+        self, x: jax.Array, stages: layers.Activations, *, relu: Relu, train: bool
+    ) -> jax.Array:
+        """Maps [batch, channel, frame] to logits, and enters the stages."""
+        raise TypeError(f"{type(self).__name__} must say how it responds")
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, in processing order."""
+        raise TypeError(f"{type(self).__name__} must name its stages")
+
+    @nn.nowrap
+    def reads(self, num_channels: int, num_frames: int) -> layers.Grid | None:
+        """The part that is read of a cochleagram of that size: everything."""
+        return None
+
+    @nn.nowrap
+    def resized(self, cochleagram: jax.Array, grid: layers.Grid | None = None) -> jax.Array:
+        """The cochleagram, which is not resized."""
+        _check_whole(grid)
+        return cochleagram
+
+    @nn.compact
+    def __call__(
+        self,
+        cochleagram: jax.Array,
+        *,
+        train: bool = False,
+        straight_through: str | None = None,
+        grid: layers.Grid | None = None,
+    ) -> tuple[jax.Array, layers.Activations]:
+        """Recognises words.
+
+        Args:
+            cochleagram: [batch, channel, frame] float32. A network that has been initialised
+                takes others of the same size.
+            train: Drop units, which needs the rng "dropout", and let batch norms use the batch's
+                statistics and change the running ones, which needs mutable "batch_stats".
+            straight_through: Stage whose ReLU, if it ends in one, passes every gradient back.
+            grid: None; for the networks that read only a part of the cochleagram.
+
+        Returns:
+            Logits [batch, word], and every stage's activation in processing order.
+
+        Raises:
+            ValueError: `straight_through` is not a stage, or `cochleagram` is not a batch, or not
+                a whole one.
+        """
+        if straight_through is not None and straight_through not in self.stage_names:
+            raise ValueError(
+                f"straight_through must be one of {self.stage_names}, got {straight_through!r}"
+            )
+        if cochleagram.ndim != 3:
+            raise ValueError(
+                f"cochleagram must be [batch, channel, frame], got shape {cochleagram.shape}"
+            )
+        _check_whole(grid)
+
+        def relu(x, stage):
+            return layers.relu(x, straight_through=stage == straight_through)
+
+        mean = self.variable("normalization", "mean", jnp.zeros, ())
+        variance = self.variable("normalization", "variance", jnp.ones, ())
+        self.variable("normalization", "count", jnp.zeros, (), jnp.int32)
+        stages = layers.Activations(cochleagram=cochleagram)
+        x = cochleagram
+        if self.standardize:
+            x = layers.standardize(x, mean.value, variance.value)
+        logits = stages["final"] = self.respond(x, stages, relu=relu, train=train)
+        return logits, stages
+
+
+def _check_whole(grid):
+    if grid is not None:
+        raise ValueError(f"grid must be None, for the whole cochleagram is read, got {grid}")
+
+
+def convolution(
+    features: int,
+    kernel_size: Sequence[int],
+    strides: Sequence[int] = (1, 1),
+    *,
+    padding: Padding = "SAME",
+    kernel_init: nn.initializers.Initializer = torch_uniform,
+    name: str,
+) -> nn.Conv:
+    """A convolution over channels and frames, without a bias."""
+    return nn.Conv(
+        features,
+        tuple(kernel_size),
+        tuple(strides),
+        padding=padding,
+        use_bias=False,
+        kernel_init=kernel_init,
+        name=name,
+    )
+
+
+def dense(features: int, name: str) -> nn.Dense:
+    """A dense layer that starts as PyTorch's do, but for the biases, which start at zero."""
+    return nn.Dense(features, kernel_init=torch_uniform, name=name)
+
+
+def batch_norm(train: bool, name: str) -> nn.BatchNorm:
+    """PyTorch's `BatchNorm2d` with its default rates.
+
+    A difference: its running variances are those of samples (n - 1), these of batches (n).
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,  # PyTorch's 0.1, which weighs the new and not the old.
+        epsilon=1e-5,
+        use_fast_variance=False,  # A cochleagram's mean is several deviations from zero.
+        name=name,
+    )
+
+
+def max_pool(
+    x: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Padding = "SAME"
+) -> jax.Array:
+    """Takes the maximum of windows that may overlap, axis by axis.
+
+    Args:
+        x: [batch, *axes, ...] with at least as many axes as `window`.
+        window: Extent along the axes after the first.
+        strides: Likewise.
+        padding: "SAME" as TensorFlow pads, or points before and after each axis: of minus
+            infinity, so that they never count.
+    """
+
+    def largest(parts):
+        return functools.reduce(jnp.maximum, parts)
+
+    return _pool(x, window, strides, padding, largest, -jnp.inf)
+
+
+def average_pool(
+    x: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Padding = "SAME"
+) -> jax.Array:
+    """Averages windows that may overlap; zeros beyond the edges count, as in the original.
+
+    Arguments as of `max_pool`.
+    """
+
+    def mean(parts):
+        return sum(parts) / len(parts)
+
+    return _pool(x, window, strides, padding, mean, 0.0)
+
+
+def _pool(x, window, strides, padding, reduce, fill):
+    """Slices and not `lax.reduce_window`, whose gradient is slow on a CPU."""
+    sizes = x.shape[1 : 1 + len(window)]
+    if padding == "SAME":
+        padding = [same_padding(*each) for each in zip(sizes, window, strides, strict=True)]
+    axes = enumerate(zip(window, strides, padding, strict=True), start=1)
+    for axis, (extent, stride, (before, after)) in axes:
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (before, after)
+        x = jnp.pad(x, pads, constant_values=fill)
+        last = (x.shape[axis] - extent) // stride * stride + 1
+        x = reduce([jax.lax.slice_in_dim(x, i, i + last, stride, axis=axis) for i in range(extent)])
+    return x
+
+
+def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """Points that TensorFlow's "SAME" puts before and after an axis."""
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2

@@ -1,0 +1,277 @@
+"""SpecTemp: fixed spectrotemporal modulation filters and a linear readout (Feather et al. 2023).
+
+A filter is the outer product of one over frames and one over channels, of which a direction keeps
+two opposite quadrants of the plane of modulation frequencies: ripples that move up or down. Both
+are applied as matrices, since every filter is a sum of three such products (`modulation_filters`).
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metamer_jax.models import blocks, layers
+
+_FLOOR = 1e-8  # Of the power.
+
+
+class SpecTemp(blocks.CochleagramNetwork):
+    """Power of modulation filters after Chi, Ru and Shamma (2005), averaged over time, the words.
+
+    Only the readout is trained: with the defaults, the cochleagram `feather2023` and 794 words 111
+    filters and 18,597,068 parameters.
+
+    Stages: `filtered_signal` and `spectempfilter_power` [filter, channel, frame], `avgpool`
+    [filter, channel], `final` [word]. Filters are in the order of `modulations`.
+
+    Attributes:
+        temporal_rates_hz: Centres of the filters over frames, ascending, no more than half the
+            frame rate. 0: the mean over time.
+        spectral_rates: Centres of the filters over channels, cycles per ERB, ascending, no more
+            than half of `channels_per_erb`. 0: the mean over channels.
+        frame_rate_hz: Of the cochleagram (`CochleagramConfig.envelope_rate_hz`).
+        channels_per_erb: Channels of the cochleagram in one unit of the ERB-number scale.
+        rescale: The cochleagram is multiplied by this first; the original's is about 7.4 times
+            smaller than that of `CochleagramConfig`'s defaults.
+    """
+
+    temporal_rates_hz: tuple[float, ...] = (0, 0.5, 1, 2, 4, 8, 16, 32, 64)
+    spectral_rates: tuple[float, ...] = (0, 0.0625, 0.125, 0.25, 0.5, 1, 2)
+    frame_rate_hz: float = 200.0
+    channels_per_erb: float = 6.0
+    rescale: float = 100.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, density in (
+            ("temporal_rates_hz", self.frame_rate_hz),
+            ("spectral_rates", self.channels_per_erb),
+        ):
+            rates = getattr(self, name)
+            if not rates or list(rates) != sorted(set(rates)) or rates[0] < 0:
+                raise ValueError(f"{name} must be ascending and not negative, got {rates}")
+            if rates[-1] > density / 2:
+                raise ValueError(f"{name} must not exceed {density / 2}, got {rates[-1]}")
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return ("cochleagram", "filtered_signal", "spectempfilter_power", "avgpool", "final")
+
+    @property
+    def modulations(self) -> tuple[tuple[float, float], ...]:
+        """(Hz, cycles per ERB) of each filter: first those of rising ripples, negative Hz."""
+        rising = [(-t, s) for s in self.spectral_rates for t in self.temporal_rates_hz]
+        return (*rising, *((-t, s) for t, s in rising if t and s))
+
+    @nn.nowrap
+    def respond(
+        self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
+    ) -> jax.Array:
+        x = stages["filtered_signal"] = self._filtered(self.rescale * x)
+        x = stages["spectempfilter_power"] = jnp.maximum(x**2, _FLOOR)
+        x = stages["avgpool"] = jnp.mean(x, axis=-1)
+        return blocks.dense(self.num_words, "classification")(x.reshape(x.shape[0], -1))
+
+    @nn.nowrap
+    def _filtered(self, x: jax.Array) -> jax.Array:
+        """Maps [batch, channel, frame] to [batch, filter, channel, frame]."""
+        over_frames, over_channels = modulation_filters(
+            self.temporal_rates_hz,
+            self.spectral_rates,
+            frame_rate_hz=self.frame_rate_hz,
+            channels_per_erb=self.channels_per_erb,
+            num_channels=x.shape[1],
+            num_frames=x.shape[2],
+        )
+        in_time = jnp.einsum("bft,rkut->bkfru", x, over_frames)
+        # What both directions have in common, and what tells them apart.
+        common = jnp.einsum("skgf,bkfru->bsrgu", over_channels[:, :2], in_time[:, :2])
+        apart = jnp.einsum("sgf,bfru->bsrgu", over_channels[:, 2], in_time[:, 2])
+        rising, falling = common + apart, common - apart
+        # A mean over time or over channels moves neither way.
+        moves = [bool(s and t) for s in self.spectral_rates for t in self.temporal_rates_hz]
+        shape = (x.shape[0], -1, *x.shape[1:])
+        return jnp.concatenate(
+            [rising.reshape(shape), falling.reshape(shape)[:, np.flatnonzero(moves)]], axis=1
+        )
+
+
+class ModulationFilters(NamedTuple):
+    """Matrices of the filters over frames and over channels; each has three terms.
+
+    A filter over both is the sum over terms of their outer products; the opposite direction has
+    the last term subtracted.
+    """
+
+    over_frames: np.ndarray  # [temporal rate, term, frame, frame] float32.
+    over_channels: np.ndarray  # [spectral rate, term, channel, channel] float32.
+
+
+@functools.lru_cache(maxsize=8)
+def modulation_filters(
+    temporal_rates_hz: tuple[float, ...],
+    spectral_rates: tuple[float, ...],
+    *,
+    frame_rate_hz: float,
+    channels_per_erb: float,
+    num_channels: int,
+    num_frames: int,
+) -> ModulationFilters:
+    """Designs the filters for cochleagrams of a size, padded with zeros as in the original.
+
+    With h = z + p, where p is the part of h at frequencies with a sign and p' its Hilbert
+    transform, and g = y + q likewise, the quadrants of the outer product h g in which the two
+    signs agree, with all that has no sign, are h g - p q / 2 - p' q' / 2; those in which they
+    differ are h g - p q / 2 + p' q' / 2.
+    """
+    over_frames = [
+        _matrices(temporal_response(rate, num_frames, frame_rate_hz, **ends), num_frames, 3)
+        for rate, ends in _with_ends(temporal_rates_hz)
+    ]
+    factors = np.array([1.0, -0.5, 0.5])[:, None, None]
+    over_channels = [
+        factors
+        * _matrices(
+            spectral_response(rate, num_channels, channels_per_erb, **ends), num_channels, 2
+        )
+        for rate, ends in _with_ends(spectral_rates)
+    ]
+    return ModulationFilters(
+        np.stack(over_frames).astype(np.float32), np.stack(over_channels).astype(np.float32)
+    )
+
+
+def _with_ends(rates):
+    """The lowest filter is a low-pass and the highest a high-pass: they cover all modulations."""
+    return [(r, {"lowest": r == rates[0], "highest": r == rates[-1]}) for r in rates]
+
+
+def temporal_response(
+    rate_hz: float,
+    num_frames: int,
+    frame_rate_hz: float,
+    *,
+    lowest: bool = False,
+    highest: bool = False,
+) -> np.ndarray:
+    """The response of a filter over frames: a gammatone's, whose peak is scaled to 1.
+
+    t^2 exp(-3.5 t) sin(2 pi t), with t in periods, its mean subtracted (Chi, Ru and Shamma 2005).
+
+    Args:
+        rate_hz: Centre; 0: only the mean passes.
+        num_frames: Of the cochleagram, which is padded to three times as many.
+        frame_rate_hz: Frames per second.
+        lowest: Let everything below the peak pass, too.
+        highest: Let everything above the peak pass, too.
+
+    Returns:
+        [frequency] complex128, those of `numpy.fft.rfft` of 3 x num_frames points.
+    """
+    num_points = 3 * num_frames
+    if rate_hz == 0:
+        return np.eye(1, num_points // 2 + 1, dtype=complex)[0]
+    t = np.arange(num_frames) / frame_rate_hz * rate_hz
+    impulse = np.sin(2 * np.pi * t) * t**2 * np.exp(-3.5 * t)
+    response = np.fft.rfft(impulse - impulse.mean(), num_points)
+    magnitude = np.abs(response)
+    magnitude = _with_flat_ends(magnitude / magnitude.max(), lowest, highest)
+    return magnitude * np.exp(1j * np.angle(response))
+
+
+def spectral_response(
+    rate: float,
+    num_channels: int,
+    channels_per_erb: float,
+    *,
+    lowest: bool = False,
+    highest: bool = False,
+) -> np.ndarray:
+    """The response of a filter over channels, without a phase, whose peak is scaled to 1.
+
+    r^2 exp(-r^2), with r the frequency over the rate; a Gaussian where it is the lowest.
+
+    Args:
+        rate: Centre, cycles per ERB; 0: only the mean passes.
+        num_channels: Of the cochleagram, which is padded to twice as many.
+        channels_per_erb: Channels in one unit of the ERB-number scale.
+        lowest: Let everything below the rate pass, too.
+        highest: Let everything above the peak pass, too.
+
+    Returns:
+        [frequency] float64, those of `numpy.fft.rfft` of 2 x num_channels points.
+    """
+    num_points = 2 * num_channels
+    if rate == 0:
+        return np.eye(1, num_points // 2 + 1)[0]
+    r = np.arange(num_points // 2 + 1) * channels_per_erb / num_points / rate
+    if lowest:
+        return np.exp(-((np.pi * r / 2) ** 2))
+    response = r**2 * np.exp(-(r**2))
+    return _with_flat_ends(response / response.max(), False, highest)
+
+
+def _with_flat_ends(magnitude, lowest, highest):
+    peak = np.argmax(magnitude)
+    if lowest:
+        magnitude[:peak] = 1.0
+    if highest:
+        magnitude[peak:] = 1.0
+    return magnitude
+
+
+def _matrices(response: np.ndarray, size: int, padded: int) -> np.ndarray:
+    """The terms h, p, p' as convolutions [term, output, input]; a line is padded so many times."""
+    num_points = padded * size
+    signed = response.copy()
+    signed[0] = 0
+    if num_points % 2 == 0:
+        signed[-1] = 0
+    quadrature = -1j * signed  # The Hilbert transform.
+    lag = np.subtract.outer(np.arange(size), np.arange(size)) % num_points
+    parts = (response, signed, quadrature)
+    return np.stack([np.fft.irfft(part, num_points)[lag] for part in parts])
+
+
+def transfer_functions(network: SpecTemp, num_channels: int, num_frames: int) -> np.ndarray:
+    """The filters of a network as the original keeps them, for cochleagrams padded with zeros.
+
+    Returns:
+        [filter, 2 x num_channels, 3 x num_frames] complex128, filters as in `modulations`.
+    """
+    sizes = (2 * num_channels, 3 * num_frames)
+    over_frames = {
+        rate: _both_signs(
+            temporal_response(rate, num_frames, network.frame_rate_hz, **ends), sizes[1]
+        )
+        for rate, ends in _with_ends(network.temporal_rates_hz)
+    }
+    over_channels = {
+        rate: _both_signs(
+            spectral_response(rate, num_channels, network.channels_per_erb, **ends), sizes[0]
+        )
+        for rate, ends in _with_ends(network.spectral_rates)
+    }
+    signs = np.multiply.outer(*(_signs(size) for size in sizes))
+    return np.stack(
+        [
+            np.multiply.outer(over_channels[s], over_frames[abs(t)]) * (signs * np.sign(t) >= 0)
+            for t, s in network.modulations
+        ]
+    )
+
+
+def _both_signs(response, num_points):
+    negative = response[1 : (num_points + 1) // 2][::-1].conj()
+    return np.concatenate([response, negative])
+
+
+def _signs(num_points):
+    """Signs of the frequencies of `numpy.fft.fft`; 0 of the mean and of half the sampling rate."""
+    signs = np.sign(np.fft.fftfreq(num_points))
+    if num_points % 2 == 0:
+        signs[num_points // 2] = 0
+    return signs

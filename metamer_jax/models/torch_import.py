@@ -1,0 +1,178 @@
+"""Weights of the networks of Feather et al. (2023) that were trained in PyTorch.
+
+    # Where there is a PyTorch: np.savez("cochcnn9.npz", **{k: v.numpy() for k, v in state.items()})
+    state = read_state_dict("cochcnn9.npz")                 # or .safetensors
+    model = build_model("cochcnn9", num_words=794)
+    variables = from_torch(state, model, num_channels=211, num_frames=390, prefix="module.model.1.")
+
+Our layers are called as theirs: a name differs in the last part ("weight" is "kernel" or "scale"),
+in the number of a block ("layer1.0." is "layer1_0") and in the order of a kernel's axes.
+"""
+
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metamer_jax.models.blocks import CochleagramNetwork
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+# Counts of batches, which only a PyTorch batch norm without a momentum uses.
+_IGNORED = re.compile(r"(^|\.)num_batches_tracked$")
+# Fixed filters, which are designed here: `_check_filters` compares them.
+_FILTERS = "spectempfilterbank.apply_filt.all_Hts"
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a state dictionary that was exported from PyTorch.
+
+    Args:
+        path: A .npz of plain arrays, or a .safetensors file. Pickles (.pt, .pth) are not read:
+            they can run any code.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is of another kind, or damaged.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{path} must hold plain arrays: {error}") from error
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    raise ValueError(f"path must end in .npz or .safetensors, got {path}")
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Eight bytes that say how long the header is, the header as JSON, the arrays."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8:start])
+        return {
+            name: _array(content[start:], **about)
+            for name, about in header.items()
+            if name != "__metadata__"
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole .safetensors file: {error!r}") from error
+
+
+def _array(content, *, dtype, shape, data_offsets):
+    start, end = data_offsets
+    if dtype == "BF16":  # The upper half of a float32.
+        halves = np.frombuffer(content[start:end], "<u2").astype("<u4") << 16
+        return halves.view("<f4").reshape(shape)
+    return np.frombuffer(content[start:end], _DTYPES[dtype]).reshape(shape)
+
+
+def from_torch(
+    state_dict: Mapping[str, np.ndarray],
+    model: CochleagramNetwork,
+    *,
+    num_channels: int,
+    num_frames: int,
+    prefix: str = "",
+) -> dict[str, Any]:
+    """Makes a network's variables of a PyTorch state dictionary.
+
+    Args:
+        state_dict: Names to arrays; only the network's own, but for `prefix`.
+        model: The network, with the widths and number of words of the state dictionary.
+        num_channels: Of the cochleagrams that it is for.
+        num_frames: Likewise.
+        prefix: Of the names of the network's part, where the state dictionary holds more; what has
+            another prefix is left out.
+
+    Returns:
+        {"params", "normalization"} and, if the network has batch norms, "batch_stats", float32.
+
+    Raises:
+        ValueError: An array is missing, or there is one that the network does not have, or one is
+            of another shape, or fixed filters are not those of the model.
+    """
+    given = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+    given = {name: array for name, array in given.items() if not _IGNORED.search(name)}
+    filters = given.pop(_FILTERS, None)
+    if filters is not None:
+        _check_filters(np.asarray(filters), model, num_channels, num_frames)
+    cochleagram = jax.ShapeDtypeStruct((1, num_channels, num_frames), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), cochleagram)
+    scalars = shapes.pop("normalization")
+    leaves = flax.traverse_util.flatten_dict(shapes)
+    names = {path: torch_name(path) for path in leaves}
+    _check_names(set(given), set(names.values()))
+    made = {path: _converted(given[names[path]], leaf, path) for path, leaf in leaves.items()}
+    # As a network that was not standardised.
+    fitted = {name: jnp.full((), name == "variance", leaf.dtype) for name, leaf in scalars.items()}
+    return {**flax.traverse_util.unflatten_dict(made), "normalization": fitted}
+
+
+def torch_name(path: tuple[str, ...]) -> str:
+    """The name in PyTorch of a leaf of the variables, given by its path.
+
+    ("params", "layer1_0", "downsample_1", "scale") is "layer1.0.downsample.1.weight".
+    """
+    *modules, leaf = path[1:]
+    numbered = (re.sub(r"_(\d+)$", r".\1", module) for module in modules)
+    return ".".join((*numbered, _LEAVES.get(leaf, leaf)))
+
+
+def _check_names(given: set[str], expected: set[str]) -> None:
+    problems = [
+        f"{what} {', '.join(sorted(names)[:5])}{', ...' * (len(names) > 5)} ({len(names)} in all)"
+        for what, names in (("lacks", expected - given), ("has also", given - expected))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"state_dict {' and '.join(problems)}; does prefix fit?")
+
+
+def _converted(array: np.ndarray, like: jax.ShapeDtypeStruct, path: tuple[str, ...]) -> jax.Array:
+    array = np.asarray(array, np.float32)
+    if path[-1] == "kernel":  # [output, input, ...] to [..., input, output].
+        array = np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array
+    if array.shape != like.shape:
+        raise ValueError(
+            f"{torch_name(path)!r} must make an array of shape {like.shape}, got {array.shape}: "
+            "does it belong to other widths, or to cochleagrams of another size?"
+        )
+    return jnp.asarray(array)
+
+
+def _check_filters(given, model, num_channels, num_frames):
+    """Compares fixed transfer functions [filter, channel, frame, real and imaginary]."""
+    from metamer_jax.models import spectemp
+
+    if not isinstance(model, spectemp.SpecTemp):
+        raise ValueError(f"state_dict has also {_FILTERS}, which only SpecTemp has")
+    ours = spectemp.transfer_functions(model, num_channels, num_frames)
+    theirs = given[..., 0] + 1j * given[..., 1]
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-4):
+        raise ValueError(
+            f"{_FILTERS} must be the filters of {model.modulations}, {ours.shape}, got others, "
+            f"{theirs.shape}: set temporal_rates_hz and spectral_rates"
+        )
