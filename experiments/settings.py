@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from metamer_jax import configs, models, runs
+from metamer_jax import accuracy, configs, models, runs
 
 _PRESET = flags.DEFINE_enum(
     "preset",
@@ -54,7 +54,12 @@ _TRAINING = flags.DEFINE_enum(
     "training", None, sorted(configs.TRAINING_RECIPES), "Recipe to train the networks by."
 )
 _EPOCHS = flags.DEFINE_integer("epochs", None, "Training epochs at most.")
-_STAGES = flags.DEFINE_list("stages", None, f"Stages to match, of {', '.join(configs.STAGES)}.")
+_STAGES = flags.DEFINE_list(
+    "stages",
+    None,
+    f"Stages to match: of the paper's networks {', '.join(configs.STAGES)}. Unset: those of the "
+    "preset or run; with --networks, every stage of theirs.",
+)
 _TARGETS = flags.DEFINE_integer("targets_per_word", None, "Target recordings of each word.")
 _RECIPE = flags.DEFINE_enum(
     "recipe", None, sorted(configs.SYNTHESIS_RECIPES), "Recipe to synthesise by."
@@ -63,6 +68,13 @@ _STEPS = flags.DEFINE_integer("steps", None, "Gradient steps of each metamer.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Metamers synthesised at once.")
 _NULL = flags.DEFINE_integer(
     "null_recordings", None, "Natural recordings whose pairs make the null distribution."
+)
+_TOLERANCE = flags.DEFINE_float(
+    "cochleagram_tolerance",
+    None,
+    "Largest relative error of the multirate cochleagram against the exact one in float64; sets "
+    "its grids, and says what error was measured. Unset: cochleagram.oversampling as it is.",
+    lower_bound=0,
 )
 _SET = flags.DEFINE_multi_string(
     "set",
@@ -95,11 +107,14 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
         training = configs.TRAINING_RECIPES[_TRAINING.value]
     if _RECIPE.value is not None:
         synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
+    networks, stages = _tuple(_NETWORKS.value), _tuple(_STAGES.value)
+    if networks not in (None, config.networks) and stages is None:
+        stages = models.stage_names(networks)
     config = configs.replace_given(
         config,
         seed=_SEED.value,
-        networks=_tuple(_NETWORKS.value),
-        stages=_tuple(_STAGES.value),
+        networks=networks,
+        stages=stages,
         targets_per_word=_TARGETS.value,
         training=training,
         synthesis=synthesis,
@@ -123,6 +138,10 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
     )
     for assignment in _SET.value:
         config = configs.replace_dotted(config, *_parse(assignment))
+    if _TOLERANCE.value is not None:
+        cochleagram, error = accuracy.within(config.cochleagram, _TOLERANCE.value)
+        print(f"cochleagram.oversampling={cochleagram.oversampling:g}: relative error {error:.1e}")
+        config = dataclasses.replace(config, cochleagram=cochleagram)
     return config
 
 
