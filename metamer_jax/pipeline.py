@@ -373,11 +373,24 @@ def synthesize_metamers(
         if missing:
             variables = auditory.with_filters(variables, model, run.config.cochleagram)
         for stage in missing:
+            if stage == "cochleagram" and _take_from_another_network(run, network, stage):
+                continue
             _synthesize_stage(
                 run, recordings, targets, network, model, variables, stage, mesh, stop
             )
             if run.share.count == 1:
                 _join_batches(run, targets, network, stage)
+
+
+def _take_from_another_network(run, network, stage):
+    """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
+    for other in run.config.networks:
+        made = _metamers_path(run, other, stage)
+        if runs.is_done(made):
+            runs.write_npz(_metamers_path(run, network, stage), runs.map_npz(made, check=False))
+            logging.info("%s: metamers of the %s are those of %s", network, stage, other)
+            return True
+    return False
 
 
 _SHARES = "shares.json"  # How many processes there were, to say which has not done its part.

@@ -1,5 +1,6 @@
 """Tests of the whole chain on a small run: what it leaves, resuming, and what it refuses."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import small_run
 import soundfile
 
 from metamer_jax import pipeline, runs
+from metamer_jax.configs import TRAINING_RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +180,32 @@ def test_targets_are_the_same_for_every_network_and_come_from_the_test_split(fin
     assert set(recordings.splits[chosen]) == {"test"}
     assert list(np.bincount(recordings.labels[chosen])) == [2, 2]
     np.testing.assert_array_equal(chosen, pipeline.choose_targets(recordings, 2, seed=0))
+
+
+def test_metamers_of_the_cochleagram_are_made_once_for_all_networks(
+    recordings, cache, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(
+        small_run.config(recordings, cache),
+        networks=("frequency_grouped", "frequency_dense"),
+        stages=("cochleagram",),
+        training=TRAINING_RECIPES["untrained"],
+    )
+    made, synthesize_stage = [], pipeline._synthesize_stage
+
+    def counted(*args):
+        made.append(args[3])
+        synthesize_stage(*args)
+
+    monkeypatch.setattr(pipeline, "_synthesize_stage", counted)
+    with runs.open_run(tmp_path / "run", config) as run:
+        clips = pipeline.load_recordings(run)
+        pipeline.train_networks(run, clips)
+        pipeline.synthesize_metamers(run, clips)
+        first, second = (
+            runs.read_npz(run.path("metamers", network, "cochleagram", "metamers.npz"))
+            for network in config.networks
+        )
+    assert made == ["frequency_grouped"]
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
