@@ -22,7 +22,8 @@ def report(home: work.Home, answers, found, entries, resampling) -> Iterator[str
     seeds = pd.Series([m.entry.label for m in answers.makers]).value_counts()
     yield "# Does it matter how a network connects over frequency, or only how large it is?\n"
     yield (
-        f"{len(entries)} networks, {_range(seeds)} seeds each, {len(answers.target_ids)} targets a "
+        f"{len(entries)} networks, each in {_range(seeds)} seed{'s' if seeds.max() > 1 else ''}, "
+        f"{len(answers.target_ids)} targets a "
         f"stage ({config.targets_per_word} of each of {len(answers.words)} words), recipes "
         f"`{config.training.recipe}` and `{config.synthesis.recipe}`; chance "
         f"{100 * answers.chance:.1f} %. A metamer counts as recognised where a network that it was "
