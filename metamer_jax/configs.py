@@ -446,7 +446,7 @@ class SynthesisConfig:
     cochleagram_learning_rate: float | None = None  # At that stage; None: as at the others.
     beta1: float = 0.9
     beta2: float = 0.999
-    level_window: int = 80  # "relative_adam": samples whose level counts as one.
+    level_window: int = 40  # "relative_adam": samples whose level counts as one.
     memory_size: int = 10  # "lbfgs": pairs of differences that stand for the curvature.
     schedule: str = "exponential"  # "exponential", "staircase", "cosine" or "linear".
     decay_rate: float = 0.95  # Per `decay_steps`; the last two fall to zero over `steps` instead.
@@ -513,7 +513,7 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
             recipe="fast",
             steps=299,
             optimizer="relative_adam",
-            learning_rate=0.2,
+            learning_rate=0.17,
             cochleagram_learning_rate=0.28,  # Which would be too long a step for a network.
             beta1=0.95,
             beta2=0.96,
