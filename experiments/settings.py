@@ -89,9 +89,12 @@ def config_and_folder() -> tuple[configs.ExperimentConfig, pathlib.Path]:
     Raises:
         ValueError: A setting does not exist or has a value that cannot be.
     """
-    config = config_from(_base())
+    base = _base()
+    config = config_from(base)
     for network in config.networks:
         models.build_model(network, num_words=2)  # Refuses an unknown one before any work.
+    if config.networks != base.networks and _STAGES.value is None:
+        config = dataclasses.replace(config, stages=models.stage_names(config.networks))
     folder = _WORKDIR.value or runs.default_folder(config.preset, config.data.dataset, config.seed)
     return config, pathlib.Path(folder)
 
@@ -108,8 +111,6 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
     if _RECIPE.value is not None:
         synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
     networks, stages = _tuple(_NETWORKS.value), _tuple(_STAGES.value)
-    if networks not in (None, config.networks) and stages is None:
-        stages = models.stage_names(networks)
     config = configs.replace_given(
         config,
         seed=_SEED.value,
