@@ -108,6 +108,8 @@ def train_networks(
         stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
+        training.check_trainable(models.build_model(network, len(recordings.words)))
+    for network in run.config.networks:
         if not runs.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
             _train_network(run, recordings, network, clips_folder, stop)
 

@@ -97,6 +97,19 @@ class TrainResult(NamedTuple):
     state: TrainState
 
 
+def check_trainable(model: WordNetwork) -> None:
+    """Refuses a network that training cannot carry.
+
+    Raises:
+        ValueError: The network has batch normalisation, whose running statistics are not kept yet.
+    """
+    if not isinstance(model, WordNetwork):
+        raise ValueError(
+            f"{type(model).__name__} has batch normalisation, which cannot be trained here yet: "
+            f"import its weights (metamer_jax.models.torch_import)"
+        )
+
+
 def init_state(
     key: jax.Array,
     model: WordNetwork,
@@ -113,7 +126,11 @@ def init_state(
         features: [clip, channel, frame] of the training clips, to fit the normalisation on.
         config: How to train.
         grid: What `features` hold, if not everything.
+
+    Raises:
+        ValueError: The network cannot be trained here.
     """
+    check_trainable(model)
     params = _init_params(key, jnp.asarray(features[:1]), model=model, grid=grid)
     # Which schedule it has does not change an optimiser's state.
     opt_state = epochs.optimizer(config, steps_per_epoch=1).init(params)
