@@ -106,6 +106,9 @@ def train_networks(
         clips_folder: Where the changed clips of the epochs are kept for other networks, and taken
             from (`epoch_cache`); None: they are made. It changes no result.
         stop: Says whether to end after an epoch.
+
+    Raises:
+        ValueError: A network has batch normalisation.
     """
     for network in run.config.networks:
         training.check_trainable(models.build_model(network, len(recordings.words)))
