@@ -390,7 +390,7 @@ class TestJatos:
         path = folder / "bomb.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("study_result_0/comp-result_0/data.txt", "0" * 100_000)
-        monkeypatch.setattr(responses, "_MOST_BYTES", 50_000)
+        monkeypatch.setattr(responses.reading, "_MOST_BYTES", 50_000)
         assert "longer than 50000 bytes" in error_of(path, experiment)
 
 

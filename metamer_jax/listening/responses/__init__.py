@@ -1,0 +1,35 @@
+"""Reads responses, however they were collected, into one table with a row per trial.
+
+`read` takes the page's JSON, a server's folder or database, a JATOS archive, jsPsych's CSV or JSON,
+a Google form's CSV, and tables that are tidy already. What does not fit the experiment is an error
+that names file and row; rows of CSV files count as spreadsheets show them, the header is row 1.
+
+reading     tells by its content what a file is
+page_json jspsych google_form    sessions of answers, from each kind of file
+answers     what a session is, and the key to the right answers
+joining     sessions and key become trials
+trial_table the table of trials; tables that are tidy already
+csv_rows    rows of CSV files, and errors that name them
+"""
+
+from metamer_jax.listening.responses.answers import AnswerKey
+from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.responses.reading import Responses, from_sessions, read
+from metamer_jax.listening.responses.trial_table import (
+    COLUMNS,
+    read_proportions,
+    read_trials,
+    write_trials,
+)
+
+__all__ = [
+    "COLUMNS",
+    "AnswerKey",
+    "ResponseError",
+    "Responses",
+    "from_sessions",
+    "read",
+    "read_proportions",
+    "read_trials",
+    "write_trials",
+]

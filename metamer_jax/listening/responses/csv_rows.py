@@ -1,0 +1,147 @@
+"""Rows of CSV files and what their cells may hold; errors name file and row.
+
+Rows count as spreadsheets show them, the header is row 1.
+"""
+
+import collections
+import csv
+import io
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from metamer_jax.listening import sessions
+
+Path = str | os.PathLike
+_BLANK = ("", "nan", "na", "null", "none", "<na>")
+
+
+class ResponseError(ValueError):
+    """Responses that cannot be read; says in which file and row, and why."""
+
+    def __init__(self, where: object, problem: str):
+        super().__init__(f"{where}: {problem}")
+
+
+def read_rows(
+    path: Path,
+    required: Sequence[str] = (),
+    *,
+    content: bytes | None = None,
+    inside: str = "",
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields where each row is ("file, row 2") and its values by column; blank rows are left out.
+
+    Args:
+        path: A CSV file, separated by commas, semicolons or tabs.
+        required: Columns that must be there.
+        content: What to read instead of the file.
+        inside: Its name within `path`, an archive.
+
+    Raises:
+        ResponseError: It is not such a file.
+    """
+    name = f"{path}, {inside}" if inside else str(path)
+    header = read_header(pathlib.Path(path), content, name)
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise ResponseError(
+            f"{name}, row 1",
+            f"no column {', '.join(missing)}; found {sessions.brief(header, 200)}",
+        )
+    for where, values in raw_rows(pathlib.Path(path), content, name):
+        yield where, dict(zip(header, values, strict=True))
+
+
+def read_header(
+    path: pathlib.Path, content: bytes | None = None, name: str | None = None
+) -> list[str]:
+    header = [title.strip() for title in next(_lines(path, content, name or str(path)))[1]]
+    repeated = [title for title, n in collections.Counter(header).items() if n > 1 and title]
+    if repeated:
+        raise ResponseError(
+            f"{name or path}, row 1", f"columns repeat: {', '.join(map(repr, repeated))}"
+        )
+    return header
+
+
+def raw_rows(
+    path: pathlib.Path, content: bytes | None = None, name: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    name = name or str(path)
+    lines = _lines(path, content, name)
+    width = len(next(lines)[1])
+    for number, values in lines:
+        if not any(value.strip() for value in values):
+            continue
+        if len(values) != width:
+            raise ResponseError(
+                f"{name}, row {number}", f"{len(values)} values, and the header has {width}"
+            )
+        yield f"{name}, row {number}", values
+
+
+def _lines(path: pathlib.Path, content: bytes | None, name: str) -> Iterator[tuple[int, list[str]]]:
+    try:
+        text = (path.read_bytes() if content is None else content).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ResponseError(name, f"not UTF-8 text: {error}; save it as CSV UTF-8") from error
+    if not text.strip():
+        raise ResponseError(name, "empty")
+    if "\0" in text:
+        raise ResponseError(name, "not a text file")
+    first = text.lstrip().split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    number = 0
+    try:
+        for number, values in enumerate(
+            csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), start=1
+        ):
+            yield number, values
+    except csv.Error as error:
+        raise ResponseError(f"{name}, row {number + 1}", f"not CSV: {error}") from error
+
+
+def whole(row: Mapping[str, str], name: str, where: str, *, blank: bool = False) -> int | None:
+    text = row.get(name, "").strip()
+    if blank and text.lower() in _BLANK:
+        return None
+    try:
+        value = float(text)
+        if value == int(value):
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ResponseError(where, f"{name} must be a whole number, got {text!r}")
+
+
+def whole_or_text(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text
+
+
+def number(text: str, where: str, name: str) -> float:
+    if text.strip().lower() in _BLANK:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ResponseError(where, f"{name} must be a number, got {text!r}")
+    return value
+
+
+def share(text: str, where: str, name: str, *, blank: bool = False) -> float:
+    value = {"true": 1.0, "false": 0.0}.get(text.strip().lower())
+    value = number(text, where, name) if value is None else value
+    if math.isnan(value) and blank:
+        return value
+    if not 0 <= value <= 1:
+        raise ResponseError(where, f"{name} must lie between 0 and 1, got {text!r}")
+    return value
+
+
+def flag(text: str) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())

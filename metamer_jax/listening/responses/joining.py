@@ -1,0 +1,123 @@
+"""Answers meet the manifest: sessions become trials that are right or wrong."""
+
+import collections
+import math
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from metamer_jax.listening import sessions
+from metamer_jax.listening.responses import google_form, trial_table
+from metamer_jax.listening.responses.answers import Answer, AnswerKey, Session
+from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.responses.trial_table import COLUMNS, SESSION_COLUMNS
+
+
+def without_duplicates(found: Sequence[Session], duplicates: str) -> tuple[list[Session], int]:
+    kept: dict[str, Session] = {}
+    dropped = 0
+    for session in found:
+        first = kept.setdefault(session.session, session)
+        if first is session:
+            continue
+        if duplicates == "error":
+            raise ResponseError(
+                session.place(),
+                f"duplicate session {session.session!r}: first in {first.place()}",
+            )
+        dropped += 1
+    return list(kept.values()), dropped
+
+
+def join(found: Sequence[Session], key: AnswerKey) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Joins answers with the manifest.
+
+    Returns:
+        The trial table, and a row about each session.
+    """
+    rows, about = [], []
+    for session in found:
+        _check_belongs(session, key.experiment)
+        if session.source == "google_form":
+            session = google_form.resolve(session, key)
+        answered: collections.Counter[tuple[str, object]] = collections.Counter()
+        for answer in session.answers:
+            place = session.place(answer.where)
+            try:
+                entry = key.find(answer.stimulus_id, session.condition, answer.trial)
+                response = _word(answer, key.experiment.words)
+            except LookupError as error:
+                raise ResponseError(place, str(error.args[0])) from error
+            presentation = (answer.stimulus_id, entry["trial"])
+            answered[presentation] += 1
+            if answered[presentation] > 1:
+                raise ResponseError(place, f"stimulus {answer.stimulus_id!r} is answered twice")
+            rows.append(
+                {
+                    **entry,
+                    "participant": session.participant,
+                    "session": session.session,
+                    "condition": session.condition,
+                    "trial": answer.trial if entry["trial"] is None else entry["trial"],
+                    "stimulus_id": answer.stimulus_id,
+                    "response": response,
+                    "correct": float(response == entry["word"]) if response else math.nan,
+                    "rt_ms": answer.rt_ms,
+                    "headphones": session.headphones,
+                    "reloaded": answer.reloaded,
+                    "source": session.source,
+                }
+            )
+        about.append(
+            {
+                **{name: getattr(session, name) for name in SESSION_COLUMNS if name != "trials"},
+                "trials": len(session.answers),
+            }
+        )
+    trials = trial_table.typed(pd.DataFrame(rows, columns=list(COLUMNS)))
+    return trials, pd.DataFrame(about, columns=list(SESSION_COLUMNS))
+
+
+def _check_belongs(session: Session, experiment: sessions.Experiment) -> None:
+    expected = {
+        "experiment_id": experiment.experiment_id,
+        "design_sha256": experiment.design_sha256,
+    }
+    for name, value in session.design.items():
+        if value != expected[name]:
+            raise ResponseError(
+                session.place(),
+                f"{name} must be {expected[name]!r}, that of {experiment.folder}, got {value!r}: "
+                f"session {session.session!r} was taken with another design",
+            )
+    if session.condition not in experiment.conditions:
+        raise ResponseError(
+            session.place(),
+            f"condition must be one of {list(experiment.conditions)}, got {session.condition}",
+        )
+
+
+def _word(answer: Answer, words: Sequence[str]) -> str:
+    """Returns the word that was chosen, "" for none.
+
+    Raises:
+        LookupError: It was not offered.
+    """
+    response = answer.response
+    if response is None or response == "":
+        return ""
+    choices = [
+        words[c] if sessions.is_whole(c) and 0 <= c < len(words) else c
+        for c in (words if answer.choices is None else answer.choices)
+    ]
+    if isinstance(response, str) and response not in choices and re.fullmatch(r"\d+", response):
+        response = int(response)  # jsPsych's own: the place of the button.
+    if sessions.is_whole(response) and 0 <= response < len(choices):
+        response = choices[response]
+    if response not in choices or response not in words:
+        raise LookupError(
+            f"response {sessions.brief(answer.response)} was not offered; the words are "
+            f"{', '.join(map(str, choices))}"
+        )
+    return response

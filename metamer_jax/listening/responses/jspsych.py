@@ -1,0 +1,143 @@
+"""jsPsych's data, as CSV or JSON."""
+
+import collections
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metamer_jax.listening import sessions
+from metamer_jax.listening.responses import csv_rows
+from metamer_jax.listening.responses.answers import Answer, Session
+from metamer_jax.listening.responses.csv_rows import ResponseError
+
+# What the columns may be called: by our page, by recruiting services, by hosts of jsPsych.
+_NAMES = {
+    "session": ("session_id", "run_id"),
+    "participant": ("participant", "participant_id", "PROLIFIC_PID", "subject_id", "subject"),
+    "condition": ("condition",),
+    "headphones": ("headphones_passed", "headphone_passed", "headphones"),
+    "started": ("started",),
+    "finished": ("finished",),
+    "simulated": ("simulated",),
+    "complete": ("complete",),
+    "experiment_id": ("experiment_id",),
+    "design_sha256": ("design_sha256",),
+}
+
+
+def is_jspsych(doc: object) -> bool:
+    return (
+        isinstance(doc, list)
+        and bool(doc)
+        and all(isinstance(row, dict) and "trials" not in row for row in doc)
+        and any("stimulus_id" in row or "trial_type" in row for row in doc)
+    )
+
+
+def as_text(row: Mapping[str, Any]) -> dict[str, str]:
+    """Values as jsPsych's CSV would show them."""
+
+    def text(value):
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return {name: text(value) for name, value in row.items()}
+
+
+def looks_like_csv(content: bytes) -> bool:
+    first = content.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
+    return first[:1] not in (b"{", b"[") and b"," in first
+
+
+def read(
+    path: pathlib.Path, *, content: bytes | None = None, where: str = "", source: str = "jspsych"
+) -> list[Session]:
+    rows = list(csv_rows.read_rows(path, ("stimulus_id",), content=content, inside=where))
+    name = pathlib.PurePath(where or path.name)
+    return sessions_of(
+        [(at.removeprefix(f"{path}, "), row) for at, row in rows],
+        str(path),
+        name.parent.name if where else name.stem,
+        "",
+        source,
+    )
+
+
+def sessions_of(
+    rows: Sequence[tuple[str, Mapping[str, str]]], file: str, name: str, where: str, source: str
+) -> list[Session]:
+    """Rows with a stimulus_id are answers; each session's other rows may tell more about it."""
+
+    def value(row, field):
+        return next((row[n] for n in _NAMES[field] if row.get(n, "")), "")
+
+    grouped: dict[str, list[tuple[str, Mapping[str, str]]]] = collections.defaultdict(list)
+    known = {value(row, "session") for _, row in rows} - {""}
+    for at, row in rows:
+        # One session: rows that do not say so belong to it too.
+        session = value(row, "session") or (next(iter(known)) if len(known) == 1 else name)
+        grouped[session].append((at, row))
+    found = []
+    for session, members in grouped.items():
+        answered = [(at, row) for at, row in members if row.get("stimulus_id", "")]
+        if not answered:
+            continue
+        about = {
+            field: next((v for _, row in members if (v := value(row, field))), "")
+            for field in _NAMES
+        }
+        place = ", ".join(part for part in (file, where, answered[0][0]) if part)
+        if not about["condition"]:
+            raise ResponseError(place, f"session {session!r} has no condition: a column is missing")
+        answers = [
+            Answer(
+                where=at,
+                stimulus_id=row["stimulus_id"],
+                response=_pressed(row),
+                choices=_choices(row.get("choice_order", ""), f"{file}, {at}"),
+                trial=csv_rows.whole(row, "trial", f"{file}, {at}", blank=True),
+                rt_ms=csv_rows.number(row.get("rt_ms") or row.get("rt", ""), f"{file}, {at}", "rt"),
+                reloaded=csv_rows.flag(row.get("reloaded", "")) is True,
+            )
+            for at, row in answered
+        ]
+        found.append(
+            Session(
+                file=file,
+                where=where,
+                source="simulated" if csv_rows.flag(about["simulated"]) else source,
+                session=session,
+                participant=about["participant"] or session,
+                condition=csv_rows.whole(about, "condition", place),
+                answers=answers,
+                complete=csv_rows.flag(about["complete"]),
+                headphones=csv_rows.flag(about["headphones"]),
+                started=about["started"],
+                finished=about["finished"],
+                design={n: about[n] for n in ("experiment_id", "design_sha256") if about[n]},
+            )
+        )
+    return found
+
+
+def _pressed(row: Mapping[str, str]) -> str | None:
+    """The word that our page adds, else jsPsych's own `response`, the place of the button."""
+    for text in (row.get("response_word", ""), row.get("response", "")):
+        # jsPsych writes "null" where no button was pressed; a word "null" stands among choices.
+        if text and (text != "null" or '"null"' in row.get("choice_order", "")):
+            return text
+    return None
+
+
+def _choices(text: str, place: str) -> list[object] | None:
+    if text in ("", "null"):
+        return None
+    try:
+        choices = json.loads(text)
+    except ValueError:
+        choices = [word.strip() for word in text.split("|" if "|" in text else ",")]
+    if not isinstance(choices, list):
+        raise ResponseError(place, f"choice_order must be a list, got {sessions.brief(text)}")
+    return choices
