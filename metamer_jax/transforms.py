@@ -108,16 +108,15 @@ class MatmulGroup:
     """Channels that share one coarse grid.
 
     A channel reads whole rows of 128 bins: that shifts its subband in frequency by what is left
-    before its first bin, and its envelope not at all. Lanes are a row's real parts, then its
-    imaginary parts; in every second row times i, that is, those negative and then the real parts,
-    which makes a complex product a sum of two plain ones. Point u + steps * j of the grid meets
-    bin 128 * i + k.
+    before its first bin, and its envelope not at all. Parts are real and imaginary; a complex
+    product is a sum over the parts that come in, for each that goes out. Point u + steps * j of
+    the grid meets bin 128 * i + lane.
     """
 
     rows: jax.Array  # [channel and i, row] one where a channel reads a row.
     response: jax.Array  # [channel, i, 1, lane]
-    rotation: jax.Array  # [i, turned, u, lane]
-    second: jax.Array  # [lane, part, j]
+    rotation: jax.Array  # [i, part in, u, part out, lane]
+    second: jax.Array  # [part in, lane, part out, j]
     lowpass: jax.Array  # [u, j, frame]
 
 
@@ -173,13 +172,9 @@ def design(
         groups.append(
             MatmulGroup(
                 rows=jnp.asarray(row.reshape(-1, 1) == np.arange(num_rows), dtype),
-                response=jnp.asarray(np.concatenate([gain, gain], -1)[:, :, None], dtype),
-                rotation=jnp.asarray(
-                    np.stack([np.concatenate([x, x], -1) for x in (cos, sin)], 1), dtype
-                ),
-                second=jnp.asarray(
-                    np.stack([np.concatenate([c, -s]), np.concatenate([s, c])], 1), dtype
-                ),
+                response=jnp.asarray(gain[:, :, None], dtype),
+                rotation=jnp.asarray(_complex_product(cos, sin, axes=(1, 3)), dtype),
+                second=jnp.asarray(_complex_product(c, s, axes=(0, 2)), dtype),
                 lowpass=jnp.asarray(
                     coarse.T.reshape(-1, steps, len(lowpass)).swapaxes(0, 1), dtype
                 ),
@@ -191,6 +186,12 @@ def design(
         groups=tuple(groups),
         order=jnp.asarray(np.arange(len(order))[:, None] == np.asarray(order), dtype),
     )
+
+
+def _complex_product(real: np.ndarray, imaginary: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
+    """Multiplication by a complex array as a linear map of parts, in and out, at these axes."""
+    maps = np.stack([np.stack([real, -imaginary]), np.stack([imaginary, real])], 1)
+    return np.moveaxis(maps, (0, 1), axes)
 
 
 def _plan_groups(needed: np.ndarray, num_samples: int) -> list[tuple[int, np.ndarray]]:
@@ -221,24 +222,23 @@ def envelope(waveform: jax.Array, matrices: MatmulFilters) -> jax.Array:
         )
         for part in (real, imaginary)
     )
-    upright = jnp.concatenate([real, imaginary], -1)
-    turned = jnp.concatenate([-imaginary, real], -1)
-    rows = jnp.stack([upright, turned], -2)  # [..., row, turned, lane]
+    rows = jnp.stack([real, imaginary], -2)  # [..., row, part, lane]
     made = [_group_envelope(rows, group) for group in matrices.groups]
     # Products with ones and zeros select: exactly, and transposed they do not scatter.
     return jnp.matmul(matrices.order, jnp.concatenate(made, axis=-2), precision=_HIGHEST)
 
 
 def _group_envelope(rows, group):
-    """[..., row, turned, lane] -> [..., channel, frame]."""
+    """[..., row, part, lane] -> [..., channel, frame]."""
     product = functools.partial(jnp.einsum, precision=_HIGHEST)
     # A gather by a product, whose transpose is one too and not a scatter.
-    read = product("er,...rtl->...etl", group.rows, rows)
+    read = product("er,...rpl->...epl", group.rows, rows)
     channels, count = group.response.shape[:2]
     subband = read.reshape(*read.shape[:-3], channels, count, *read.shape[-2:]) * group.response
     # Few terms, each with a factor of its own: a sum of products, not a matrix product.
-    turned = jnp.sum(subband[..., None, :] * group.rotation, axis=(-4, -3))  # [..., u, lane]
-    parts = product("...l,lpj->...pj", turned, group.second)
+    terms = subband[..., None, None, :] * group.rotation
+    rotated = jnp.sum(terms, axis=(-5, -4))  # [..., u, part, lane]
+    parts = product("...ql,qlpj->...pj", rotated, group.second)
     square = jnp.sum(parts**2, axis=-2)
     positive = square > 0  # Elsewhere the magnitude's derivative is zero, not NaN.
     magnitude = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

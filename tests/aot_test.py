@@ -17,7 +17,7 @@ from metamer_jax import aot
 def test_the_step_on_four_chips_moves_few_bytes_and_no_message():
     cost = aot.tpu_cochleagram_step_apart()
     assert cost.collectives == 0
-    assert cost.bytes_accessed < 1.0e9  # 3.6e9 with Fourier transforms as XLA spells them out.
+    assert cost.bytes_accessed < 0.9e9  # 3.6e9 with Fourier transforms as XLA spells them out.
     assert cost.flops < 20e9
     assert cost.peak_bytes < 200e6
 
