@@ -19,7 +19,7 @@ import pytest
 import small_run
 
 from metamer_jax import audio, auditory, checkpoints, metamers, models, pipeline, runs
-from metamer_jax.listening import build, material, sessions, sounds
+from metamer_jax.listening import build, experiment_files, material, sessions, sounds
 from metamer_jax.listening.config import ListeningConfig
 
 RATE_HZ = 16000
@@ -205,7 +205,7 @@ class TestFiles:
                 np.testing.assert_array_equal(recording[onset : onset + len(samples)], samples)
                 covered[onset : onset + len(samples)] = True
             # What is left are eight markers and silences.
-            marker = build._marker(-23.0, rate)
+            marker = experiment_files.batch_marker(-23.0, rate)
             starts = np.flatnonzero(np.diff(np.concatenate([[0], rows["batch"]])))
             first = np.rint(onsets[starts]).astype(int) - len(marker) - round(0.05 * rate)
             for start in first:

@@ -58,6 +58,7 @@ def read_rows(
 def read_header(
     path: pathlib.Path, content: bytes | None = None, name: str | None = None
 ) -> list[str]:
+    """Returns the titles of the columns, which must differ."""
     header = [title.strip() for title in next(_lines(path, content, name or str(path)))[1]]
     repeated = [title for title, n in collections.Counter(header).items() if n > 1 and title]
     if repeated:
@@ -70,6 +71,7 @@ def read_header(
 def raw_rows(
     path: pathlib.Path, content: bytes | None = None, name: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
+    """Yields where each row is and its values, as many as the header has; no blank rows."""
     name = name or str(path)
     lines = _lines(path, content, name)
     width = len(next(lines)[1])
@@ -105,6 +107,7 @@ def _lines(path: pathlib.Path, content: bytes | None, name: str) -> Iterator[tup
 
 
 def whole(row: Mapping[str, str], name: str, where: str, *, blank: bool = False) -> int | None:
+    """Returns a cell's whole number; of a blank cell, if it may be one, None."""
     text = row.get(name, "").strip()
     if blank and text.lower() in _BLANK:
         return None
@@ -118,10 +121,12 @@ def whole(row: Mapping[str, str], name: str, where: str, *, blank: bool = False)
 
 
 def whole_or_text(text: str) -> int | str:
+    """Returns a number where a cell holds nothing else, else its text."""
     return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text
 
 
 def number(text: str, where: str, name: str) -> float:
+    """Returns a cell's number, nan if it is blank."""
     if text.strip().lower() in _BLANK:
         return math.nan
     try:
@@ -134,6 +139,7 @@ def number(text: str, where: str, name: str) -> float:
 
 
 def share(text: str, where: str, name: str, *, blank: bool = False) -> float:
+    """Returns a cell's share, 0 to 1; true is 1, false 0."""
     value = {"true": 1.0, "false": 0.0}.get(text.strip().lower())
     value = number(text, where, name) if value is None else value
     if math.isnan(value) and blank:
@@ -144,4 +150,5 @@ def share(text: str, where: str, name: str, *, blank: bool = False) -> float:
 
 
 def flag(text: str) -> bool | None:
+    """Returns what a cell says, None if neither true nor false."""
     return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())

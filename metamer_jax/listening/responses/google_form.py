@@ -46,6 +46,11 @@ def columns_of(header: Sequence[str]) -> dict[str, Any] | None:
 
 
 def read(path: pathlib.Path, header: list[str]) -> tuple[list[Session], list[str]]:
+    """Returns a session for each row, and the titles of columns that were passed over.
+
+    Raises:
+        ResponseError: A row or title does not tell who answered what.
+    """
     columns = columns_of(header)
     if columns["answers"] is None:
         numbered = [title for title in header if re.search(r"\d", title)]

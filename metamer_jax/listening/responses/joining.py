@@ -15,6 +15,11 @@ from metamer_jax.listening.responses.trial_table import COLUMNS, SESSION_COLUMNS
 
 
 def without_duplicates(found: Sequence[Session], duplicates: str) -> tuple[list[Session], int]:
+    """Returns the first of the sessions of each name, and how many came again.
+
+    Raises:
+        ResponseError: One came again, and `duplicates` is "error".
+    """
     kept: dict[str, Session] = {}
     dropped = 0
     for session in found:

@@ -27,6 +27,7 @@ _NAMES = {
 
 
 def is_jspsych(doc: object) -> bool:
+    """Says whether JSON holds jsPsych's rows."""
     return (
         isinstance(doc, list)
         and bool(doc)
@@ -47,6 +48,7 @@ def as_text(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def looks_like_csv(content: bytes) -> bool:
+    """Says whether content with no name begins as CSV does."""
     first = content.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
     return first[:1] not in (b"{", b"[") and b"," in first
 
@@ -54,6 +56,7 @@ def looks_like_csv(content: bytes) -> bool:
 def read(
     path: pathlib.Path, *, content: bytes | None = None, where: str = "", source: str = "jspsych"
 ) -> list[Session]:
+    """Returns the sessions of a CSV file, or of `content`, which stood at `where` in an archive."""
     rows = list(csv_rows.read_rows(path, ("stimulus_id",), content=content, inside=where))
     name = pathlib.PurePath(where or path.name)
     return sessions_of(

@@ -37,6 +37,11 @@ def documents(content: bytes, place: str) -> list[tuple[str, Any]]:
 
 
 def from_json(doc: object, file: str, where: str, source: str) -> Session:
+    """Makes a session of parsed JSON.
+
+    Raises:
+        ResponseError: It is not what the page saves.
+    """
     try:
         session = sessions.check_session(doc)
     except sessions.SessionError as error:
@@ -73,6 +78,11 @@ def from_json(doc: object, file: str, where: str, source: str) -> Session:
 
 
 def read_store(path: pathlib.Path) -> list[Session]:
+    """Returns the sessions of a server's database.
+
+    Raises:
+        ResponseError: It cannot be read, or holds what is no session.
+    """
     try:
         bodies = store.read_bodies(path)
     except ValueError as error:

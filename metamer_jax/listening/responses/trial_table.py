@@ -146,6 +146,11 @@ def typed(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_sessions_differ(tables: Sequence[pd.DataFrame]) -> None:
+    """Refuses a session (or, without sessions, a participant) that is in more than one table.
+
+    Raises:
+        ResponseError: One is.
+    """
     seen: dict[tuple[str, ...], int] = {}
     for number, table in enumerate(tables):
         cells = zip(
