@@ -1,0 +1,132 @@
+"""What machine listeners say of each other's metamers, and how far people agree with them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metamer_jax import analysis
+
+
+def of_others(trials: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out what networks say of their own metamers: those were made for them to recognise."""
+    return trials[trials["participant"] != trials["model"]]
+
+
+def recognition_matrix(trials: pd.DataFrame, *, chance: float = 1 / 8) -> pd.DataFrame:
+    """Returns how often every listener recognises every network's metamers, layer by layer.
+
+    Args:
+        trials: From `listen_to_run` or `listen_to_experiment`; people's trials do as well.
+        chance: Probability of a right answer by guessing.
+
+    Returns:
+        A row per listener, model and layer: own (the listener is the network they were made from),
+        correct, trials, proportion, wilson_low, wilson_high, p_chance; proportion_unit "trial".
+    """
+    table = analysis.recognition(
+        trials, ("participant", "model", "layer"), chance=chance, resamples=0
+    )
+    kept = ["correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance"]
+    table = table[["participant", "model", "layer", *kept, "proportion_unit", "chance"]]
+    table = table.rename(columns={"participant": "listener"})
+    order = list(dict.fromkeys(trials["participant"]))
+    table = table.sort_values("listener", key=lambda c: c.map(order.index), kind="stable")
+    table.insert(3, "own", table["listener"] == table["model"])
+    return table.reset_index(drop=True)
+
+
+AGREEMENT_COLUMNS = (
+    *("level", "model", "pearson_r", "pearson_low", "pearson_high"),
+    *(
+        "spearman_r",
+        "spearman_low",
+        "spearman_high",
+        "n",
+        "unit",
+        "listeners",
+        "machines",
+        "reason",
+    ),
+)
+
+
+def agreement(
+    people: pd.DataFrame,
+    machines: pd.DataFrame,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Correlates how recognisable metamers are to people and to machines.
+
+    Args:
+        people: Their trials that count, or a table of proportions.
+        machines: Trials of machine listeners; their own metamers are left out.
+        confidence: Of the intervals.
+        resamples: Bootstrap samples, of people and of machines at once; 0: no intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        A row for cells (a model's layer; all models, then each) and one for single metamers, with
+        Pearson's and Spearman's correlation of the mean shares of right answers over listeners,
+        percentile intervals over listeners, n (of `unit`), and the numbers of listeners and
+        machines. A correlation that is undefined is NaN and `reason` says why.
+    """
+    machines = of_others(machines)
+    rows = []
+    for level, keys in (("cell", ["model", "layer"]), ("metamer", ["model", "layer", "target_id"])):
+        sides = []
+        for trials in (people, machines):
+            used = trials[(trials["kind"] == "metamer") & trials["correct"].notna()]
+            used = used.assign(target_id=used["target_id"].astype(str))
+            used = used[(used[keys] != "").all(axis=1)]
+            sides.append(
+                used.pivot_table("correct", "participant", keys, aggfunc="mean", observed=True)
+            )
+        shared = [cell for cell in sides[0].columns if cell in set(sides[1].columns)]
+        names = list(dict.fromkeys(cell[0] for cell in shared))
+        chosen = ["all", *names] if level == "cell" and len(names) > 1 else ["all"]
+        for model in chosen:
+            cells = [cell for cell in shared if model in ("all", cell[0])]
+            values = [side.reindex(columns=cells).to_numpy(float) for side in sides]
+            values = [v[~np.isnan(v).all(axis=1)] for v in values]
+            row = {"level": level, "model": model, "n": len(cells)}
+            row |= {"unit": "layer of a model" if level == "cell" else "metamer"}
+            row |= {"listeners": len(values[0]), "machines": len(values[1])}
+            rows.append(row | _correlations(*values, confidence, resamples, seed))
+    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+
+
+def _correlations(people, machines, confidence, resamples, seed) -> dict[str, Any]:
+    """Correlates column means of [listener, cell], with intervals over listeners."""
+    if people.shape[1] < 3:
+        return {"reason": "fewer than three to correlate"}
+    means = [np.nanmean(v, axis=0) for v in (people, machines)]
+    if any(np.ptp(m) < 1e-12 for m in means):
+        return {"reason": "zero variance"}
+    found = dict(zip(("pearson_r", "spearman_r"), _correlate(*means), strict=True))
+    found["reason"] = "" if min(len(people), len(machines)) > 1 else "one listener: no interval"
+    if resamples and not found["reason"]:
+        random = np.random.default_rng(seed)
+        drawn = []
+        for _ in range(resamples):
+            again = [v[random.integers(0, len(v), len(v))] for v in (people, machines)]
+            present = ~(np.isnan(again[0]).all(axis=0) | np.isnan(again[1]).all(axis=0))
+            again = [np.nanmean(v[:, present], axis=0) for v in again]
+            if present.sum() > 2 and all(np.ptp(m) > 1e-12 for m in again):
+                drawn.append(_correlate(*again))
+        if drawn:
+            tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+            low, high = np.quantile(np.array(drawn), tails, axis=0)
+            found |= {"pearson_low": low[0], "pearson_high": high[0]}
+            found |= {"spearman_low": low[1], "spearman_high": high[1]}
+    return found
+
+
+def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    def ranks(x):
+        return pd.Series(x).rank().to_numpy()
+
+    return float(np.corrcoef(a, b)[0, 1]), float(np.corrcoef(ranks(a), ranks(b))[0, 1])
