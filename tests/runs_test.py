@@ -210,7 +210,7 @@ class TestOpenRun:
     def test_another_environment_is_recorded(self, tmp_path, monkeypatch):
         config = configs.ExperimentConfig()
         runs.open_run(tmp_path, config).close()
-        monkeypatch.setattr(runs, "environment", lambda config: {"jax": "9"})
+        monkeypatch.setattr(runs.folder, "environment", lambda config: {"jax": "9"})
         for _ in range(2):
             runs.open_run(tmp_path, config).close()
         saved = runs.read_json(tmp_path / "config.json")

@@ -138,7 +138,7 @@ class TestNullDistribution:
     def test_a_draw_has_the_size_asked_for_and_no_pair_twice(self):
         prints = np.repeat(np.arange(20), 2)  # 40 recordings, 780 pairs, 20 of duplicates.
         for num_pairs in (1, 100, 759, 760, 761, 10**6):
-            first, second, excluded = verification._draw_pairs(40, prints, num_pairs, seed=7)
+            first, second, excluded = verification.null._draw_pairs(40, prints, num_pairs, seed=7)
             assert excluded == 20
             assert len(first) == min(num_pairs, 760)
             pairs = set(zip(np.minimum(first, second), np.maximum(first, second), strict=True))
@@ -148,7 +148,7 @@ class TestNullDistribution:
     def test_every_pair_is_as_likely(self):
         counts = np.zeros((6, 6))
         for seed in range(3000):
-            first, second, _ = verification._draw_pairs(6, [0, 0, 1, 2, 3, 4], 3, seed)
+            first, second, _ = verification.null._draw_pairs(6, [0, 0, 1, 2, 3, 4], 3, seed)
             counts[np.minimum(first, second), np.maximum(first, second)] += 1
         drawn = counts[np.triu_indices(6, 1)]
         assert drawn[0] == 0  # (0, 1) are duplicates.

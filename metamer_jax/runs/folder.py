@@ -1,0 +1,235 @@
+"""The run folder: its settings, who has it open, and in what environment it was made."""
+
+import dataclasses
+import importlib.metadata
+import logging
+import os
+import pathlib
+import platform
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from metamer_jax import configs
+from metamer_jax.runs.reading import read_json
+from metamer_jax.runs.writing import Path, storage_errors, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows: a second process on one folder goes unnoticed there.
+    fcntl = None
+
+SCHEMA_VERSION = 1
+
+# Settings that say where things are, not what they are: a resumed run may have others.
+MAY_DIFFER = ("data.cache_dir",)
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # Names that files.atomic_write uses.
+_log = logging.getLogger(__name__)
+
+
+class FolderInUseError(RuntimeError):
+    """Another process works in the run folder."""
+
+
+def default_folder(preset: str, dataset: str, seed: int) -> pathlib.Path:
+    """Returns where a run goes unless told otherwise, below the current folder."""
+    return pathlib.Path("runs") / f"{preset}-{dataset}-seed{seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """One process's part of a run that several work on at once, each writing its own files."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self):
+        if not 0 <= self.index < self.count:
+            raise ValueError(
+                f"index must lie in [0, count), got index={self.index}, count={self.count}"
+            )
+
+    def __str__(self) -> str:
+        return f"process {self.index} of {self.count}"
+
+
+@dataclasses.dataclass
+class Run:
+    """An open run folder, this process's alone until `close` (or the end of a `with` block)."""
+
+    folder: pathlib.Path
+    config: Any
+    resumed: bool  # Whether the folder held this run already.
+    share: Share = Share()
+    _locks: list[int] = dataclasses.field(repr=False, default_factory=list)
+
+    def path(self, *parts: str) -> pathlib.Path:
+        """Returns the path of something in the folder."""
+        return self.folder.joinpath(*parts)
+
+    def close(self) -> None:
+        """Lets other processes open the folder."""
+        while self._locks:
+            lock = self._locks.pop()
+            os.ftruncate(lock, 0)
+            os.close(lock)  # Which unlocks it, as the end of the process would.
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_run(
+    folder: Path,
+    config: Any,
+    *,
+    may_differ: Sequence[str] = MAY_DIFFER,
+    share: Share | None = None,
+) -> Run:
+    """Makes a run's folder, or opens it to continue the run.
+
+    A new folder gets config.json: schema_version, experiment (the settings) and environment. When
+    the run is continued, that file stays; an environment that differs is added to `resumed_in`.
+    Half-written files that a killed process left are removed.
+
+    Args:
+        folder: Where; missing parents are made.
+        config: The run's settings, a frozen dataclass of `configs`.
+        may_differ: Dotted fields (or groups of them) that need not be as they were.
+        share: Which of several processes this is; they may have the folder open together. None:
+            it wants the folder to itself.
+
+    Returns:
+        The open run; use it in a `with` block.
+
+    Raises:
+        ValueError: The folder holds a run with other settings; the message names them.
+        FolderInUseError: Another process has it open.
+        DamagedFileError: Its config.json cannot be read.
+        StorageError: The folder cannot be made or written to.
+    """
+    folder = pathlib.Path(folder)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        locks = _lock_folder(folder, share)
+    run = Run(folder, config, False, share or Share(), locks)
+    try:
+        if share is None:
+            _remove_temporaries(folder)  # Else they may be another process's, being written.
+        run.resumed = _check_or_write_config(folder, config, may_differ)
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def _lock_folder(folder: pathlib.Path, share: Share | None) -> list[int]:
+    """Returns open files that hold the folder's locks; the system frees them if we are killed.
+
+    Processes with a share hold the folder's lock together, and each one of its own.
+    """
+    if fcntl is None:
+        return []
+    if share is None:
+        return _lock(folder, ".lock", fcntl.LOCK_EX)
+    together = _lock(folder, ".lock", fcntl.LOCK_SH)
+    try:
+        own = f".lock-{share.index}-of-{share.count}"
+        return together + _lock(folder, own, fcntl.LOCK_EX)
+    except BaseException:
+        for lock in together:
+            os.close(lock)
+        raise
+
+
+def _lock(folder: pathlib.Path, name: str, kind: int) -> list[int]:
+    lock = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
+        os.close(lock)
+        raise FolderInUseError(
+            f"run folder {folder} is in use by {holder or 'another process'}; wait for it to end, "
+            f"or give this run a folder of its own"
+        ) from error
+    except OSError as error:  # A file system without locks.
+        os.close(lock)
+        _log.warning("cannot lock %s (%s): see that one process at a time uses it", folder, error)
+        return []
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+    return [lock]
+
+
+def _remove_temporaries(folder: pathlib.Path) -> None:
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequence[str]) -> bool:
+    """Returns whether the folder held a run with these settings."""
+    path = folder / "config.json"
+    current = environment(config)
+    if not path.exists():
+        saved = {"schema_version": SCHEMA_VERSION, "experiment": config, "environment": current}
+        write_json(path, saved)
+        return False
+    saved = read_json(path)
+    version = saved.get("schema_version") if isinstance(saved, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} must have schema_version {SCHEMA_VERSION} for this version of metamer_jax, "
+            f"got {version!r}; use the version that made it, or another folder"
+        )
+    try:
+        before = configs.from_dict(type(config), saved["experiment"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds settings that this version of metamer_jax cannot continue: {error}"
+        ) from error
+    found = [
+        line
+        for line in configs.differences(before, config)
+        if not any(_names(field, line) for field in may_differ)
+    ]
+    if found:
+        raise ValueError(
+            f"run folder {folder} holds a run with other settings ({'; '.join(found)}); continue "
+            f"it with the same settings, or give this run a folder of its own"
+        )
+    environments = [saved.get("environment"), *saved.get("resumed_in", [])]
+    if current not in environments:
+        _log.warning("the run in %s is continued in another environment: see config.json", folder)
+        write_json(path, {**saved, "resumed_in": [*saved.get("resumed_in", []), current]})
+    return True
+
+
+def _names(field: str, difference: str) -> bool:
+    """Says whether `field`, or a group that it names, is what a line of `differences` is about."""
+    name = difference.split(":", 1)[0]
+    return name == field or name.startswith(f"{field}.")
+
+
+def environment(config: Any = None) -> dict[str, Any]:
+    """Returns what results may depend on besides the settings: versions, device, precision."""
+    import jax
+
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for name in ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "metamer_jax"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    matmul = getattr(getattr(config, "synthesis", None), "matmul_precision", "highest")
+    return found | {
+        "system": f"{platform.system()} {platform.machine()}",
+        "platform": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "precision": f"float32, matmul {matmul}",
+    }
