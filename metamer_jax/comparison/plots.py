@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-import matplotlib.colors
+import matplotlib.patches
 import numpy as np
 import pandas as pd
 
-from metamer_jax import figures
 from metamer_jax.comparison import effects
 from metamer_jax.comparison.entries import Entry
+from metamer_jax.figures import style
+from metamer_jax.figures.style import Figure
 
 # One colour for each way of connecting over frequency, in every figure; line and mark for the rest.
 _LINES = {
@@ -29,18 +30,18 @@ def looks(entries: Sequence[Entry]) -> dict[str, dict]:
     found = {}
     for entry in entries:
         line, mark = _LINES.get(entry.variant, ("-", "h"))
-        color = figures.network_color(connections.index(entry.connection))
+        color = style.network_color(connections.index(entry.connection))
         if entry.training is not None:
             place = trainings.index(entry.training)
             line, mark = _TRAINED_LINES[place % len(_TRAINED_LINES)]
-            color = figures.network_color(4 + place)
+            color = style.network_color(4 + place)
         found[entry.label] = {"color": color, "linestyle": line, "marker": mark}
     return found
 
 
 def recognition_matrix(
     matrix: pd.DataFrame, entries: Sequence[Entry], stage: str, *, num_targets: int
-) -> figures.Figure:
+) -> Figure:
     """Draws who recognises whose metamers at one stage; framed where a network hears its own.
 
     Args:
@@ -66,21 +67,14 @@ def recognition_matrix(
     below_in = 0.4 + 0.72 * (label_in - 0.3)  # Names at 45 degrees.
     width = max(label_in + cell_in * len(makers) + 0.3, 0.08 * len(title) + 0.2)
     height = below_in + cell_in * max(len(scorers), 2) + 0.45
-    with figures.house_style():
-        figure, axis = figures.one_panel(
+    with style.house_style():
+        figure, axis = style.one_panel(
             width, height, left_in=label_in, bottom_in=below_in, top_in=0.35
         )
-        tint = matplotlib.colors.LinearSegmentedColormap.from_list(
-            "tint", [(*matplotlib.colors.to_rgb(figures.NETWORKS[0]), a) for a in (0.0, 1.0)]
-        )
-        axis.imshow(percent, cmap=tint, vmin=0, vmax=100, aspect="auto")
+        style.percentages(axis, percent, aspect="auto")
         for y, x in np.ndindex(percent.shape):
-            if np.isfinite(percent[y, x]):
-                color = "white" if percent[y, x] > 55 else figures.INK
-                text = f"{percent[y, x]:.0f}"
-                axis.text(x, y, text, ha="center", va="center", fontsize=7.5, color=color)
             if scorers[y] == makers[x]:
-                frame = {"fill": False, "edgecolor": figures.INK, "linewidth": 1.2}
+                frame = {"fill": False, "edgecolor": style.INK, "linewidth": 1.2}
                 axis.add_patch(matplotlib.patches.Rectangle((x - 0.5, y - 0.5), 1, 1, **frame))
         axis.set_xticks(
             range(len(makers)),
@@ -90,9 +84,6 @@ def recognition_matrix(
             rotation_mode="anchor",
         )
         axis.set_yticks(range(len(scorers)), [titles[s] for s in scorers])
-        axis.tick_params(length=0)
-        axis.grid(False)
-        axis.spines[:].set_visible(False)
         _head(figure, title)
         axis.set(xlabel="Made from", ylabel="Heard by")
     return figure
@@ -106,7 +97,7 @@ def curves(
     who: str,
     chance: float,
     entries: Sequence[Entry],
-) -> figures.Figure:
+) -> Figure:
     """Draws recognition by stage, a line an entry, panels side by side on one axis.
 
     Bars are intervals over seeds and targets; the first point is what the same listeners
@@ -127,8 +118,8 @@ def curves(
     legend_in = 0.2 * max(len(each) for _, each in panels) + 0.1
     panel_in = 2.9 + legend_in
     width, height = 3.3 * columns + 0.6, panel_in * lines + 0.35
-    with figures.house_style():
-        figure = figures.Figure(figsize=(width, height))
+    with style.house_style():
+        figure = Figure(figsize=(width, height))
         figure.set_facecolor("white")
         axes = figure.subplots(lines, columns, sharey=True, squeeze=False)
         figure.subplots_adjust(
@@ -157,7 +148,7 @@ def curves(
                     label=entry.title,
                     **look,
                 )
-            axis.axhline(100 * chance, color=figures.MUTED, linewidth=1, linestyle=":")
+            axis.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=":")
             names = ["target itself", *stages[1:]]
             turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
             axis.set_xticks(range(len(stages)), names, **turned)
@@ -171,12 +162,12 @@ def curves(
             axis.set_ylabel("Recognised (%)")
         axes[0].annotate(
             "chance", (-0.45, 100 * chance), (0, 2), textcoords="offset points",
-            fontsize=7.5, color=figures.MUTED,
+            fontsize=7.5, color=style.MUTED,
         )  # fmt: skip
     return figure
 
 
-def differences(table: pd.DataFrame, entries: Sequence[Entry], stage: str) -> figures.Figure:
+def differences(table: pd.DataFrame, entries: Sequence[Entry], stage: str) -> Figure:
     """Draws the planned differences of recognition with their intervals, question by question.
 
     Args:
@@ -196,9 +187,9 @@ def differences(table: pd.DataFrame, entries: Sequence[Entry], stage: str) -> fi
     label_in = 0.2 + 0.068 * max(
         [len(titles[row.of]) + len(titles[row.against]) + 3 for _, row in labels], default=10
     )
-    with figures.house_style():
+    with style.house_style():
         height = 0.24 * max(place, 3) + 0.9
-        figure, axis = figures.one_panel(label_in + 3.6, height, left_in=label_in, top_in=0.35)
+        figure, axis = style.one_panel(label_in + 3.6, height, left_in=label_in, top_in=0.35)
         for place, row in labels:
             y, low, high = 100 * row.difference, 100 * row.low, 100 * row.high
             color = drawn[row.of]["color"]
@@ -208,12 +199,12 @@ def differences(table: pd.DataFrame, entries: Sequence[Entry], stage: str) -> fi
             axis.annotate(
                 question, (0, place), (-label_in * 72 + 8, 0), va="center", fontsize=8.5,
                 xycoords=("axes fraction", "data"), textcoords="offset points",
-                fontweight="bold", color=figures.INK,
+                fontweight="bold", color=style.INK,
             )  # fmt: skip
         places = [place for place, _ in labels]
         names = [f"{titles[row.of]} − {titles[row.against]}" for _, row in labels]
         axis.set_yticks(places, names)
-        axis.axvline(0, color=figures.MUTED, linewidth=1)
+        axis.axvline(0, color=style.MUTED, linewidth=1)
         axis.set_ylim(max([*places, 1]) + 0.7, -0.7)
         axis.grid(False, axis="y")
         where = "mean of the networks' stages" if stage == effects.ALL else stage
@@ -226,5 +217,5 @@ def _head(figure, text):
     """A title from the figure's left edge: names below may be longer than the axes are wide."""
     height = figure.get_figheight()
     figure.text(
-        0.01, 1 - 0.08 / height, text, va="top", fontsize=9.5, fontweight="bold", color=figures.INK
+        0.01, 1 - 0.08 / height, text, va="top", fontsize=9.5, fontweight="bold", color=style.INK
     )

@@ -4,17 +4,14 @@ They take the tables of `analysis` and keep no state. What no person answered is
 the figure: it stays labelled wherever the figure goes.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import matplotlib
-import matplotlib.colors
+import matplotlib.patches
 import numpy as np
 import pandas as pd
 
-from metamer_jax import figures
-
-Figure = figures.Figure
+from metamer_jax.figures import style
+from metamer_jax.figures.style import Figure
 
 # Above every figure whose answers are of this source.
 LABELS = {
@@ -22,47 +19,13 @@ LABELS = {
     "machine": "MACHINE listeners: networks, no person answered",
 }
 _MARKERS = "osD^vP*X"
-_SIZE_IN = 2.6
-
-
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context(
-        {
-            "font.size": 9,
-            "axes.titlesize": 9.5,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.titlecolor": figures.INK,
-            "axes.labelcolor": figures.INK,
-            "axes.edgecolor": figures.MUTED,
-            "axes.linewidth": 0.8,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.facecolor": "none",
-            "figure.facecolor": "none",
-            "text.color": figures.INK,
-            "xtick.color": figures.MUTED,
-            "ytick.color": figures.MUTED,
-            "xtick.labelcolor": figures.INK,
-            "ytick.labelcolor": figures.INK,
-            "xtick.labelsize": 8,
-            "ytick.labelsize": 8,
-            "legend.frameon": False,
-            "legend.fontsize": 8,
-            "lines.linewidth": 1.6,
-            "pdf.fonttype": 42,  # Text stays text in a journal's hands.
-        }
-    ):
-        yield
 
 
 def _figure(width_in: float, height_in: float, source: str) -> Figure:
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     if source in LABELS:
         figure.suptitle(
-            LABELS[source], color=figures.FAIL, fontsize=8.5, fontweight="bold", x=0.02, ha="left"
+            LABELS[source], color=style.FAIL, fontsize=8.5, fontweight="bold", x=0.02, ha="left"
         )
     return figure
 
@@ -108,7 +71,7 @@ def recognition_by_layer(
     """
     models = list(dict.fromkeys(table["model"]))
     places, labels = layer_places(table)
-    with _style():
+    with style.house_style(grid=False):
         figure = _figure(max(4.2, 0.75 * len(labels) + 1.2), 3.3, source)
         axis = figure.add_subplot()
         for model, color, shift in _spread(models):
@@ -151,7 +114,7 @@ def _spread(models: Sequence[str]) -> list[tuple[str, str, float]]:
         else [0.0]
     )
     return [
-        (model, figures.network_color(i), float(shift))
+        (model, style.network_color(i), float(shift))
         for i, (model, shift) in enumerate(zip(models, shifts, strict=True))
     ]
 
@@ -164,13 +127,13 @@ def _slant(axis) -> None:
 
 def _chance(axis, table: pd.DataFrame) -> None:
     chance = 100 * float(table["chance"].iloc[0])
-    axis.axhline(chance, color=figures.MUTED, linewidth=1, linestyle=":")
+    axis.axhline(chance, color=style.MUTED, linewidth=1, linestyle=":")
     axis.annotate(
         f"chance\n{chance:.3g} %",
         *((1, chance), (3, 0), ("axes fraction", "data"), "offset points"),
         va="center",
         fontsize=7.5,
-        color=figures.MUTED,
+        color=style.MUTED,
     )
 
 
@@ -183,7 +146,7 @@ def recognition_by_word(table: pd.DataFrame, *, source: str = "") -> Figure:
     """
     models = list(dict.fromkeys(table["model"]))
     words = list(dict.fromkeys(table["word"]))
-    with _style():
+    with style.house_style(grid=False):
         figure = _figure(max(4.2, 0.55 * len(words) + 1.0), 3.1, source)
         axis = figure.add_subplot()
         width = 0.8 / len(models)
@@ -192,9 +155,9 @@ def recognition_by_word(table: pd.DataFrame, *, source: str = "") -> Figure:
             x = np.arange(len(words)) + (i - (len(models) - 1) / 2) * width
             y, low, high = (100 * np.asarray(v, float) for v in (rows["mean"], *intervals(rows)))
             errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
-            color = figures.network_color(i)
+            color = style.network_color(i)
             axis.bar(x, y, 0.92 * width, color=color, label=model)
-            axis.errorbar(x, y, errors, fmt="none", ecolor=figures.INK, elinewidth=0.9, capsize=2)
+            axis.errorbar(x, y, errors, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2)
         _chance(axis, table)
         axis.set_xticks(range(len(words)), words)
         axis.set(ylim=(0, 104), ylabel="Recognised (%)", xlabel="Word spoken")
@@ -217,11 +180,8 @@ def confusions(
     across = models if columns is None else list(dict.fromkeys(table[columns]))
     down = [None] if columns is None else models
     answers = [*words, *(a for a in dict.fromkeys(table["response"]) if a not in words)]
-    tint = matplotlib.colors.LinearSegmentedColormap.from_list(
-        "tint", [(*matplotlib.colors.to_rgb(figures.NETWORKS[0]), a) for a in (0.0, 1.0)]
-    )
     side = max(1.35, 0.19 * len(words)) if columns else max(2.6, 0.3 * len(words) + 0.4)
-    with _style():
+    with style.house_style(grid=False):
         figure = _figure(
             side * len(across) + 0.9, (side + (0.25 if columns else 0.5)) * len(down) + 0.7, source
         )
@@ -234,25 +194,14 @@ def confusions(
                 if layer is not None:
                     part = part[part[columns] == layer]
                 axis.set_title(str(model) if layer is None else f"{layer}", fontsize=8.5)
-                axis.spines[:].set_visible(False)
-                axis.tick_params(length=0)
                 if part.empty:
                     axis.set_axis_off()
                     continue
                 share = part.pivot(index="word", columns="response", values="share")
                 percent = 100 * share.reindex(index=words, columns=answers).to_numpy(float)
-                axis.imshow(np.nan_to_num(percent), cmap=tint, vmin=0, vmax=100)
-                small = 5.5 if columns else 7.5
-                if len(words) <= 16:
-                    for a, b in zip(*np.nonzero(np.nan_to_num(percent) >= 0.5), strict=True):
-                        color = "white" if percent[a, b] > 55 else figures.INK
-                        axis.text(
-                            *(b, a, f"{percent[a, b]:.0f}"),
-                            ha="center",
-                            va="center",
-                            fontsize=small,
-                            color=color,
-                        )
+                # Numbers of more words than that would be too small to read.
+                written = np.nan_to_num(percent) >= (0.5 if len(words) <= 16 else np.inf)
+                style.percentages(axis, percent, written=written, fontsize=5.5 if columns else 7.5)
                 size = 6 if columns else 8
                 bottom, left = i == len(down) - 1, j == 0
                 axis.set_xticks(
@@ -276,38 +225,23 @@ def recognition_matrix(matrix: pd.DataFrame) -> Figure:
     listeners = list(dict.fromkeys(matrix["listener"]))
     columns = list(dict.fromkeys(zip(matrix["model"], matrix["layer"], strict=True)))
     shares = matrix.set_index(["listener", "model", "layer"])["proportion"]
-    with _style():
+    with style.house_style(grid=False):
         width_in = 0.5 * len(columns) + 0.085 * max(map(len, listeners)) + 0.8
         figure = _figure(max(4.2, width_in), 0.32 * len(listeners) + 1.7, "machine")
         axis = figure.add_subplot()
-        tint = matplotlib.colors.LinearSegmentedColormap.from_list(
-            "tint", [(*matplotlib.colors.to_rgb(figures.NETWORKS[0]), a) for a in (0.0, 1.0)]
-        )
         values = np.array([[shares.get((who, *at), np.nan) for at in columns] for who in listeners])
-        axis.imshow(np.nan_to_num(values), cmap=tint, vmin=0, vmax=1, aspect="auto")
+        style.percentages(axis, 100 * values, aspect="auto")
         for i, j in np.argwhere(~np.isnan(values)):
-            color = "white" if values[i, j] > 0.55 else figures.INK
-            axis.text(
-                *(j, i, f"{100 * values[i, j]:.0f}"),
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color=color,
-            )
             if listeners[i] == columns[j][0]:
                 box = ((j - 0.47, i - 0.46), 0.94, 0.92)
-                axis.add_patch(
-                    matplotlib.patches.Rectangle(*box, fill=False, ec=figures.FAIL, lw=1)
-                )
+                axis.add_patch(matplotlib.patches.Rectangle(*box, fill=False, ec=style.FAIL, lw=1))
         axis.set_xticks(range(len(columns)), [layer for _, layer in columns])
         _slant(axis)
         axis.set_yticks(range(len(listeners)), listeners)
-        axis.tick_params(length=0)
-        axis.spines[:].set_visible(False)
         models = [model for model, _ in columns]
         for j in range(1, len(columns)):
             if models[j] != models[j - 1]:
-                axis.axvline(j - 0.5, color=figures.MUTED, linewidth=1)
+                axis.axvline(j - 0.5, color=style.MUTED, linewidth=1)
         for model in dict.fromkeys(models):
             at = [j for j, each in enumerate(models) if each == model]
             axis.text(
@@ -332,25 +266,25 @@ def agreement(people: pd.DataFrame, machines: pd.DataFrame, *, source: str = "")
     both = people.merge(machines, on=["model", "layer"], suffixes=("", "_machine"))
     models = list(dict.fromkeys(people["model"]))
     places, labels = layer_places(people)
-    with _style():
+    with style.house_style(grid=False):
         figure = _figure(4.6, 3.4, source)
         axis = figure.add_subplot()
-        axis.plot([0, 100], [0, 100], color=figures.GRID, linewidth=1)
+        axis.plot([0, 100], [0, 100], color=style.GRID, linewidth=1)
         for i, model in enumerate(models):
             for row in both[both["model"] == model].itertuples():
                 place = places[model, row.layer]
                 axis.plot(
                     *(100 * row.mean_machine, 100 * row.mean),
                     marker=_MARKERS[place % len(_MARKERS)],
-                    color=figures.network_color(i),
+                    color=style.network_color(i),
                     linestyle="none",
                     markersize=6,
                 )
         for i, model in enumerate(models):
-            axis.plot([], [], "s", color=figures.network_color(i), label=model)
+            axis.plot([], [], "s", color=style.network_color(i), label=model)
         for place, label in enumerate(labels):
             marker = _MARKERS[place % len(_MARKERS)]
-            axis.plot([], [], marker, color=figures.MUTED, mfc="none", label=label)
+            axis.plot([], [], marker, color=style.MUTED, mfc="none", label=label)
         whose = "simulated listeners" if source == "simulated" else "people"
         axis.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
         axis.set(xlabel="Recognised by machines (%)", ylabel=f"Recognised by {whose} (%)")

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from metamer_jax import figures
+from metamer_jax.figures import style
 
 
 def as_int16(waveform: np.ndarray, level_db: float | None = None) -> np.ndarray:
@@ -64,7 +64,7 @@ def encode_picture(
         (MIME type, file contents).
     """
     scaled = np.clip(np.nan_to_num(np.asarray(values)) / (maximum or 1.0), 0, 1)
-    rgb = matplotlib.colormaps[figures.COLORMAP](scaled[::-1], bytes=True)[..., :3]
+    rgb = matplotlib.colormaps[style.COLORMAP](scaled[::-1], bytes=True)[..., :3]
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     if max(picture.size) > max_side:
         size = tuple(min(side, max_side) for side in picture.size)

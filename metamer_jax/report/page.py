@@ -12,15 +12,15 @@ import jinja2
 import markupsafe
 import matplotlib
 
-from metamer_jax import figures
+from metamer_jax.figures import style
 
 _THEME = {
-    figures.INK: "var(--ink)",
-    figures.MUTED: "var(--muted)",
-    figures.GRID: "var(--line)",
-    figures.NULL: "var(--null)",
-    figures.PASS: "var(--pass)",
-    figures.FAIL: "var(--fail)",
+    style.INK: "var(--ink)",
+    style.MUTED: "var(--muted)",
+    style.GRID: "var(--line)",
+    style.NULL: "var(--null)",
+    style.PASS: "var(--pass)",
+    style.FAIL: "var(--fail)",
 }
 
 
@@ -70,11 +70,11 @@ def percent(value: object, digits: int = 0) -> str:
     return f"{100 * float(value):.{digits}f} %"
 
 
-def svg(figure: figures.Figure, label: str, prefix: str) -> markupsafe.Markup:
+def svg(figure: style.Figure, label: str, prefix: str) -> markupsafe.Markup:
     """Turns a figure into inline SVG that follows the page's colours and font.
 
     Args:
-        figure: Drawn with the colours of `metamer_jax.figures`.
+        figure: Drawn with the colours of `metamer_jax.figures.style`.
         label: What is to be seen, for those who cannot see it.
         prefix: Unique on the page; ids inside the figure begin with it.
     """

@@ -1,0 +1,55 @@
+"""Figures of a run: every function takes arrays or a table and returns a matplotlib `Figure`.
+
+Nothing here reads or writes files or keeps state: figures are made without pyplot, so no backend
+is chosen and none has to be closed. The panels are small; a page or a slide arranges them.
+"""
+
+from metamer_jax.figures.cochleagrams import (
+    cochleagram_pair,
+    frequency_ticks,
+    hz_label,
+    metamer_grid,
+)
+from metamer_jax.figures.run import (
+    MEASURES,
+    confusion,
+    error_by_stage,
+    error_traces,
+    null_histogram,
+    training_curves,
+    yields_bars,
+)
+from metamer_jax.figures.studies import (
+    accuracy_under_attack,
+    benchmark_bars,
+)
+from metamer_jax.figures.style import (
+    INK,
+    MUTED,
+    Figure,
+    house_style,
+    network_color,
+    one_panel,
+)
+
+__all__ = [
+    "Figure",
+    "INK",
+    "MEASURES",
+    "MUTED",
+    "accuracy_under_attack",
+    "benchmark_bars",
+    "cochleagram_pair",
+    "confusion",
+    "error_by_stage",
+    "error_traces",
+    "frequency_ticks",
+    "house_style",
+    "hz_label",
+    "metamer_grid",
+    "network_color",
+    "null_histogram",
+    "one_panel",
+    "training_curves",
+    "yields_bars",
+]
