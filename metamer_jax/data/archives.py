@@ -4,6 +4,7 @@ A file `[.../]<word>/<name>.wav` is called "<word>/<name>.wav", one that lies ab
 name alone. Nothing is unpacked.
 """
 
+import collections
 import gzip
 import pathlib
 import tarfile
@@ -25,7 +26,7 @@ class DamagedArchiveError(ValueError):
 class Survey(NamedTuple):
     """What sources hold besides the words' sounds themselves."""
 
-    words: frozenset[str]  # Folders with a wav file, but those of noise.
+    words: dict[str, int]  # Folder -> how many wav files it has; not those of noise.
     noise: dict[str, bytes]  # "<folder>/<name>.wav" -> the file.
     official: dict[str, str] | None  # "<word>/<name>.wav" -> its split; None without both lists.
 
@@ -65,7 +66,7 @@ def survey(sources: Iterable[pathlib.Path]) -> Survey:
         ValueError: Two files have one name.
         DamagedArchiveError: An archive cannot be read.
     """
-    words, noise, official, places = set(), {}, {}, {}
+    words, noise, official, places = collections.Counter(), {}, {}, {}
     lists = set()
     for source in sources:
         for name, data in read(source, lambda name: name in LISTS or _is_noise(name)):
@@ -84,8 +85,8 @@ def survey(sources: Iterable[pathlib.Path]) -> Survey:
             if _is_noise(name):
                 noise[name] = data
             else:
-                words.add(name.split("/")[0])
-    return Survey(frozenset(words), noise, official if lists == set(LISTS) else None)
+                words[name.split("/")[0]] += 1
+    return Survey(dict(words), noise, official if lists == set(LISTS) else None)
 
 
 def sounds(sources: Iterable[pathlib.Path], words: Iterable[str]) -> Iterator[tuple[str, bytes]]:

@@ -2,15 +2,12 @@
 
 import dataclasses
 import pathlib
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from metamer_jax import audio, configs, progress
-from metamer_jax.data import recordings, wav_folder
+from metamer_jax import configs
+from metamer_jax.data import archives, examples, wav_folder
 
 URL = "http://storage.googleapis.com/download.tensorflow.org/data/mini_speech_commands.zip"
 
@@ -45,88 +42,30 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    # Not features.Audio, which needs TensorFlow.
-                    "audio": tfds.features.Tensor(
-                        shape=(None,), dtype=np.float32, encoding="bytes"
-                    ),
-                    "sample_rate_hz": tfds.features.Scalar(dtype=np.int32),
-                    "label": tfds.features.ClassLabel(names=self.builder_config.words),
-                    "speaker": tfds.features.Text(),
-                    "file": tfds.features.Text(),  # "<word>/<file name>"
-                }
-            ),
-            supervised_keys=("audio", "label"),
-            homepage="https://www.tensorflow.org/tutorials/audio/simple_audio",
-            metadata=tfds.core.MetadataDict(bad_files={}),
-        )
+        return examples.info(self, "https://www.tensorflow.org/tutorials/audio/simple_audio")
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         config = self.builder_config
         if config.data_dir is not None:
-            files = _read_folder(pathlib.Path(config.data_dir), config.words)
-        else:
-            # Read in place: nothing is gained by unpacking thousands of files.
-            archive = config.data_zip or dl_manager.download(URL)
-            files = _read_zip(pathlib.Path(archive), config.words)
-        return {"train": self._generate_examples(files)}
+            return {"train": self._generate_examples(*_read_folder(config))}
+        # Read in place: nothing is gained by unpacking thousands of files.
+        archive = pathlib.Path(config.data_zip or dl_manager.download(URL))
+        held = archives.survey([archive]).words
+        words = wav_folder.choose_words(config.words, held, str(archive))
+        sounds = archives.sounds([archive], words)
+        return {"train": self._generate_examples(sounds, sum(held[word] for word in words))}
 
-    def _generate_examples(self, files: Iterator[tuple[str, bytes]]):
-        for file, data in files:
-            word, name = file.split("/")
-            try:
-                samples, sample_rate_hz = audio.decode(data, file)
-            except audio.AudioFileError as error:
-                if not self.builder_config.skip_bad_files:
-                    raise
-                self.info.metadata["bad_files"][file] = error.reason
-                continue
-            yield (
-                file,
-                {
-                    "audio": samples,
-                    "sample_rate_hz": sample_rate_hz,
-                    "label": word,
-                    "speaker": recordings.speaker_of(pathlib.PurePosixPath(name).stem),
-                    "file": file,
-                },
-            )
+    def _generate_examples(self, files: Iterable[tuple[str, bytes]], total: int):
+        def about(file):
+            return {"label": file.split("/")[0]}
+
+        yield from examples.decode(self, files, about, total=total)
 
 
-def _read_zip(path: pathlib.Path, words: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yields "<word>/<name>" and its bytes from a zip of [.../]<word>/<name>.wav."""
-    with zipfile.ZipFile(path) as archive:
-        members = {}
-        for member in sorted(archive.namelist()):
-            parts = pathlib.PurePosixPath(member).parts
-            # macOS leaves copies called __MACOSX/.../._name.wav, which are no sounds.
-            hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-            if len(parts) < 2 or hidden or not member.lower().endswith(".wav"):
-                continue
-            file = "/".join(parts[-2:])
-            if file in members:
-                raise ValueError(
-                    f"{path} has two files {file}: {members[file]} and {member}; expected "
-                    "one folder of <word>/*.wav"
-                )
-            members[file] = member
-        found = {file.split("/")[0] for file in members}
-        wav_folder.choose_words(words, found, str(path))
-        chosen = {file: member for file, member in members.items() if file.split("/")[0] in words}
-        for file, member in progress.track(chosen.items(), "reading the zip", unit="clip"):
-            try:
-                data = archive.read(member)  # Checks its CRC.
-            except zlib.error as error:  # Damage that shows before the CRC does.
-                raise zipfile.BadZipFile(f"{member}: {error}") from error
-            yield file, data
-
-
-def _read_folder(root: pathlib.Path, words: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yields "<word>/<name>" and its bytes from a folder of <word>/<name>.wav."""
+def _read_folder(config: BuilderConfig) -> tuple[Iterator[tuple[str, bytes]], int]:
+    """Returns "<word>/<name>" and the bytes of each file of a folder, and how many they are."""
+    root = pathlib.Path(config.data_dir)
     found = wav_folder.find_words(root, (".wav",))
-    wav_folder.choose_words(words, found, str(root))
+    words = wav_folder.choose_words(config.words, found, str(root))
     paths = [path for word in sorted(words) for path in found[word]]
-    for path in progress.track(paths, "reading the folder", unit="clip"):
-        yield f"{path.parent.name}/{path.name}", path.read_bytes()
+    return ((f"{path.parent.name}/{path.name}", path.read_bytes()) for path in paths), len(paths)

@@ -5,11 +5,10 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from metamer_jax import audio, configs, progress
-from metamer_jax.data import archives, recordings, wav_folder
+from metamer_jax import configs
+from metamer_jax.data import archives, examples, wav_folder
 
 URL = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
 
@@ -41,23 +40,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    # Not features.Audio, which needs TensorFlow.
-                    "audio": tfds.features.Tensor(
-                        shape=(None,), dtype=np.float32, encoding="bytes"
-                    ),
-                    "sample_rate_hz": tfds.features.Scalar(dtype=np.int32),
-                    "label": tfds.features.ClassLabel(names=self.builder_config.words),
-                    "speaker": tfds.features.Text(),
-                    "file": tfds.features.Text(),  # "<word>/<file name>"
-                    "official_split": tfds.features.Text(),
-                }
-            ),
-            supervised_keys=("audio", "label"),
-            homepage="https://arxiv.org/abs/1804.03209",
-            metadata=tfds.core.MetadataDict(bad_files={}),
+        return examples.info(
+            self, "https://arxiv.org/abs/1804.03209", official_split=tfds.features.Text()
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
@@ -65,42 +49,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         # Read in place: nothing is gained by unpacking a hundred thousand files.
         sources = [pathlib.Path(s) for s in config.sources or (dl_manager.download(URL),)]
         held = archives.survey(sources)
-        where = ", ".join(map(str, sources))
-        wav_folder.choose_words(config.words, held.words, where)
-        sounds = archives.sounds(sources, config.words)
-        generators = {"train": self._generate_examples(_counted(sounds), held.official)}
+        words = wav_folder.choose_words(config.words, held.words, ", ".join(map(str, sources)))
+        sounds = archives.sounds(sources, words)
+        total = sum(held.words[word] for word in words)
+        generators = {"train": self._generate_examples(sounds, total, held.official)}
         if held.noise:
-            generators["noise"] = self._generate_examples(held.noise.items(), None)
+            noise = held.noise.items()
+            generators["noise"] = self._generate_examples(noise, len(noise), None)
         return generators
 
     def _generate_examples(
-        self, files: Iterable[tuple[str, bytes]], official: dict[str, str] | None
+        self, files: Iterable[tuple[str, bytes]], total: int, official: dict[str, str] | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for file, data in files:
-            folder, name = file.split("/")
-            try:
-                samples, sample_rate_hz = audio.decode(data, file)
-            except audio.AudioFileError as error:
-                if not self.builder_config.skip_bad_files:
-                    raise
-                self.info.metadata["bad_files"][file] = error.reason
-                continue
-            yield (
-                file,
-                {
-                    "audio": samples,
-                    "sample_rate_hz": sample_rate_hz,
-                    "label": -1 if folder in archives.NOISE_FOLDERS else folder,
-                    "speaker": recordings.speaker_of(pathlib.PurePosixPath(name).stem),
-                    "file": file,
-                    "official_split": "" if official is None else official.get(file, "train"),
-                },
-            )
+        def about(file):
+            folder = file.split("/")[0]
+            return {
+                "label": -1 if folder in archives.NOISE_FOLDERS else folder,
+                "official_split": "" if official is None else official.get(file, "train"),
+            }
 
-
-def _counted(files):
-    """Passes files on with a bar; how many there are is not known beforehand."""
-    with progress.bar(None, "reading Speech Commands", unit="clip") as shown:
-        for file in files:
-            yield file
-            shown.update()
+        yield from examples.decode(self, files, about, total=total)

@@ -1,0 +1,76 @@
+"""Examples of clips, as our builders of TensorFlow Datasets describe and write them."""
+
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from metamer_jax import audio, progress
+from metamer_jax.data import recordings
+
+
+def info(
+    builder: tfds.core.GeneratorBasedBuilder, homepage: str, **features: Any
+) -> tfds.core.DatasetInfo:
+    """Describes a data set of clips.
+
+    Args:
+        builder: Its config has `words`.
+        homepage: Where the recordings are from.
+        features: What an example holds besides.
+    """
+    return builder.dataset_info_from_configs(
+        features=tfds.features.FeaturesDict(
+            {
+                # Not features.Audio, which needs TensorFlow.
+                "audio": tfds.features.Tensor(shape=(None,), dtype=np.float32, encoding="bytes"),
+                "sample_rate_hz": tfds.features.Scalar(dtype=np.int32),
+                "label": tfds.features.ClassLabel(names=builder.builder_config.words),
+                "speaker": tfds.features.Text(),
+                "file": tfds.features.Text(),  # "<word>/<file name>"
+                **features,
+            }
+        ),
+        supervised_keys=("audio", "label"),
+        homepage=homepage,
+        metadata=tfds.core.MetadataDict(bad_files={}),
+    )
+
+
+def decode(
+    builder: tfds.core.GeneratorBasedBuilder,
+    files: Iterable[tuple[str, bytes]],
+    about: Callable[[str], dict[str, Any]],
+    *,
+    total: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the example of each file.
+
+    Args:
+        builder: Its config says whether bad files are left out; its info then names them.
+        files: "<word>/<name>.wav" and what is in it.
+        about: Tells of such a name what an example holds that the sound does not say: its label.
+        total: How many files there are.
+
+    Raises:
+        AudioFileError: A file is no usable sound, and such files are not left out.
+    """
+    with progress.bar(total, f"reading {builder.name}", unit="clip") as shown:
+        for file, data in files:
+            shown.update()
+            try:
+                samples, sample_rate_hz = audio.decode(data, file)
+            except audio.AudioFileError as error:
+                if not builder.builder_config.skip_bad_files:
+                    raise
+                builder.info.metadata["bad_files"][file] = error.reason
+                continue
+            example = {
+                "audio": samples,
+                "sample_rate_hz": sample_rate_hz,
+                "speaker": recordings.speaker_of(pathlib.PurePosixPath(file).stem),
+                "file": file,
+            }
+            yield file, example | about(file)
