@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metamer_jax import scoring
+from metamer_jax import auditory, scoring
 from metamer_jax.configs import AdversarialConfig
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network
 from metamer_jax.scoring import LossFn, cross_entropy, margin
 
 __all__ = [
@@ -245,7 +245,7 @@ class Robustness(NamedTuple):
 
 def evaluate(
     key: jax.Array,
-    model: WordNetwork,
+    model: Network,
     variables: dict[str, Any],
     inputs: np.ndarray,
     labels: np.ndarray,
@@ -265,7 +265,7 @@ def evaluate(
     Args:
         key: Everything random follows from it.
         model: The network.
-        variables: {"params", "normalization"}.
+        variables: The network's.
         inputs: Waveforms [clip, time] with `feature_fn`, else cochleagrams [clip, channel, frame].
         labels: [clip] int.
         epsilons: Relative sizes, ascending.
@@ -285,7 +285,7 @@ def evaluate(
     if feature_fn is not None:
         feature_fn = jax.tree_util.Partial(feature_fn)
     config = dataclasses.replace(config, epsilon=0.0, random=False)
-    variables = {name: variables[name] for name in ("params", "normalization")}
+    variables = auditory.without_filters(variables)
     labels = np.asarray(labels, np.int32)
     batches = zip(
         scoring.padded_batches(inputs, batch_size),

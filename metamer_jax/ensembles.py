@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from metamer_jax import epochs, training
 from metamer_jax import progress as progress_bars
 from metamer_jax.configs import TrainingConfig
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network
 
 METHODS = ("vmap", "loop")
 State = tuple[training.TrainState, ...]  # One of each member; `checkpoints.save` takes it whole.
@@ -26,7 +27,7 @@ State = tuple[training.TrainState, ...]  # One of each member; `checkpoints.save
 
 def init_state(
     keys: Sequence[jax.Array] | jax.Array,
-    model: WordNetwork,
+    model: Network,
     features: np.ndarray,
     config: TrainingConfig,
     *,
@@ -49,7 +50,7 @@ def init_state(
 
 def train(
     keys: Sequence[jax.Array] | jax.Array,
-    model: WordNetwork,
+    model: Network,
     examples: training.Examples,
     validation: training.Examples,
     config: TrainingConfig,
@@ -59,6 +60,7 @@ def train(
     noise: np.ndarray | None = None,
     clip_key: jax.Array | None = None,
     keep: training.Keep | None = None,
+    mesh: Mesh | None = None,
     method: str | None = None,
     state: State | None = None,
     on_epoch: Callable[[State, list[dict[str, float]]], None] | None = None,
@@ -77,6 +79,7 @@ def train(
         noise: As for `training.train`.
         clip_key: What the changes to waveforms follow from; None: the first member's key.
         keep: As for `training.train`.
+        mesh: As for `training.train`.
         method: "vmap": one program whose weights have an axis more. "loop": one member's epoch
             after the other's, on the same clips. None: "loop" on a CPU, where "vmap" takes as
             long or a little longer and needs the memory of all at once; else "vmap".
@@ -95,6 +98,7 @@ def train(
         FloatingPointError: A member had no epoch with a finite validation loss.
     """
     method = _checked_method(method, keys, state)
+    training.check_mesh(mesh, config)
     clip_key = keys[0] if clip_key is None else clip_key
     material = training.prepare(
         model, examples, validation, config, feature_fn=feature_fn, grid=grid, noise=noise
@@ -116,7 +120,7 @@ def train(
             changes_key, _ = training.epoch_keys(clip_key, epoch)
             normalization = state[0].normalization
             clips = training.clips_of_epoch(
-                changes_key, material, normalization, config, epoch=epoch, keep=keep
+                changes_key, material, normalization, config, epoch=epoch, keep=keep, mesh=mesh
             )
             trained = train_epochs(
                 [training.epoch_keys(keys[i], epoch)[1] for i in left],
@@ -126,6 +130,7 @@ def train(
                 model=model,
                 config=config,
                 grid=grid,
+                mesh=mesh,
             )
             shared_s = (time.perf_counter() - started) / len(left)
             members = list(state)
@@ -173,9 +178,9 @@ def _epochs_at_once(keys, weights, clips, epoch, **settings):
     return jax.block_until_ready(_mapped(jnp.stack(keys), weights, clips, epoch, **settings))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config", "grid"))
-def _mapped(keys, weights: list[epochs.Weights], clips, epoch, *, model, config, grid):
-    one = functools.partial(epochs.train_epoch, model=model, config=config, grid=grid)
+@functools.partial(jax.jit, static_argnames=("model", "config", "grid", "mesh"))
+def _mapped(keys, weights: list[epochs.Weights], clips, epoch, **settings):
+    one = functools.partial(epochs.train_epoch, **settings)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
     trained = jax.vmap(one, in_axes=(0, 0, None, None))(keys, stacked, clips, epoch)
     return [jax.tree.map(lambda x, i=i: x[i], trained) for i in range(len(weights))]

@@ -24,7 +24,7 @@ from absl import logging
 from metamer_jax import epochs, files, runs
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import cache
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network
 from metamer_jax.training_clips import Keep
 
 _VERSION = 1  # Of how clips are changed and images made: raise it when that changes.
@@ -33,7 +33,7 @@ _SPARE_BYTES = 2 * 10**9  # Left free for what must be written.
 
 def keeper(
     folder: pathlib.Path,
-    model: WordNetwork,
+    model: Network,
     grid: Grid | None,
     waveforms: np.ndarray,
     clip_key: jax.Array,

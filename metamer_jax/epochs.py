@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from metamer_jax import adversarial, augmentation, scoring
 from metamer_jax.configs import AdversarialConfig, AugmentConfig, TrainingConfig
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network, WordNetwork
 
 FeatureFn = Callable[[jax.Array], jax.Array]  # [batch, time] -> [batch, channel, frame]
 _ADAM_EPSILON = 1e-7  # Keras's; optax's is 1e-8.
@@ -24,6 +26,8 @@ class Weights(NamedTuple):
     params: Any
     average: Any
     opt_state: Any
+    batch_stats: Any
+    average_stats: Any
 
 
 class Clips(NamedTuple):
@@ -45,6 +49,12 @@ class Clips(NamedTuple):
     key: jax.Array
     feature_fn: FeatureFn | None
     noise: jax.Array | None = None
+
+
+def variables_of(params: Any, normalization: Any, batch_stats: Any) -> dict[str, Any]:
+    """A network's variables; a network without batch norm has no "batch_stats"."""
+    variables = {"params": params, "normalization": normalization}
+    return {**variables, "batch_stats": batch_stats} if batch_stats else variables
 
 
 class Resize(NamedTuple):
@@ -94,9 +104,10 @@ def augmented_features(
     *,
     noise: jax.Array | None = None,
     resize: Resize | None = None,
+    mesh: Mesh | None = None,
 ) -> jax.Array:
     """Cochleagrams [clip, channel, frame], or images, of changed waveforms [clip, time]."""
-    settings = {"config": config, "resize": resize}
+    settings = {"config": config, "resize": resize, "mesh": mesh}
     features = [
         _augmented_batch(
             jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, noise, **settings
@@ -106,9 +117,9 @@ def augmented_features(
     return jnp.concatenate(features)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "resize"))
-def _augmented_batch(key, waveforms, feature_fn, noise, *, config, resize):
-    keys = jax.random.split(key, len(waveforms))
+@functools.partial(jax.jit, static_argnames=("config", "resize", "mesh"))
+def _augmented_batch(key, waveforms, feature_fn, noise, *, config, resize, mesh):
+    keys, waveforms = _divided((jax.random.split(key, len(waveforms)), waveforms), mesh)
     features = feature_fn(_augmented(keys, waveforms, noise, config))
     return features if resize is None else resize.model.resized(features, resize.grid)
 
@@ -124,9 +135,10 @@ def train_epoch(
     clips: Clips,
     epoch: int | jax.Array,
     *,
-    model: WordNetwork,
+    model: Network,
     config: TrainingConfig,
     grid: Grid | None,
+    mesh: Mesh | None = None,
 ) -> tuple[Weights, jax.Array, jax.Array]:
     """Passes over the clips once, in random order.
 
@@ -138,6 +150,8 @@ def train_epoch(
         model: The network.
         config: How to train.
         grid: What the cochleagrams hold, if not everything.
+        mesh: Its devices each take as many of a batch's clips, and all have the weights. Sums
+            over a batch, those of batch norms too, are over all devices.
 
     Returns:
         The weights after, and the loss and accuracy: means over the clips as they were met, that is
@@ -147,28 +161,33 @@ def train_epoch(
     num_clips = len(clips.labels)
     steps = -(-num_clips // config.batch_size)
     update = optimizer(config, steps).update
-    features_of = functools.partial(_features, model=model, config=config, grid=grid)
+    settings = {"model": model, "config": config, "grid": grid, "mesh": mesh}
+    features_of = functools.partial(_features, **settings)
     order_key, step_key = jax.random.split(key)
     order = jax.random.permutation(order_key, num_clips)
-    # The last batch is smaller: filled up with clips that weigh nothing.
-    order = jnp.pad(order, (0, steps * config.batch_size - num_clips), constant_values=-1)
+    # The last batch is smaller: filled up with clips that weigh nothing. In the statistics of a
+    # batch norm they count as any other, so there they are the first ones, each once.
+    filled = {"mode": "wrap"} if weights.batch_stats else {"constant_values": -1}
+    order = jnp.pad(order, (0, steps * config.batch_size - num_clips), **filled)
+    counts = (jnp.arange(len(order)) < num_clips).astype(jnp.float32)
 
-    def loss_fn(params, batch, targets, counted, dropout_key):
-        logits, _ = model.apply(
-            {"params": params, "normalization": clips.normalization},
+    def loss_fn(params, batch_stats, batch, targets, counted, dropout_key):
+        (logits, _), changed = model.apply(
+            variables_of(params, clips.normalization, batch_stats),
             batch,
             train=True,
             grid=grid,
             rngs={"dropout": dropout_key},
+            mutable=["batch_stats"],
         )
         smooth = optax.smooth_labels(targets, config.label_smoothing)
         loss = jnp.sum(counted * optax.softmax_cross_entropy(logits, smooth))
         right = jnp.sum(counted * (logits.argmax(-1) == targets.argmax(-1)))
-        return loss / counted.sum(), (loss, right)
+        return loss / counted.sum(), (loss, right, changed.get("batch_stats", {}))
 
     def step(weights, now):
-        params, average, opt_state = weights
-        chosen, i = now
+        params, average, opt_state, batch_stats, average_stats = weights
+        chosen, counted, i = now
         keys = jax.random.split(jax.random.fold_in(step_key, i), 3)
         augment_key, dropout_key, attack_key = keys
         strength = 1.0
@@ -177,14 +196,14 @@ def train_epoch(
             strength = jnp.minimum(1.0, done_epochs / config.adversarial.warmup_epochs)
         batch, targets = augmentation.augment_features(
             augment_key,
-            features_of(attack_key, params, clips, chosen, strength),
+            features_of(attack_key, params, batch_stats, clips, chosen, strength),
             jax.nn.one_hot(clips.labels[chosen], model.num_words),
             config.augment,
             fill=clips.normalization["mean"],
         )
-        counted = (chosen >= 0).astype(jnp.float32)
-        gradients, sums = jax.grad(loss_fn, has_aux=True)(
-            params, batch, targets, counted, dropout_key
+        batch, targets, counted = _divided((batch, targets, counted), mesh)
+        gradients, (*sums, batch_stats) = jax.grad(loss_fn, has_aux=True)(
+            params, batch_stats, batch, targets, counted, dropout_key
         )
         updates, opt_state = update(gradients, opt_state, params)
         params = optax.apply_updates(params, updates)
@@ -193,24 +212,40 @@ def train_epoch(
             done = ((epoch - 1) * steps + i).astype(jnp.float32)
             decay = jnp.minimum(config.ema_decay, (1 + done) / (10 + done))
             average = optax.incremental_update(params, average, 1 - decay)
+            average_stats = optax.incremental_update(batch_stats, average_stats, 1 - decay)
         else:
-            average = params
-        return Weights(params, average, opt_state), sums
+            average, average_stats = params, batch_stats
+        weights = Weights(params, average, opt_state, batch_stats, average_stats)
+        return _constrained(weights, mesh, P()), sums
 
-    batches = (order.reshape(steps, config.batch_size), jnp.arange(steps))
+    shape = (steps, config.batch_size)
+    batches = (order.reshape(shape), counts.reshape(shape), jnp.arange(steps))
     weights, sums = jax.lax.scan(step, weights, batches)
     loss, right = (each.sum() for each in sums)
     return weights, loss / num_clips, right / num_clips
 
 
-def _features(key, params, clips: Clips, chosen, strength, *, model, config, grid):
+def _divided(batch, mesh):
+    """Gives each device of the mesh, if there is one, its part of arrays [clip, ...]."""
+    return batch if mesh is None else _constrained(batch, mesh, P(*mesh.axis_names))
+
+
+def _constrained(tree, mesh, spec):
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
+
+
+def _features(
+    key, params, batch_stats, clips: Clips, chosen, strength, *, model, config, grid, mesh
+):
     """The cochleagrams of the chosen clips, perturbed for the weights of the moment."""
-    inputs = clips.inputs[chosen]
+    inputs = _divided(clips.inputs[chosen], mesh)
     if config.adversarial.of_waveforms and config.augment.of_waveforms:
         # By clip, so that it is changed alike wherever in the order it comes.
         keys = jax.vmap(functools.partial(jax.random.fold_in, clips.key))(chosen)
         inputs = _augmented(keys, inputs, clips.noise, config.augment)
-    variables = {"params": params, "normalization": clips.normalization}
+    variables = variables_of(params, clips.normalization, batch_stats)
     return _perturbed(
         key,
         variables,
@@ -237,7 +272,7 @@ def _perturbed(key, variables, inputs, labels, feature_fn, strength, *, model, c
 
 def perturbed_features(
     key: jax.Array,
-    model: WordNetwork,
+    model: Network,
     variables: dict[str, Any],
     inputs: np.ndarray,
     labels: np.ndarray,
@@ -252,7 +287,7 @@ def perturbed_features(
     Args:
         key: Used once.
         model: The network that is attacked.
-        variables: {"params", "normalization"}.
+        variables: The network's.
         inputs: Waveforms [clip, time] where they are perturbed, else cochleagrams.
         labels: [clip] int.
         config: Which perturbation.

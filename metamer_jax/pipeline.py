@@ -106,12 +106,7 @@ def train_networks(
         clips_folder: Where the changed clips of the epochs are kept for other networks, and taken
             from (`epoch_cache`); None: they are made. It changes no result.
         stop: Says whether to end after an epoch.
-
-    Raises:
-        ValueError: A network has batch normalisation.
     """
-    for network in run.config.networks:
-        training.check_trainable(models.build_model(network, len(recordings.words)))
     for network in run.config.networks:
         if not runs.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
             _train_network(run, recordings, network, clips_folder, stop)
@@ -123,7 +118,7 @@ _NETWORK_FILES = ("weights.npz", "result.json")
 class _Task(NamedTuple):
     """What a network is trained with."""
 
-    model: models.WordNetwork
+    model: models.Network
     feature_fn: Callable[[jax.Array], jax.Array]
     grid: models.Grid | None
     examples: dict[str, training.Examples]
@@ -150,6 +145,17 @@ def _clip_key(run):
     if run.config.target_seed is None:
         return None
     return jax.random.fold_in(jax.random.key(run.config.target_seed), _CLIPS)
+
+
+def _training_mesh(config):
+    """All devices of this process or, of these, as many as divide a batch; None: only one."""
+    devices, batch_size = jax.local_devices(), config.training.batch_size
+    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if count < len(devices):
+        logging.warning(
+            "training takes %d of %d devices, for a batch of %d", count, len(devices), batch_size
+        )
+    return metamers.device_mesh(devices[:count])
 
 
 def _keep(run, recordings, task, clips_folder):
@@ -197,6 +203,7 @@ def _train_network(run, recordings, network, clips_folder, stop):
         noise=recordings.noise,
         clip_key=_clip_key(run),
         keep=_keep(run, recordings, task, clips_folder),
+        mesh=_training_mesh(config),
         state=state,
         on_epoch=on_epoch,
         progress=True,
@@ -261,6 +268,7 @@ def train_ensemble(
         noise=recordings.noise,
         clip_key=_clip_key(members[0]),
         keep=_keep(members[0], recordings, task, clips_folder),
+        mesh=_training_mesh(config),
         state=state,
         on_epoch=on_epoch,
         progress=True,
@@ -402,9 +410,9 @@ _SHARES = "shares.json"  # How many processes there were, to say which has not d
 
 
 def _stages(run, model):
-    unknown = sorted(set(run.config.stages) - set(auditory.stage_names(model)))
-    if unknown:
-        raise ValueError(f"stages {unknown} are not among {auditory.stage_names(model)}")
+    known = models.stage_names(run.config.networks)
+    if unknown := sorted(set(run.config.stages) - set(known)):
+        raise ValueError(f"stages {unknown} are not among {known}")
     return [stage for stage in auditory.stage_names(model) if stage in run.config.stages]
 
 

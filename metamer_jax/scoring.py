@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network
 
 # Inputs [example, ...] to losses [example], each of its own input alone.
 LossFn = Callable[[jax.Array], jax.Array]
@@ -48,7 +48,7 @@ def _features(feature_fn, waveforms):
 
 
 def fit_normalization(
-    model: WordNetwork, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
+    model: Network, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
 ) -> dict[str, jax.Array]:
     """The scalar mean and variance of the resized training inputs, as Keras's `adapt`.
 
@@ -80,7 +80,7 @@ def _resized(features, *, model, grid):
 
 
 def evaluate(
-    model: WordNetwork,
+    model: Network,
     variables: dict[str, Any],
     features: np.ndarray,
     labels: np.ndarray,
@@ -92,7 +92,7 @@ def evaluate(
 
     Args:
         model: The network.
-        variables: {"params", "normalization"}.
+        variables: The network's.
         features: [clip, channel, frame].
         labels: [clip] int.
         grid: What `features` hold, if not everything.
@@ -130,7 +130,7 @@ def padded_batches(inputs: np.ndarray, batch_size: int) -> Iterator[tuple[np.nda
 
 
 def cross_entropy(
-    model: WordNetwork,
+    model: Network,
     variables: dict[str, Any],
     labels: jax.Array,
     *,
@@ -141,7 +141,7 @@ def cross_entropy(
 
     Args:
         model: The network.
-        variables: {"params", "normalization"}.
+        variables: The network's.
         labels: [batch] int.
         feature_fn: From what is perturbed to cochleagrams; None: cochleagrams are.
         grid: What the cochleagrams hold, if not everything.
@@ -158,7 +158,7 @@ def cross_entropy(
 
 
 def margin(
-    model: WordNetwork,
+    model: Network,
     variables: dict[str, Any],
     labels: jax.Array,
     *,

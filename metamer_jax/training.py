@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from metamer_jax import epochs
 from metamer_jax import progress as progress_bars
 from metamer_jax.configs import AdversarialConfig, TrainingConfig
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network
 from metamer_jax.scoring import Evaluation, compute_features, evaluate, fit_normalization
 from metamer_jax.training_clips import Examples, Keep, Material, clips_of_epoch, prepare
 
@@ -58,7 +59,10 @@ class TrainState(NamedTuple):
         params: The weights that are being trained.
         average: Their moving average, as are `params` without one.
         opt_state: The optimiser's.
+        batch_stats: Running statistics of the batch norms, {} of a network without.
+        average_stats: Their moving average, that goes with `average`.
         best_params: The evaluated weights (`average`) at the lowest validation loss.
+        best_stats: The statistics (`average_stats`) that go with them.
         best_epoch: [] int32, when that was, counted from 1; 0: not yet.
         best_loss: [] float32, that validation loss.
         history: [epoch, record field] float64, NaN where not reached; see `RECORD_FIELDS`.
@@ -69,7 +73,10 @@ class TrainState(NamedTuple):
     params: Any
     average: Any
     opt_state: Any
+    batch_stats: Any
+    average_stats: Any
     best_params: Any
+    best_stats: Any
     best_epoch: jax.Array
     best_loss: jax.Array
     history: np.ndarray
@@ -85,7 +92,8 @@ class TrainResult(NamedTuple):
     """What training gives.
 
     Attributes:
-        variables: {"params", "normalization"}, of the epoch with the lowest validation loss.
+        variables: {"params", "normalization"}, and of a network with batch norms "batch_stats",
+            of the epoch with the lowest validation loss.
         best_epoch: That epoch, counted from 1.
         records: One dict an epoch, `RECORD_FIELDS`.
         state: The last state.
@@ -97,22 +105,9 @@ class TrainResult(NamedTuple):
     state: TrainState
 
 
-def check_trainable(model: WordNetwork) -> None:
-    """Refuses a network that training cannot carry.
-
-    Raises:
-        ValueError: The network has batch normalisation, whose running statistics are not kept yet.
-    """
-    if not isinstance(model, WordNetwork):
-        raise ValueError(
-            f"{type(model).__name__} has batch normalisation, which cannot be trained here yet: "
-            f"import its weights (metamer_jax.models.torch_import)"
-        )
-
-
 def init_state(
     key: jax.Array,
-    model: WordNetwork,
+    model: Network,
     features: np.ndarray,
     config: TrainingConfig,
     *,
@@ -126,12 +121,8 @@ def init_state(
         features: [clip, channel, frame] of the training clips, to fit the normalisation on.
         config: How to train.
         grid: What `features` hold, if not everything.
-
-    Raises:
-        ValueError: The network cannot be trained here.
     """
-    check_trainable(model)
-    params = _init_params(key, jnp.asarray(features[:1]), model=model, grid=grid)
+    params, batch_stats = _init_weights(key, jnp.asarray(features[:1]), model=model, grid=grid)
     # Which schedule it has does not change an optimiser's state.
     opt_state = epochs.optimizer(config, steps_per_epoch=1).init(params)
     return TrainState(
@@ -140,7 +131,10 @@ def init_state(
         params=params,
         average=params,
         opt_state=opt_state,
+        batch_stats=batch_stats,
+        average_stats=batch_stats,
         best_params=params,
+        best_stats=batch_stats,
         best_epoch=jnp.int32(0),
         best_loss=jnp.float32(jnp.inf),
         history=np.full((config.epochs, len(RECORD_FIELDS)), np.nan),
@@ -148,8 +142,9 @@ def init_state(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "grid"))
-def _init_params(key, features, *, model, grid):
-    return model.init(key, features, grid=grid)["params"]
+def _init_weights(key, features, *, model, grid):
+    variables = model.init(key, features, grid=grid)
+    return variables["params"], variables.get("batch_stats", {})
 
 
 def finished(state: TrainState, config: TrainingConfig) -> bool:
@@ -160,7 +155,7 @@ def finished(state: TrainState, config: TrainingConfig) -> bool:
 
 def train(
     key: jax.Array,
-    model: WordNetwork,
+    model: Network,
     training: Examples,
     validation: Examples,
     config: TrainingConfig,
@@ -170,6 +165,7 @@ def train(
     noise: np.ndarray | None = None,
     clip_key: jax.Array | None = None,
     keep: Keep | None = None,
+    mesh: Mesh | None = None,
     state: TrainState | None = None,
     on_epoch: Callable[[TrainState, dict[str, float]], None] | None = None,
     progress: bool = False,
@@ -193,6 +189,8 @@ def train(
         clip_key: What the changes to waveforms follow from in place of `key`, so that networks
             with keys of their own can meet the same clips (as in `ensembles.train`).
         keep: As for `training_clips.clips_of_epoch`; it changes no result.
+        mesh: Of one axis: its devices divide every batch, which changes no result but for
+            rounding. `metamers.device_mesh()` is one of all devices.
         state: Where to continue, with the other arguments as they were; None: from the start.
         on_epoch: Called after every epoch with the state, to be saved, and the epoch's record.
         progress: Show a bar with the time left.
@@ -202,9 +200,10 @@ def train(
 
     Raises:
         ValueError: The examples do not fit the network or each other, or `config` changes or
-            attacks waveforms and there are none.
+            attacks waveforms and there are none, or the mesh's devices do not divide a batch.
         FloatingPointError: No epoch had a finite validation loss.
     """
+    check_mesh(mesh, config)
     material = prepare(
         model, training, validation, config, feature_fn=feature_fn, grid=grid, noise=noise
     )
@@ -223,10 +222,23 @@ def train(
             epoch = int(state.epoch) + 1
             changes_key, epoch_key = epoch_keys(key, epoch, clip_key)
             clips = clips_of_epoch(
-                changes_key, material, state.normalization, config, epoch=epoch, keep=keep
+                changes_key,
+                material,
+                state.normalization,
+                config,
+                epoch=epoch,
+                keep=keep,
+                mesh=mesh,
             )
             trained = train_epoch(
-                epoch_key, weights_of(state), clips, epoch, model=model, config=config, grid=grid
+                epoch_key,
+                weights_of(state),
+                clips,
+                epoch,
+                model=model,
+                config=config,
+                grid=grid,
+                mesh=mesh,
             )
             state = after_epoch(state, trained, material, started, model, config, grid)
             record = state.records()[-1]
@@ -236,9 +248,18 @@ def train(
     return result(state, config)
 
 
-train_epoch = functools.partial(jax.jit, static_argnames=("model", "config", "grid"))(
+train_epoch = functools.partial(jax.jit, static_argnames=("model", "config", "grid", "mesh"))(
     epochs.train_epoch
 )
+
+
+def check_mesh(mesh: Mesh | None, config: TrainingConfig) -> None:
+    """Raises a ValueError where the devices of a mesh do not divide a batch."""
+    if mesh is not None and config.batch_size % mesh.size:
+        raise ValueError(
+            f"batch_size must be a multiple of the mesh's {mesh.size} devices, got "
+            f"{config.batch_size}"
+        )
 
 
 def epoch_keys(
@@ -253,7 +274,7 @@ def epoch_keys(
 
 def weights_of(state: TrainState) -> epochs.Weights:
     """The part of the state that an epoch changes."""
-    return epochs.Weights(state.params, state.average, state.opt_state)
+    return epochs.Weights(*(getattr(state, field) for field in epochs.Weights._fields))
 
 
 def after_epoch(
@@ -261,7 +282,7 @@ def after_epoch(
     trained: tuple[epochs.Weights, jax.Array, jax.Array],
     material: Material,
     started: float,
-    model: WordNetwork,
+    model: Network,
     config: TrainingConfig,
     grid: Grid | None,
 ) -> TrainState:
@@ -277,7 +298,7 @@ def after_epoch(
         grid: What the cochleagrams hold, if not everything.
     """
     weights, loss, accuracy = trained
-    variables = {"params": weights.average, "normalization": state.normalization}
+    variables = epochs.variables_of(weights.average, state.normalization, weights.average_stats)
     scores = _validate(model, variables, material, config.adversarial, grid)
     row = [int(state.epoch) + 1, float(loss), float(accuracy), scores.loss, scores.accuracy]
     history = np.array(state.history)
@@ -286,7 +307,10 @@ def after_epoch(
     best_loss = jnp.float32(scores.loss)
     if best_loss < state.best_loss:
         state = state._replace(
-            best_params=state.average, best_epoch=state.epoch, best_loss=best_loss
+            best_params=state.average,
+            best_stats=state.average_stats,
+            best_epoch=state.epoch,
+            best_loss=best_loss,
         )
     return state
 
@@ -313,5 +337,5 @@ def result(state: TrainState, config: TrainingConfig) -> TrainResult:
         raise FloatingPointError(
             f"no epoch had a finite validation loss (learning_rate={config.learning_rate})"
         )
-    variables = {"params": state.best_params, "normalization": state.normalization}
+    variables = epochs.variables_of(state.best_params, state.normalization, state.best_stats)
     return TrainResult(variables, int(state.best_epoch), state.records(), state)

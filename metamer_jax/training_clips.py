@@ -6,10 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from metamer_jax import epochs
 from metamer_jax.configs import TrainingConfig
-from metamer_jax.models import Grid, WordNetwork
+from metamer_jax.models import Grid, Network
 from metamer_jax.scoring import compute_features
 
 # Given an epoch's number and what makes its images [clip, *input_shape], returns these: made, or
@@ -54,7 +55,7 @@ class Material(NamedTuple):
 
 
 def prepare(
-    model: WordNetwork,
+    model: Network,
     training: Examples,
     validation: Examples,
     config: TrainingConfig,
@@ -94,6 +95,7 @@ def clips_of_epoch(
     *,
     epoch: int = 0,
     keep: Keep | None = None,
+    mesh: Mesh | None = None,
 ) -> epochs.Clips:
     """What one epoch is trained on.
 
@@ -105,6 +107,7 @@ def clips_of_epoch(
         epoch: Its number, for `keep`.
         keep: Asked for the images of the clips, where the network takes images; None: they are
             made.
+        mesh: Its devices change the clips together.
     """
 
     def changed():
@@ -115,6 +118,7 @@ def clips_of_epoch(
             config.augment,
             noise=material.noise,
             resize=material.resize,
+            mesh=mesh,
         )
 
     inputs = material.features

@@ -298,8 +298,3 @@ def test_recipes_are_named():
     for name, recipe in configs.TRAINING_RECIPES.items():
         assert recipe.recipe == name
         assert configs.from_dict(configs.TrainingConfig, dataclasses.asdict(recipe)) == recipe
-
-
-def test_a_network_with_batch_normalisation_is_refused():
-    with pytest.raises(ValueError, match="CochCNN9 has batch normalisation.*torch_import"):
-        training.check_trainable(models.build_model("cochcnn9_small", 8))
