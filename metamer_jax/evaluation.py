@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from metamer_jax import auditory, cochleagram, metamers, verification
+from metamer_jax import auditory, cochleagram, metamers, programs, verification
 from metamer_jax.configs import CochleagramConfig, VerificationConfig
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def hear(
     stages: Sequence[str] | None = None,
 ) -> Heard:
     """Runs a network on cochleagrams [sound, channel, frame], keeping some stages (None: all)."""
+    programs.make_room()
     stages = auditory.stage_names(model) if stages is None else tuple(stages)
     variables = auditory.without_filters(variables)
     predictions, kept = [], {stage: [] for stage in stages}

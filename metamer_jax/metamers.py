@@ -28,7 +28,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from metamer_jax import optimizers
+from metamer_jax import optimizers, programs
 from metamer_jax.configs import SynthesisConfig
 
 StageFn = Callable[[Any, jax.Array], jax.Array]
@@ -241,6 +241,7 @@ def init(
             f"targets must be a multiple of the mesh's {mesh.size} devices, got {len(targets)}: "
             f"repeat the last one, as `batches` does"
         )
+    programs.make_room()
     variables = _everywhere(variables, mesh)
     activation, metamer = _init(
         variables,
@@ -611,9 +612,10 @@ def synthesize(
     return concatenate(parts, len(targets))
 
 
-# Metamers at once where nothing is asked for. On a CPU more do not help: 16 sounds' subbands fit
-# its caches. On an accelerator throughput is flat well before the largest batch.
-_CPU_BATCH, _MAX_BATCH_PER_DEVICE = 16, 256
+# Metamers at once where nothing is asked for. On a CPU the subbands of 4 (full cochleagram) to 8
+# sounds (networks) fit its caches, and more are slower. On an accelerator throughput is flat well
+# before the largest batch.
+_CPU_BATCH, _MAX_BATCH_PER_DEVICE = 8, 256
 _PROBE = 4  # Targets per device of the program whose memory is measured.
 _MEMORY_SHARE = 0.7  # Of a device's memory that a batch may take: allocation is never perfect.
 

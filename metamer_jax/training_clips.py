@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from metamer_jax import epochs
+from metamer_jax import epochs, programs
 from metamer_jax.configs import TrainingConfig
 from metamer_jax.models import Grid, Network
 from metamer_jax.scoring import compute_features
@@ -72,6 +72,7 @@ def prepare(
     _check_examples("validation", validation, model, feature_fn)
     if config.augment.background_snr_db is not None:
         _check_noise(noise, np.shape(training.inputs))
+    programs.make_room()
     labels = jnp.asarray(training.labels, jnp.int32)
     if feature_fn is None:
         return Material(jnp.asarray(training.inputs), None, labels, validation, None)
