@@ -263,7 +263,7 @@ def test_batch_size_follows_the_memory_at_hand_unless_it_is_given(matrix, monkey
     assert chosen(batch_size=12) == 12
     assert chosen(batch_size=12, seeds=(0, 1, 2)) == 4
     assert chosen(3, batch_size=12) == 3
-    assert chosen() == 16  # On a CPU.
+    assert chosen() == 8  # On a CPU.
     sizes = []
     for limit in (2**16, 2**18, 2**30):
         monkeypatch.setattr(metamers.jax, "local_devices", lambda n=limit: [Accelerator(n)])
