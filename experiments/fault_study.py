@@ -47,7 +47,7 @@ class Lost(Exception):
 
 def _run_child(argv: Sequence[str]) -> None:
     """Runs `experiments.synthesize`, saving after every chunk; "torn:3" dies in write 3."""
-    pipeline._SAVE_INTERVAL_S = 0.0
+    pipeline.synthesize.SAVE_INTERVAL_S = 0.0
     kind, _, number = _CHILD.value.partition(":")
     if kind == "torn":
         _die_within_write(int(number))

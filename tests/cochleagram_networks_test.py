@@ -284,7 +284,7 @@ def test_a_run_of_two_kinds_of_networks(tmp_path, monkeypatch):
     assert np.all(variables["batch_stats"]["batchnorm0"]["mean"] > 0)
     with runs.open_run(tmp_path / "other", dataclasses.replace(settings, stages=("conv7",))) as run:
         with pytest.raises(ValueError, match=r"stages \['conv7'\] are not among .*'relu0'"):
-            pipeline._stages(run, model)
+            pipeline.common.stages_of(run, model)
 
 
 def test_eight_devices_train_what_one_trains():

@@ -491,7 +491,7 @@ def run_folder(tmp_path_factory):
         checkpoints.save(network / "weights.npz", auditory.without_filters(variables))
         runs.write_json(network / "result.json", {"words": clips.words})
         targets = pipeline.choose_targets(clips, config.targets_per_word, config.seed)
-        pipeline._write_targets(run, clips, targets)
+        pipeline.common.write_targets(run, clips, targets)
         for stage in config.stages:
             shape = (len(targets), 1)
             waveform = clips.waveforms[targets][:, None]

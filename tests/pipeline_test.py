@@ -191,13 +191,13 @@ def test_metamers_of_the_cochleagram_are_made_once_for_all_networks(
         stages=("cochleagram",),
         training=TRAINING_RECIPES["untrained"],
     )
-    made, synthesize_stage = [], pipeline._synthesize_stage
+    made, synthesize_stage = [], pipeline.synthesize._synthesize_stage
 
     def counted(*args):
         made.append(args[3])
         synthesize_stage(*args)
 
-    monkeypatch.setattr(pipeline, "_synthesize_stage", counted)
+    monkeypatch.setattr(pipeline.synthesize, "_synthesize_stage", counted)
     with runs.open_run(tmp_path / "run", config) as run:
         clips = pipeline.load_recordings(run)
         pipeline.train_networks(run, clips)

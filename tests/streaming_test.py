@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import small_run
 
-from metamer_jax import configs, pipeline, runs
+from metamer_jax import auditory, configs, pipeline, runs
 from metamer_jax.data import Recordings
 
 COUNT, SAMPLES = 10_000, 400
@@ -37,11 +37,11 @@ def test_ten_thousand_targets_stream_through(tmp_path, monkeypatch):
     )
     config = dataclasses.replace(config, synthesis=synthesis, targets_per_word=COUNT // 2)
     model = types.SimpleNamespace(stage_names=("cochleagram",))
-    monkeypatch.setattr(pipeline, "load_network", lambda *_: (model, {}))
-    monkeypatch.setattr(pipeline.auditory, "with_filters", lambda variables, *_: variables)
-    monkeypatch.setattr(pipeline.auditory, "stage_fn", lambda *_, **__: every_other_sample)
+    monkeypatch.setattr(pipeline.synthesize, "load_network", lambda *_: (model, {}))
+    monkeypatch.setattr(auditory, "with_filters", lambda variables, *_: variables)
+    monkeypatch.setattr(auditory, "stage_fn", lambda *_, **__: every_other_sample)
     with runs.open_run(tmp_path / "run", config) as run:
-        pipeline._write_targets(run, recordings, pipeline.choose_targets(recordings, 5000, 0))
+        pipeline.common.write_targets(run, recordings, pipeline.choose_targets(recordings, 5000, 0))
         tracemalloc.start()
         pipeline.synthesize_metamers(run, recordings)
         made = pipeline.read_metamers(run, "frequency_grouped", "cochleagram")

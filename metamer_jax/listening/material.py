@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metamer_jax import audio, configs, evaluation, pipeline, progress, runs, verification
+from metamer_jax import audio, configs, data, evaluation, pipeline, progress, runs, verification
 from metamer_jax.listening import design, sounds
 from metamer_jax.listening.config import ListeningConfig
 
@@ -196,7 +196,7 @@ def _metamer_waveforms(run: runs.Run, table: "pd.DataFrame") -> np.ndarray:
 
 def _recordings(run: runs.Run) -> "Recordings":
     try:
-        return pipeline.data.load(run.config.data)
+        return data.load(run.config.data)
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(
             f"the run's recordings, from which natural, catch and practice trials are taken, "

@@ -1,0 +1,84 @@
+"""What every stage of the pipeline needs: keys, targets, names of files, and a way to end."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import logging
+
+from metamer_jax import auditory, evaluation, models, runs
+from metamer_jax.data import Recordings
+
+StopRequested = Callable[[], bool]
+
+# What of a run follows from its seed: one key each.
+INIT, START, CLIPS = range(3)
+
+
+def key_of(run, purpose):
+    return jax.random.fold_in(jax.random.key(run.config.seed), purpose)
+
+
+def leave():
+    logging.warning("told to end: saved; run the same command again to continue")
+    raise SystemExit(runs.EXIT_STOPPED)
+
+
+def stages_of(run, model):
+    known = models.stage_names(run.config.networks)
+    if unknown := sorted(set(run.config.stages) - set(known)):
+        raise ValueError(f"stages {unknown} are not among {known}")
+    return [stage for stage in auditory.stage_names(model) if stage in run.config.stages]
+
+
+def metamers_path(run, network, stage):
+    return run.path("metamers", network, stage, "metamers.npz")
+
+
+def choose_targets(recordings: Recordings, per_word: int, seed: int) -> np.ndarray:
+    """Draws `per_word` recordings of every word from the test split.
+
+    Returns:
+        [target] indices into the recordings, which are the targets' ids; words in order.
+
+    Raises:
+        ValueError: The test split has fewer of some word.
+    """
+    chosen = []
+    for label, word in enumerate(recordings.words):
+        held_out = np.flatnonzero((recordings.splits == "test") & (recordings.labels == label))
+        if len(held_out) < per_word:
+            raise ValueError(
+                f"targets_per_word={per_word} is more than the test split's {len(held_out)} "
+                f"recordings of {word!r}"
+            )
+        order = np.random.default_rng([seed, label]).permutation(len(held_out))
+        chosen.append(np.sort(held_out[order[:per_word]]))
+    return np.concatenate(chosen)
+
+
+def chosen_targets(run, recordings):
+    config = run.config
+    return choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
+
+
+def write_targets(run, recordings, targets):
+    path = run.path("targets", "targets.npz")
+    if runs.is_done(path):
+        return
+    columns = evaluation.recording_columns(targets, recordings)
+    rows = [
+        {"target_id": i, "name": name, "word": word, "speaker": speaker, "split": "test"}
+        for i, name, word, speaker in zip(
+            targets, columns["target_name"], columns["word"], columns["speaker"], strict=True
+        )
+    ]
+    runs.write_csv(run.path("targets", "targets.csv"), rows)
+    runs.write_npz(
+        path,
+        {
+            "waveform": recordings.waveforms[targets],
+            "target_id": targets,
+            "label": recordings.labels[targets],
+        },
+    )

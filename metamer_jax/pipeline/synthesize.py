@@ -1,0 +1,176 @@
+"""Metamers are made: from targets and networks to metamers/<network>/<stage>/."""
+
+import dataclasses
+import time
+
+import jax
+import numpy as np
+from absl import logging
+
+from metamer_jax import auditory, metamers, progress, runs
+from metamer_jax.data import Recordings
+from metamer_jax.pipeline import shares
+from metamer_jax.pipeline.common import (
+    START,
+    StopRequested,
+    chosen_targets,
+    key_of,
+    leave,
+    metamers_path,
+    stages_of,
+    write_targets,
+)
+from metamer_jax.pipeline.train import load_network
+
+SAVE_INTERVAL_S = 30.0
+
+
+def synthesize_metamers(
+    run: runs.Run, recordings: Recordings, *, stop: StopRequested = lambda: False
+) -> None:
+    """Makes the metamers of every network and stage, on all devices of this process.
+
+    Leaves targets/ and metamers/<network>/<stage>/metamers.npz; while a stage is under way also
+    batch_*.npz, its finished batches, and state_*.npz, from which the next one continues. Where
+    the run is shared among processes, each leaves the batches of its own targets, and
+    `verify_metamers` joins them.
+    """
+    targets = chosen_targets(run, recordings)
+    networks = {
+        network: load_network(run, network, len(recordings.words))
+        for network in run.config.networks
+    }
+    if run.share.index == 0:
+        write_targets(run, recordings, targets)
+    if run.share.count > 1:
+        runs.write_json(run.path("metamers", shares.FILE), {"processes": run.share.count})
+    mesh = metamers.device_mesh()
+    for network, (model, variables) in networks.items():
+        missing = [
+            stage
+            for stage in stages_of(run, model)
+            if not runs.is_done(metamers_path(run, network, stage))
+        ]
+        if missing:
+            variables = auditory.with_filters(variables, model, run.config.cochleagram)
+        for stage in missing:
+            if stage == "cochleagram" and _take_from_another_network(run, network, stage):
+                continue
+            _synthesize_stage(
+                run, recordings, targets, network, model, variables, stage, mesh, stop
+            )
+            if run.share.count == 1:
+                shares.join_batches(run, targets, network, stage)
+
+
+def _take_from_another_network(run, network, stage):
+    """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
+    for other in run.config.networks:
+        made = metamers_path(run, other, stage)
+        if runs.is_done(made):
+            runs.write_npz(metamers_path(run, network, stage), runs.map_npz(made, check=False))
+            logging.info("%s: metamers of the %s are those of %s", network, stage, other)
+            return True
+    return False
+
+
+def _synthesize_stage(run, recordings, targets, network, model, variables, stage, mesh, stop):
+    """Makes what is missing of this process's share, one file a batch."""
+    config = run.config.synthesis.for_stage(stage)
+    folder = run.path("metamers", network, stage)
+    stage_fn = auditory.stage_fn(
+        model, stage, run.config.cochleagram, relu_override=config.relu_override
+    )
+    mine = np.array_split(targets, run.share.count)[run.share.index]
+    # Batches are full but the last, and whole ones stay: so the rest falls into the same batches.
+    left = mine[~np.isin(mine, [*shares.finished(folder)])]
+    label = f"{network} {stage}" + (f" ({run.share})" if run.share.count > 1 else "")
+    each = len(config.seeds) * config.steps
+    with progress.bar(len(mine) * each, label, unit="step") as bar:
+        bar.update((len(mine) - len(left)) * each)
+        if not len(left):
+            return
+        size = metamers.choose_batch_size(
+            len(mine),
+            recordings.waveforms.shape[1],
+            len(config.seeds),
+            stage_fn=stage_fn,
+            variables=variables,
+            config=config,
+            mesh=mesh,
+        )
+        for batch in metamers.batches(len(left), size):
+            ids = left[batch]
+            state = metamers.init(
+                key_of(run, START),
+                recordings.waveforms[ids],
+                ids,
+                stage_fn=stage_fn,
+                variables=variables,
+                config=config,
+                mesh=mesh,
+            )
+            name = f"{np.flatnonzero(targets == ids[0])[0]:06d}.npz"
+            made = _finish_batch(state, folder / f"state_{name}", ids, bar, stop)
+            count = len(np.unique(batch))
+            runs.write_npz(
+                folder / f"batch_{name}", {"target_id": ids[:count], **_first(made, count)}
+            )
+            (folder / f"state_{name}").unlink(missing_ok=True)
+
+
+def _first(made, count):
+    """Returns a batch as a dict, without the padding that follows its first `count` targets."""
+    arrays = {name: value[:count] for name, value in made._asdict().items()}
+    return {**arrays, "trace_step": made.trace_step}
+
+
+def _finish_batch(state, path, ids, bar, stop):
+    """Advances one batch to its end, saving its state now and then."""
+    trace = metamers.empty_trace(state)
+    if runs.is_done(path):
+        state, trace = _restored(runs.read_npz(path), ids, state, trace)
+    counted = len(np.unique(ids)) / len(ids)  # Padding is no progress.
+    last_save, before = time.monotonic(), 0
+    while metamers.is_running(state):
+        state, info = metamers.advance(state, metamers.next_steps(state))
+        trace = metamers.extend_trace(trace, info, state.config)
+        done = _steps_done(state)
+        error = info.relative_error[-1]
+        bar.update((done - before) * counted, median=np.nanmedian(error), worst=np.nanmax(error))
+        before = done
+        stopping = stop()
+        if stopping or time.monotonic() - last_save > SAVE_INTERVAL_S:
+            runs.write_npz(path, _saved(ids, state.metamer, trace))
+            last_save = time.monotonic()
+        if stopping:
+            leave()
+    return metamers.finish(state, trace)
+
+
+def _saved(ids, metamer, trace):
+    leaves = enumerate(jax.tree.leaves(metamer))
+    arrays = {f"metamer_{i:02d}": leaf for i, leaf in leaves}
+    traces = {f"trace_{k}": v for k, v in trace._asdict().items()}
+    return {"target_id": ids, **arrays, **traces}
+
+
+def _restored(saved, ids, state, trace):
+    """Returns the state and trace that were saved, or those given if they are of another batch."""
+    structure = jax.tree.structure(state.metamer)
+    leaves = [saved.get(f"metamer_{i:02d}") for i in range(structure.num_leaves)]
+    fits = all(
+        old is not None and (old.shape, old.dtype) == (new.shape, new.dtype)
+        for old, new in zip(leaves, jax.tree.leaves(state.metamer), strict=True)
+    )
+    if not fits or not np.array_equal(saved["target_id"], ids):
+        return state, trace
+    metamer = metamers.place(jax.tree.unflatten(structure, leaves), state.mesh)
+    trace = metamers.Trace(*(saved[f"trace_{field}"] for field in trace._fields))
+    return dataclasses.replace(state, metamer=metamer), trace
+
+
+def _steps_done(state):
+    """Steps behind the batch; a sound that stopped early has all of its behind it."""
+    running = np.asarray(state.metamer.outcome) == metamers.Outcome.RUNNING
+    return float(np.where(running, np.asarray(state.metamer.step), state.config.steps).sum())
