@@ -10,13 +10,12 @@ report.html) and study.jzip (for JATOS). Open public/index.html to try it, or se
 python -m experiments.serve_listening_test. The same run, flags and seed give the same files.
 """
 
-import ast
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from absl import app, flags
 
+from experiments import drivers
 from metamer_jax import configs, pipeline
 from metamer_jax.listening import build, material
 from metamer_jax.listening import config as listening
@@ -109,9 +108,9 @@ def config() -> listening.ListeningConfig:
         title=_TITLE.value,
         design=_DESIGN.value,
         conditions=_CONDITIONS.value,
-        networks=_tuple(_NETWORKS.value),
-        stages=_tuple(_STAGES.value),
-        words=_tuple(_WORDS.value),
+        networks=drivers.tuple_or_none(_NETWORKS.value),
+        stages=drivers.tuple_or_none(_STAGES.value),
+        words=drivers.tuple_or_none(_WORDS.value),
         targets_per_word=_TARGETS.value,
         require_correct=_REQUIRE_CORRECT.value,
         verified=_VERIFIED.value,
@@ -127,22 +126,8 @@ def config() -> listening.ListeningConfig:
         contact=_CONTACT.value,
     )
     for assignment in _SET.value:
-        found = configs.replace_dotted(found, *_parse(assignment))
+        found = configs.replace_dotted(found, *drivers.assignment(assignment))
     return found
-
-
-def _parse(assignment: str) -> tuple[str, Any]:
-    name, equals, text = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"--set must be NAME=VALUE, got {assignment!r}")
-    try:
-        return name, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return name, text  # A word: no quotes needed.
-
-
-def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import settings
+from experiments import drivers, settings
 from metamer_jax import configs, pipeline, runs
 from metamer_jax.comparison import entries, status, summary, work
 
@@ -59,17 +59,11 @@ _DEFAULTS = configs.ExperimentConfig(
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        home = _home()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
+    home = drivers.begin(argv, _home)
     if _STATUS_ONLY.value:
         print(status.table(home))
         return
-    pipeline.enable_compilation_cache()
-    with settings.clear_errors(), runs.stop_on_sigterm() as stop:
+    with drivers.clear_errors(), runs.stop_on_sigterm() as stop:
         if _REPORT_ONLY.value:
             work.cross_test(home, stop=stop)
         else:

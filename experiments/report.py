@@ -7,21 +7,15 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import settings
+from experiments import drivers, settings
 from metamer_jax import pipeline, runs
 
 flags.adopt_module_key_flags(settings)
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        config, folder = settings.config_and_folder()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    pipeline.enable_compilation_cache()
-    with settings.clear_errors(), runs.open_run(folder, config) as run:
+    config, folder = drivers.begin(argv, settings.config_and_folder)
+    with drivers.clear_errors(), runs.open_run(folder, config) as run:
         report = pipeline.write_report(run)
     print(f"Report: {report.resolve()}")
 

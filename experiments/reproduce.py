@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import settings
+from experiments import drivers, settings
 from metamer_jax import pipeline
 from metamer_jax.listening import build, material
 from metamer_jax.listening import config as listening
@@ -27,14 +27,8 @@ _LISTENING = flags.DEFINE_bool(
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        config, folder = settings.config_and_folder()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    pipeline.enable_compilation_cache()
-    with settings.clear_errors():
+    config, folder = drivers.begin(argv, settings.config_and_folder)
+    with drivers.clear_errors():
         report = pipeline.reproduce(config, folder)
         print(f"Report: {report.resolve()}")
         if _LISTENING.value:

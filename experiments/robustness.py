@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import settings
-from metamer_jax import configs, pipeline, robustness, runs
+from experiments import drivers
+from metamer_jax import configs, robustness, runs
 
 _DEFAULT = configs.RobustnessConfig()
 _RUNS = flags.DEFINE_list("runs", None, "Folders of runs with trained networks.", required=True)
@@ -36,28 +36,31 @@ _SEED = flags.DEFINE_integer("attack_seed", 0, "Seed of the starts and the choic
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        config = configs.RobustnessConfig(
-            epsilons=tuple(sorted(float(e) for e in _EPSILONS.value)),
-            domains=tuple(_DOMAINS.value),
-            norms=tuple(_NORMS.value),
-            num_steps=_STEPS.value,
-            step_size=_STEP_SIZE.value,
-            restarts=_RESTARTS.value,
-            clips=_CLIPS.value,
-            seed=_SEED.value,
-        )
-        opened = [robustness.read_run(folder) for folder in _RUNS.value]
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    pipeline.enable_compilation_cache()
-    with settings.clear_errors(), runs.stop_on_sigterm() as stop:
+    config, opened = drivers.begin(argv, _config_and_runs)
+    with drivers.clear_errors(), runs.stop_on_sigterm() as stop:
         table = robustness.measure(opened, _OUT.value, config, stop=stop)
         path = robustness.draw(table, _OUT.value)
     print(table.drop(columns="clips").to_string(index=False, float_format=lambda x: f"{x:.3f}"))
     print(f"Written: {path}")
+
+
+def _config_and_runs() -> tuple[configs.RobustnessConfig, list[runs.Run]]:
+    """Reads the flags.
+
+    Raises:
+        ValueError: A setting has a value that cannot be, or a folder holds no trained networks.
+    """
+    config = configs.RobustnessConfig(
+        epsilons=tuple(sorted(float(e) for e in _EPSILONS.value)),
+        domains=tuple(_DOMAINS.value),
+        norms=tuple(_NORMS.value),
+        num_steps=_STEPS.value,
+        step_size=_STEP_SIZE.value,
+        restarts=_RESTARTS.value,
+        clips=_CLIPS.value,
+        seed=_SEED.value,
+    )
+    return config, [robustness.read_run(folder) for folder in _RUNS.value]
 
 
 if __name__ == "__main__":

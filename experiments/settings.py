@@ -4,17 +4,15 @@ A preset (or, with --workdir, the settings that the folder's run was made with),
 below, then --set for everything else.
 """
 
-import ast
 import contextlib
 import dataclasses
 import json
 import pathlib
-import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
+from experiments import drivers
 from metamer_jax import accuracy, configs, models, runs
 
 _PRESET = flags.DEFINE_enum(
@@ -110,7 +108,7 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
         training = configs.TRAINING_RECIPES[_TRAINING.value]
     if _RECIPE.value is not None:
         synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
-    networks, stages = _tuple(_NETWORKS.value), _tuple(_STAGES.value)
+    networks, stages = drivers.tuple_or_none(_NETWORKS.value), drivers.tuple_or_none(_STAGES.value)
     config = configs.replace_given(
         config,
         seed=_SEED.value,
@@ -128,7 +126,7 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
             data_zip=_DATA_ZIP.value,
             data_dir=_DATA_DIR.value,
             split=_SPLIT.value,
-            words=_tuple(_WORDS.value),
+            words=drivers.tuple_or_none(_WORDS.value),
             skip_bad_files=_SKIP_BAD_FILES.value,
         ),
         training=configs.replace_given(config.training, epochs=_EPOCHS.value),
@@ -138,7 +136,7 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
         verification=configs.replace_given(config.verification, null_recordings=_NULL.value),
     )
     for assignment in _SET.value:
-        config = configs.replace_dotted(config, *_parse(assignment))
+        config = configs.replace_dotted(config, *drivers.assignment(assignment))
     if _TOLERANCE.value is not None:
         cochleagram, error = accuracy.within(config.cochleagram, _TOLERANCE.value)
         print(f"cochleagram.oversampling={cochleagram.oversampling:g}: relative error {error:.1e}")
@@ -147,12 +145,28 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
 
 
 @contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Ends the process with the message alone where the run folder is the trouble."""
-    try:
-        yield
-    except (runs.StorageError, runs.FolderInUseError, runs.DamagedFileError) as error:
-        sys.exit(f"Error: {error}")
+def open_run(
+    argv: Sequence[str], share: Callable[[], runs.Share | None] = lambda: None
+) -> Iterator[tuple[runs.Run, Callable[[], bool]]]:
+    """Opens the run that the flags ask for, to compute in it until done or told to end.
+
+    Args:
+        argv: As `main` has it.
+        share: Says which of several processes this is. Called before anything is computed.
+
+    Yields:
+        The run, and the function that says whether SIGTERM has come.
+
+    Raises:
+        app.UsageError: The flags do not make settings.
+    """
+    (config, folder), of_run = drivers.begin(argv, lambda: (config_and_folder(), share()))
+    with (
+        drivers.clear_errors(),
+        runs.open_run(folder, config, share=of_run) as run,
+        runs.stop_on_sigterm() as stop,
+    ):
+        yield run, stop
 
 
 def _base() -> configs.ExperimentConfig:
@@ -163,17 +177,3 @@ def _base() -> configs.ExperimentConfig:
                 configs.ExperimentConfig, json.loads(path.read_text("utf-8"))["experiment"]
             )
     return configs.PRESETS[_PRESET.value or "quick"]
-
-
-def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
-
-
-def _parse(assignment: str) -> tuple[str, Any]:
-    name, equals, text = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"--set must be NAME=VALUE, got {assignment!r}")
-    try:
-        return name, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return name, text  # A word: no quotes needed.

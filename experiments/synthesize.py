@@ -33,22 +33,10 @@ _LONGEST_WAIT_S = 7 * 24 * 3600
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        config, folder = settings.config_and_folder()
-        share = _share()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    pipeline.enable_compilation_cache()
-    with (
-        settings.clear_errors(),
-        runs.open_run(folder, config, share=share) as run,
-        runs.stop_on_sigterm() as stop,
-    ):
+    with settings.open_run(argv, _share) as (run, stop):
         recordings = pipeline.load_recordings(run)
         pipeline.synthesize_metamers(run, recordings, stop=stop)
-    print(f"Metamers: {folder.resolve() / 'metamers'}")
+    print(f"Metamers: {run.path('metamers').resolve()}")
 
 
 def _share() -> runs.Share | None:

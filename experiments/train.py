@@ -8,27 +8,16 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments import settings
-from metamer_jax import pipeline, runs
+from metamer_jax import pipeline
 
 flags.adopt_module_key_flags(settings)
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        config, folder = settings.config_and_folder()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    pipeline.enable_compilation_cache()
-    with (
-        settings.clear_errors(),
-        runs.open_run(folder, config) as run,
-        runs.stop_on_sigterm() as stop,
-    ):
+    with settings.open_run(argv) as (run, stop):
         recordings = pipeline.load_recordings(run)
         pipeline.train_networks(run, recordings, stop=stop)
-    print(f"Networks: {folder.resolve() / 'networks'}")
+    print(f"Networks: {run.path('networks').resolve()}")
 
 
 if __name__ == "__main__":
