@@ -129,6 +129,20 @@ def test_pools_equal_xlas():
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_the_two_convolutions_are_one():
+    """With strides that leave points over, an even extent, and padding of either kind."""
+    x, kernel = jax.random.normal(KEY, (2, 9, 11, 3)), jax.random.normal(KEY, (4, 3, 3, 5))
+
+    def responses(x, kernel):
+        for convolve in (blocks.convolve_by_product, blocks.convolve_by_xla):
+            for strides, padding in (((2, 3), "SAME"), ((1, 2), ((1, 2), (0, 1)))):
+                yield convolve(x, kernel, strides, padding)
+
+    product, product_padded, xla, xla_padded = jax.jit(lambda *a: list(responses(*a)))(x, kernel)
+    np.testing.assert_allclose(product, xla, atol=1e-4)
+    np.testing.assert_allclose(product_padded, xla_padded, atol=1e-4)
+
+
 def test_the_override_passes_every_gradient_at_the_matched_stage_alone():
     model = models.build_model(SMALL, 2)
 

@@ -16,7 +16,7 @@ class Tiny(blocks.CochleagramNetwork):
 
     def respond(self, x, stages, *, relu, train):
         x = blocks.batch_norm(train, "batchnorm0")(x[..., None])
-        x = blocks.convolution(4, (3, 3), (2, 2), name="conv0")(x)
+        x = blocks.Convolution(4, (3, 3), (2, 2), name="conv0")(x)
         x = stages["relu0"] = relu(x, "relu0")
         x = jnp.mean(x, axis=2).reshape(len(x), -1)
         return blocks.dense(self.num_words, "classification")(x)

@@ -1,9 +1,7 @@
 """What the networks of Feather et al. (2023) have in common, and the layers that they are made of.
 
-They hear the whole cochleagram, as it is. Convolutions are XLA's here: with strides and the widths
-of these networks they are quicker, also on a CPU, than the products over shifted copies of
-`layers.convolve`. Layers are called what the published PyTorch code calls them, and start as there,
-so that `torch_import` can carry weights over by name.
+They hear the whole cochleagram, as it is. Layers are called what the published PyTorch code calls
+them, and start as there, so that `torch_import` can carry weights over by name.
 """
 
 import functools
@@ -17,7 +15,7 @@ from metamer_jax.models import layers
 
 # (input, stage) to output: an ordinary ReLU, or a straight-through one at the stage that asks.
 Relu = Callable[[jax.Array, str], jax.Array]
-Padding = str | Sequence[tuple[int, int]]
+Padding = str | tuple[tuple[int, int], ...]
 
 # PyTorch's default start: uniform within 1 / sqrt(inputs of a unit).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -120,25 +118,57 @@ def _check_whole(grid):
         raise ValueError(f"grid must be None, for the whole cochleagram is read, got {grid}")
 
 
-def convolution(
-    features: int,
-    kernel_size: Sequence[int],
-    strides: Sequence[int] = (1, 1),
-    *,
-    padding: Padding = "SAME",
-    kernel_init: nn.initializers.Initializer = torch_uniform,
-    name: str,
-) -> nn.Conv:
-    """A convolution over channels and frames, without a bias."""
-    return nn.Conv(
-        features,
-        tuple(kernel_size),
-        tuple(strides),
-        padding=padding,
-        use_bias=False,
-        kernel_init=kernel_init,
-        name=name,
-    )
+class Convolution(nn.Module):
+    """A convolution over channels and frames, without a bias; parameters as of `flax.linen.Conv`.
+
+    Attributes:
+        features: Output features.
+        kernel_size: Extent over channels and frames.
+        strides: Likewise.
+        padding: "SAME" as TensorFlow pads, or points before and after each axis.
+        kernel_init: How the kernel starts.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    kernel_init: nn.initializers.Initializer = torch_uniform
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        # XLA's convolution takes seven times as long within a compiled loop on a CPU, where
+        # training and synthesis have it.
+        convolve = convolve_by_product if jax.default_backend() == "cpu" else convolve_by_xla
+        return convolve(x, kernel, self.strides, self.padding)
+
+
+def convolve_by_product(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding
+) -> jax.Array:
+    """Convolves as one matrix product over all windows laid out (im2col).
+
+    Args:
+        x: [batch, channel, frame, input].
+        kernel: [*extents, input, output].
+        strides: Over channels and frames.
+        padding: As of `Convolution`.
+    """
+    *extents, _, features = kernel.shape
+    lay_out = functools.partial(jnp.concatenate, axis=-1)
+    columns = _over_windows(x, extents, strides, padding, lay_out, 0.0)
+    # The axis laid out last varies slowest.
+    return columns @ jnp.swapaxes(kernel, 0, 1).reshape(-1, features)
+
+
+def convolve_by_xla(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding
+) -> jax.Array:
+    """The same as XLA's own convolution."""
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dimensions)
 
 
 def dense(features: int, name: str) -> nn.Dense:
@@ -176,7 +206,7 @@ def max_pool(
     def largest(parts):
         return functools.reduce(jnp.maximum, parts)
 
-    return _pool(x, window, strides, padding, largest, -jnp.inf)
+    return _over_windows(x, window, strides, padding, largest, -jnp.inf)
 
 
 def average_pool(
@@ -190,11 +220,14 @@ def average_pool(
     def mean(parts):
         return sum(parts) / len(parts)
 
-    return _pool(x, window, strides, padding, mean, 0.0)
+    return _over_windows(x, window, strides, padding, mean, 0.0)
 
 
-def _pool(x, window, strides, padding, reduce, fill):
-    """Slices and not `lax.reduce_window`, whose gradient is slow on a CPU."""
+def _over_windows(x, window, strides, padding, join, fill):
+    """Joins the points of each window, axis by axis.
+
+    Slices and not `lax.reduce_window`, whose gradient is slow on a CPU.
+    """
     sizes = x.shape[1 : 1 + len(window)]
     if padding == "SAME":
         padding = [same_padding(*each) for each in zip(sizes, window, strides, strict=True)]
@@ -204,7 +237,7 @@ def _pool(x, window, strides, padding, reduce, fill):
         pads[axis] = (before, after)
         x = jnp.pad(x, pads, constant_values=fill)
         last = (x.shape[axis] - extent) // stride * stride + 1
-        x = reduce([jax.lax.slice_in_dim(x, i, i + last, stride, axis=axis) for i in range(extent)])
+        x = join([jax.lax.slice_in_dim(x, i, i + last, stride, axis=axis) for i in range(extent)])
     return x
 
 

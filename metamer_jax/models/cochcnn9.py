@@ -56,7 +56,7 @@ class CochCNN9(blocks.CochleagramNetwork):
         for i, (features, (extent, stride)) in enumerate(
             zip(self.conv_features, _KERNELS, strict=True)
         ):
-            x = blocks.convolution(features, extent, stride, name=f"conv{i}")(x)
+            x = blocks.Convolution(features, extent, stride, name=f"conv{i}")(x)
             x = stages[f"relu{i}"] = relu(x, f"relu{i}")
             if i < 2:
                 x = blocks.batch_norm(train, f"batchnorm{i + 1}")(self._pooled(x))

@@ -97,8 +97,8 @@ class Bottleneck(nn.Module):
 
 def _convolution(features, extent, stride, name):
     """PyTorch's padding, equal on both sides also where a stride leaves points over."""
-    pads = [(extent // 2, extent // 2)] * 2
-    return blocks.convolution(
+    pads = ((extent // 2, extent // 2),) * 2
+    return blocks.Convolution(
         features,
         (extent, extent),
         (stride, stride),
