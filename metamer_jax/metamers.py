@@ -296,7 +296,7 @@ def _fresh(variables, key, targets, target_ids, seeds, *, stage_fn, config):
             waveform=waveform,
             opt_state=optimizer.init(waveform),
             best_waveform=waveform,
-            best_error=jnp.asarray(jnp.inf),
+            best_error=jnp.asarray(jnp.inf, jnp.float32),  # No weak type: `advance` makes none.
             best_step=jnp.asarray(0, jnp.int32),
             step=jnp.asarray(0, jnp.int32),
             outcome=jnp.where(silent, Outcome.SILENT_TARGET, Outcome.RUNNING).astype(jnp.int32),

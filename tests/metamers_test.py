@@ -46,10 +46,10 @@ def test_a_linear_stage_is_solved_to_tolerance_without_finding_the_target(matrix
 @pytest.mark.parametrize("stage", ["cochleagram", "conv2", "dense"])
 def test_a_target_does_not_depend_on_its_batch(stage):
     # A handful of steps: rounding differences between batch sizes grow with every update.
-    config = CochleagramConfig(duration_s=0.25, method="multirate")
+    config = CochleagramConfig(duration_s=0.1, num_filters=16, sample_factor=2, method="multirate")
     model = models.build_model("frequency_grouped", num_words=4)
-    variables = auditory.init_variables(KEY, model, config)
-    sounds = (0.1 * np.random.default_rng(2).standard_normal((4, 4000))).astype(np.float32)
+    variables = jax.jit(auditory.init_variables, static_argnums=(1, 2))(KEY, model, config)
+    sounds = (0.1 * np.random.default_rng(2).standard_normal((4, 1600))).astype(np.float32)
 
     def run(ids):
         return metamers.synthesize(
@@ -225,7 +225,7 @@ def test_one_compilation_serves_every_batch_and_chunk(matrix, targets):
 
     config = SynthesisConfig(steps=123, batch_size=2, chunk_steps=50)
     metamers.synthesize(KEY, targets, range(5), stage_fn=counted, variables=matrix, config=config)
-    assert len(traces) <= 3  # Once for the targets' activations, and value with gradient.
+    assert len(traces) == 2  # For the targets' activations, and for value and gradient.
 
 
 def test_bad_arguments_are_named(matrix, targets):
