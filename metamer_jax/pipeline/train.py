@@ -62,9 +62,9 @@ class _Task(NamedTuple):
 def _task(run, recordings, network) -> _Task:
     config = run.config
     model = models.build_model(network, len(recordings.words))
-    fresh = auditory.init_variables(jax.random.key(0), model, config.cochleagram)
+    filters = auditory.with_filters({}, model, config.cochleagram)[auditory.FILTERS]
     feature_fn = jax.tree_util.Partial(
-        functools.partial(_features, config=config.cochleagram), fresh[auditory.FILTERS]["read"]
+        functools.partial(_features, config=config.cochleagram), filters["read"]
     )
     grid = model.reads(config.cochleagram.num_channels, config.cochleagram.num_frames)
     examples = {
@@ -257,6 +257,9 @@ def load_network(run: runs.Run, network: str, num_words: int):
             f"(python -m experiments.train --workdir={run.folder})"
         )
     model = models.build_model(network, num_words)
-    like = auditory.init_variables(jax.random.key(0), model, run.config.cochleagram)
-    variables, _ = checkpoints.restore(path, like=auditory.without_filters(like))
+    config = run.config.cochleagram
+    shape = (1, config.num_channels, config.num_frames)
+    cochleagram = jax.ShapeDtypeStruct(shape, np.float32)
+    like = jax.eval_shape(model.init, jax.random.key(0), cochleagram)
+    variables, _ = checkpoints.restore(path, like=like)
     return model, variables
