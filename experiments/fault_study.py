@@ -393,7 +393,10 @@ def main(argv: Sequence[str]) -> None:
     chosen = _FAULTS.value or list(FAULTS)
     if unknown := sorted(set(chosen) - set(FAULTS)):
         raise app.UsageError(f"--faults must be of {sorted(FAULTS)}, got {unknown}")
-    _, trained = settings.config_and_folder()
+    config, trained = settings.config_and_folder()
+    weights = [trained / "networks" / network / "weights.npz" for network in config.networks]
+    if not runs.is_done(*weights):
+        raise app.UsageError(f"--workdir must be a run with trained networks, got {trained}")
     table = []
     with tempfile.TemporaryDirectory() as scratch:
         study = Study(trained, pathlib.Path(scratch))
