@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from metamer_jax import adversarial, augmentation, scoring
+from metamer_jax import adversarial, augmentation, programs, scoring
 from metamer_jax.configs import AdversarialConfig, AugmentConfig, TrainingConfig
 from metamer_jax.models import Grid, Network, WordNetwork
 
@@ -117,7 +117,7 @@ def augmented_features(
     return jnp.concatenate(features)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "resize", "mesh"))
+@functools.partial(programs.jit, static_argnames=("config", "resize", "mesh"))
 def _augmented_batch(key, waveforms, feature_fn, noise, *, config, resize, mesh):
     keys, waveforms = _divided((jax.random.split(key, len(waveforms)), waveforms), mesh)
     features = feature_fn(_augmented(keys, waveforms, noise, config))

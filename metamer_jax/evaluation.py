@@ -50,11 +50,14 @@ def dense_cochleagrams(
     out = np.empty(shape, np.float32)
     for rows, batch in _padded(waveforms, min(batch_size, len(waveforms))):
         with jax.default_matmul_precision("highest"):
-            made = cochleagram.cochleagram(batch, filters, config=config)
+            made = _cochleagrams(batch, filters, config=config)
         out[rows] = np.asarray(made)[: len(out[rows])]
         if on_batch is not None:
             on_batch(len(out[rows]))
     return out
+
+
+_cochleagrams = programs.jit(cochleagram.cochleagram, static_argnames="config")
 
 
 def hear(

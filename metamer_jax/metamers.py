@@ -275,7 +275,7 @@ def _check_targets(targets, target_ids, seeds):
         raise ValueError(f"seeds must be a non-empty sequence of integers, got {seeds!r}")
 
 
-@functools.partial(jax.jit, static_argnames=("stage_fn", "config", "mesh"))
+@functools.partial(programs.jit, static_argnames=("stage_fn", "config", "mesh"))
 def _init(variables, key, targets, target_ids, seeds, *, stage_fn, config, mesh):
     fresh = functools.partial(_fresh, stage_fn=stage_fn, config=config)
     mine = P(TARGET_AXIS)
@@ -366,7 +366,7 @@ def _batched_step(metamers, targets, variables, *, stage_fn, config):
 
 
 @functools.partial(
-    jax.jit, static_argnames=("stage_fn", "config", "mesh"), donate_argnames="metamers"
+    programs.jit, static_argnames=("stage_fn", "config", "mesh"), donate_argnames="metamers"
 )
 def _advance(metamers, targets, variables, steps, *, stage_fn, config, mesh):
     """Takes `steps` <= config.chunk_steps steps; their number is traced, so one program serves all.
@@ -439,7 +439,7 @@ def lower(
         struct((num_targets,), jnp.int32),
         struct((num_seeds,), jnp.int32),
     )
-    traced = _advance.trace(
+    traced = _advance.on(platform or jax.default_backend()).trace(
         shaped(metamer, P(TARGET_AXIS)),
         shaped(target, P(TARGET_AXIS)),
         shaped(variables, P()),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from metamer_jax import programs
 from metamer_jax.models import Grid, Network
 
 # Inputs [example, ...] to losses [example], each of its own input alone.
@@ -42,7 +43,7 @@ def compute_features(
     return np.concatenate([np.asarray(each) for each in features])
 
 
-@jax.jit
+@programs.jit
 def _features(feature_fn, waveforms):
     return feature_fn(waveforms)
 
