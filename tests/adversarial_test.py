@@ -247,10 +247,12 @@ def train(config):
     return training.train(KEY, small_model(), CLIPS, HELD_OUT, config, feature_fn=FEATURES)
 
 
+PLAIN = configs.TrainingConfig(epochs=12, batch_size=16, patience=0, learning_rate=3e-3)
+
+
 def test_training_against_attacks_makes_robust():
-    plain = configs.TrainingConfig(epochs=12, batch_size=16, patience=0, learning_rate=3e-3)
     attack = AdversarialConfig(epsilon=0.1, num_steps=3, warmup_epochs=4)
-    robust = train(dataclasses.replace(plain, adversarial=attack))
+    robust = train(dataclasses.replace(PLAIN, adversarial=attack))
     found = [
         adversarial.evaluate(
             KEY,
@@ -261,7 +263,7 @@ def test_training_against_attacks_makes_robust():
             config=dataclasses.replace(attack, num_steps=10, restarts=2),
             feature_fn=FEATURES,
         )
-        for result in (train(plain), robust)
+        for result in (train(PLAIN), robust)
     ]
     assert found[0].clean.mean() > 0.9
     assert found[1].adversarial.mean() > found[0].adversarial.mean() + 0.4
@@ -274,7 +276,7 @@ def test_training_against_attacks_makes_robust():
 
 def test_attacks_of_no_size_change_nothing():
     # The waveforms then go through the step itself, and must come out as the features do.
-    config = configs.TrainingConfig(epochs=2, batch_size=40)
+    config = dataclasses.replace(PLAIN, epochs=2)
     attack = AdversarialConfig(epsilon=1e-9, num_steps=1)
     plain, attacked = (train(c) for c in (config, dataclasses.replace(config, adversarial=attack)))
     for a, b in zip(*(jax.tree.leaves(r.state.params) for r in (plain, attacked)), strict=True):

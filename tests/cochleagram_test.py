@@ -373,7 +373,8 @@ def test_gradients_where_the_envelope_is_not_positive(method):
         _, stopped = output_and_gradient(waveform, designed, off, config)
         assert np.all(np.asarray(stopped) == 0)
         passed_output, passed = output_and_gradient(waveform, designed, off, passing)
-    np.testing.assert_array_equal(passed_output, output)
+    # Two programs, whose sums may be split otherwise: equal but for the rounding of float64.
+    np.testing.assert_allclose(passed_output, output, rtol=1e-12, atol=1e-15)
 
     def unrectified(waveform):
         analytic = np.zeros((config.num_channels, config.num_samples), np.complex128)

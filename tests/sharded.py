@@ -1,6 +1,5 @@
 """Run by devices_test in a process of its own with eight virtual devices; prints JSON."""
 
-import dataclasses
 import json
 import re
 import sys
@@ -38,12 +37,12 @@ def main() -> None:
     found["difference"] = float(np.max(np.abs(alone.waveform - shared.waveform)))
     found["moved"] = float(np.std(alone.waveform - alone.waveform[::-1]))
     found["steps"] = shared.steps.min().item()
-    program = metamers.lower(8, 2000, mesh=mesh, **common).compile().as_text()
+    # Of the same shape as above, so that nothing is compiled twice.
+    program = metamers.lower(8, 2000, num_seeds=2, mesh=mesh, **common).compile().as_text()
     found["collectives"] = re.findall(
         r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter", program
     )
     # A state goes out and comes back as it was, on the same devices.
-    common["config"] = dataclasses.replace(common["config"], seeds=(0,))
     state = metamers.init(key, sounds[:8], range(8), mesh=mesh, **common)
     found["placed on"] = len(state.metamer.waveform.sharding.device_set)
     saved = jax.tree.map(np.asarray, state.metamer)
