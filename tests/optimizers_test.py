@@ -32,6 +32,17 @@ def minimize_values(fn, start, evaluations):
     return jax.lax.scan(step, (start, optimizer.init(start)), length=evaluations)[1]
 
 
+@pytest.fixture
+def optimized():
+    """Programs as they are outside the tests, which leave out most optimisations."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+# Evaluations are counted: line searches that stop at the last bit count on how sums are rounded.
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("fn", [rosenbrock, badly_scaled])
 def test_it_needs_about_the_evaluations_that_scipys_does(fn):
     with jax.enable_x64(True):
