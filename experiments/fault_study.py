@@ -343,7 +343,7 @@ def _second_process(study: Study) -> Iterator[str]:
     """A second process on the same folder"""
     folder = study.fresh()
     child = _start(folder)
-    _wait_for(folder, "targets/targets.npz", child)
+    _wait_for_work(folder, child)
     child.send_signal(signal.SIGSTOP)  # So that it does not end before the second has started.
     try:
         _end(_start(folder), 1, "is in use by process")
