@@ -14,7 +14,8 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["metamer_jax", "metamer_jax.*"]),
     package_data={
         "metamer_jax": ["py.typed"],
-        "metamer_jax.listening": ["forms.gs", "report.html.jinja", "page/*", "page/vendor/*"],
+        "metamer_jax.listening": ["page/*", "page/vendor/*"],
+        "metamer_jax.listening.building": ["forms.gs"],
         "metamer_jax.report": ["templates/*"],
     },
     python_requires=">=3.11",

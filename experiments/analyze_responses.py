@@ -16,8 +16,11 @@ from collections.abc import Sequence
 import pandas as pd
 from absl import app, flags
 
-from metamer_jax import runs
-from metamer_jax.listening import exclusions, machines, responses, results, sessions, simulate
+from metamer_jax import storage
+from metamer_jax.listening import listeners, responses
+from metamer_jax.listening.listeners import simulated
+from metamer_jax.listening.results import exclusions, summary, tables, writing
+from metamer_jax.listening.serving import sessions
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Folder that experiments.build_listening_test wrote."
@@ -101,7 +104,7 @@ def _analyze() -> None:
     )
     read = _simulated(experiment) if _SIMULATE.value else _read(experiment)
     key = None if experiment is None else responses.AnswerKey(experiment)
-    found = results.analyze(
+    found = tables.analyze(
         read,
         rules=rules,
         presented=None if key is None else key.presented(),
@@ -114,8 +117,8 @@ def _analyze() -> None:
         seed=_SEED.value,
     )
     panel, about = _machines(experiment)
-    folder = results.write(found, read, _out(experiment, found), panel=panel, about=about)
-    print(results.in_words(found, read))
+    folder = writing.write(found, read, _out(experiment, found), panel=panel, about=about)
+    print(summary.in_words(found, read))
     print(f"\nTables: {folder.resolve()}")
     print(f"Report: {(folder / 'report.html').resolve()}")
 
@@ -126,15 +129,15 @@ def _machines(
     """Returns machine listeners' trials and what is known of them, or None and None."""
     if _MACHINES.value == "none" or (_MACHINES.value is None and experiment is None):
         return None, None
-    folder = pathlib.Path(_MACHINES.value or experiment.folder / machines.FOLDER)
+    folder = pathlib.Path(_MACHINES.value or experiment.folder / listeners.FOLDER)
     path = folder if folder.suffix == ".csv" else folder / "trials.csv"
     if _MACHINES.value is None and not path.is_file():
         return None, None
     trials = responses.read_trials(path)
-    if set(trials["source"]) != {machines.SOURCE}:
+    if set(trials["source"]) != {listeners.SOURCE}:
         raise ValueError(f"--machines: {path} is not of experiments.machine_listeners")
     about = path.parent / "listeners.csv"
-    return trials, runs.read_csv(about, text=("listener",)) if about.is_file() else None
+    return trials, storage.read_csv(about, text=("listener",)) if about.is_file() else None
 
 
 def _read(experiment: sessions.Experiment | None) -> responses.Responses:
@@ -161,12 +164,12 @@ def _simulated(experiment: sessions.Experiment | None) -> responses.Responses:
             curves = json.loads(pathlib.Path(_CURVES.value).read_text("utf-8"))
         except ValueError as error:
             raise ValueError(f"--curves: {_CURVES.value} is not JSON: {error}") from error
-    model = simulate.ListenerModel(careless=_CARELESS.value)
-    found = simulate.simulate(experiment, _SIMULATE.value, curves, model, seed=_SEED.value)
-    return responses.from_sessions(found, experiment, source=simulate.SOURCE)
+    model = simulated.ListenerModel(careless=_CARELESS.value)
+    found = simulated.simulate(experiment, _SIMULATE.value, curves, model, seed=_SEED.value)
+    return responses.from_sessions(found, experiment, source=simulated.SOURCE)
 
 
-def _out(experiment: sessions.Experiment | None, found: results.Results) -> pathlib.Path:
+def _out(experiment: sessions.Experiment | None, found: tables.Results) -> pathlib.Path:
     if _OUT.value is not None:
         return pathlib.Path(_OUT.value)
     if experiment is None:

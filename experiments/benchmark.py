@@ -14,17 +14,10 @@ from collections.abc import Sequence
 import jax
 from absl import app, flags
 
-from metamer_jax import (
-    accuracy,
-    aot,
-    benchmark,
-    configs,
-    figures,
-    pipeline,
-    programs,
-    progress,
-    runs,
-)
+from metamer_jax import configs, figures, pipeline, runs, storage
+from metamer_jax.benchmarks import aot, steps
+from metamer_jax.cochleagram import accuracy
+from metamer_jax.runtime import compilation, progress
 
 _NETWORKS = configs.ExperimentConfig().networks  # The paper's two.
 _OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json and .png.")
@@ -48,15 +41,15 @@ _TPU = flags.DEFINE_bool(
 )
 
 
-_YARDSTICK = [benchmark.Case("cochleagram", "yardstick", size) for size in (1, 2)]
+_YARDSTICK = [steps.Case("cochleagram", "yardstick", size) for size in (1, 2)]
 
 
-def groups() -> list[list[benchmark.Case]]:
+def groups() -> list[list[steps.Case]]:
     """What is timed together, by stage."""
     sizes = [int(size) for size in _BATCHES.value]
-    found = [[benchmark.Case(s, "multirate", b) for b in sizes] for s in _STAGES.value]
+    found = [[steps.Case(s, "multirate", b) for b in sizes] for s in _STAGES.value]
     if _DENSE.value:
-        found.insert(0, [benchmark.Case("cochleagram", "dense", size) for size in (1, 2)])
+        found.insert(0, [steps.Case("cochleagram", "dense", size) for size in (1, 2)])
     return found
 
 
@@ -70,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
     rows = []
     for group in progress.track(groups(), "measuring", unit="stage"):
-        programs.make_room()
+        compilation.make_room()
         measured = _measure(group, config, synthesis)
         # The yardstick stands in the table once, as it was beside the first stage.
         rows += measured if not rows else measured[len(_YARDSTICK) :]
@@ -84,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
         )
     folder = pathlib.Path(_OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(
+    storage.write_json(
         folder / "benchmark.json",
         {
             "environment": runs.environment(),
@@ -102,10 +95,10 @@ def main(argv: Sequence[str]) -> None:
 def _measure(group, config, synthesis):
     """Rows of the table: the yardstick's, then those of the group."""
     timed = [
-        benchmark.prepare(case, config=config, synthesis=synthesis, steps=_STEPS.value)
+        steps.prepare(case, config=config, synthesis=synthesis, steps=_STEPS.value)
         for case in (*_YARDSTICK, *group)
     ]
-    benchmark.measure(timed, _ROUNDS.value)
+    steps.measure(timed, _ROUNDS.value)
     yardstick = min(t.ms_per_target_step for t in timed if t.case in _YARDSTICK)
     ceilings = _ceilings()
     return [
@@ -120,14 +113,14 @@ def _measure(group, config, synthesis):
             "peak_mb": t.peak_bytes / 1e6,
             "mflop": t.flops / 1e6,
             "mbytes": t.bytes_accessed / 1e6,
-            "part_of_floor": benchmark.floor_ms(t, ceilings) / t.ms_per_target_step,
+            "part_of_floor": steps.floor_ms(t, ceilings) / t.ms_per_target_step,
             "spread": max(t.seconds) / min(t.seconds),
         }
         for t in timed
     ]
 
 
-_ceilings = functools.cache(benchmark.device_ceilings)
+_ceilings = functools.cache(steps.device_ceilings)
 
 
 @functools.cache

@@ -17,8 +17,8 @@ from absl import app, flags
 
 from experiments import drivers
 from metamer_jax import configs, pipeline
-from metamer_jax.listening import build, material
 from metamer_jax.listening import config as listening
+from metamer_jax.listening.building import build, material
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder of the experiment. Unset: <workdir>/listening.")

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments import drivers, settings
-from metamer_jax import configs, pipeline, runs
-from metamer_jax.comparison import entries, status, summary, work
+from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax.comparison import entries, runner, status, summary
 
 flags.adopt_module_key_flags(settings)
 
@@ -65,22 +65,22 @@ def main(argv: Sequence[str]) -> None:
         return
     with drivers.clear_errors(), runs.stop_on_sigterm() as stop:
         if _REPORT_ONLY.value:
-            work.cross_test(home, stop=stop)
+            runner.cross_test(home, stop=stop)
         else:
             _work(home, stop)
         path = summary.write(home, resamples=_DRAWS.value)
     print(f"Report: {path.resolve()}")
 
 
-def _work(home: work.Home, stop) -> None:
-    with work.open_folder(home.folder, home.comparison):
+def _work(home: runner.Home, stop) -> None:
+    with runner.open_folder(home.folder, home.comparison):
         print(status.table(home), flush=True)
-        runs.write_text(home.path("status.txt"), status.table(home))
-        if not any(work.left(home)):
+        storage.write_text(home.path("status.txt"), status.table(home))
+        if not any(runner.left(home)):
             return
         with home.open(home.members[0]) as run:
             recordings = pipeline.load_recordings(run)
-        work.run_all(
+        runner.run_all(
             home,
             recordings,
             together=_TOGETHER.value,
@@ -91,7 +91,7 @@ def _work(home: work.Home, stop) -> None:
         )
 
 
-def _home() -> work.Home:
+def _home() -> runner.Home:
     """Reads the flags.
 
     Raises:
@@ -101,12 +101,12 @@ def _home() -> work.Home:
     base = settings.config_from(_base(folder))
     labels = _FLAGS.networks or entries.SETS[_SET.value]
     base = configs.replace_given(base, networks=_DEFAULTS.networks)
-    comparison = work.Comparison(
+    comparison = runner.Comparison(
         entries=tuple(entry.label for entry in entries.parse(labels)),
         seeds=tuple(int(seed) for seed in _SEEDS.value),
         experiment=base,
     )
-    return work.Home(folder, comparison)
+    return runner.Home(folder, comparison)
 
 
 def _base(folder: pathlib.Path) -> configs.ExperimentConfig:
@@ -115,7 +115,7 @@ def _base(folder: pathlib.Path) -> configs.ExperimentConfig:
         return configs.PRESETS[_FLAGS.preset]
     with contextlib.suppress(FileNotFoundError):
         saved = json.loads((folder / "config.json").read_text("utf-8"))["experiment"]
-        return configs.from_dict(work.Comparison, saved).experiment
+        return configs.from_dict(runner.Comparison, saved).experiment
     return _DEFAULTS
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from absl import app
 
-from metamer_jax import pipeline, runs
+from metamer_jax import pipeline, runs, storage
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def clear_errors() -> Iterator[None]:
     """Ends the process with the message alone where the run folder is the trouble."""
     try:
         yield
-    except (runs.StorageError, runs.FolderInUseError, runs.DamagedFileError) as error:
+    except (storage.StorageError, runs.FolderInUseError, storage.DamagedFileError) as error:
         sys.exit(f"Error: {error}")
 
 

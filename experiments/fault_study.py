@@ -25,7 +25,7 @@ from typing import BinaryIO
 from absl import app, flags
 
 from experiments import settings, synthesize
-from metamer_jax import files, pipeline, runs
+from metamer_jax import pipeline, runs, storage
 
 flags.adopt_module_key_flags(settings)
 
@@ -55,7 +55,7 @@ def _run_child(argv: Sequence[str]) -> None:
 
 
 def _die_within_write(number: int) -> None:
-    whole, count = files.atomic_write, 0
+    whole, count = storage.atomic_write, 0
 
     class Torn:
         def __init__(self, file: BinaryIO):
@@ -74,7 +74,7 @@ def _die_within_write(number: int) -> None:
         with whole(path) as file:
             yield Torn(file) if count == number else file
 
-    files.atomic_write = torn
+    storage.atomic_write = torn
 
 
 def _start(folder: pathlib.Path, mode: str = "plain", *more: str, limit: int | None = None):
@@ -395,7 +395,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"--faults must be of {sorted(FAULTS)}, got {unknown}")
     config, trained = settings.config_and_folder()
     weights = [trained / "networks" / network / "weights.npz" for network in config.networks]
-    if not runs.is_done(*weights):
+    if not storage.is_done(*weights):
         raise app.UsageError(f"--workdir must be a run with trained networks, got {trained}")
     table = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -412,7 +412,7 @@ def main(argv: Sequence[str]) -> None:
                 row["notes"].append(str(lost))
             table.append(row)
             print(f"| {name} | {row['tries']} | {row['lost']} |", flush=True)
-    runs.write_json(_OUT.value, {"seconds_uninterrupted": study.seconds, "faults": table})
+    storage.write_json(_OUT.value, {"seconds_uninterrupted": study.seconds, "faults": table})
     print("\n| fault | tries | lost |\n|---|---|---|")
     for row in table:
         print(f"| {row['fault'].replace('_', ' ')} | {row['tries']} | {row['lost']} |")

@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from metamer_jax import data, models, pipeline, runs
-from metamer_jax.listening import machines, material, results, sessions
+from metamer_jax.listening import listeners as machines
+from metamer_jax.listening.building import material
+from metamer_jax.listening.results import summary, writing
+from metamer_jax.listening.serving import sessions
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
 _LISTENERS = flags.DEFINE_integer(
@@ -79,7 +82,7 @@ def _listen() -> None:
         trials = machines.listen_to_experiment(run, networks, experiment)
     home = run.folder if experiment is None else experiment.folder
     folder = pathlib.Path(_OUT.value or home / machines.FOLDER)
-    found, read = results.write_machines(
+    found, read = writing.write_machines(
         trials,
         folder,
         words=machines.words_of(run),
@@ -87,7 +90,7 @@ def _listen() -> None:
         permutations=_DRAWS.value,
         resamples=_DRAWS.value,
     )
-    print(results.in_words(found, read))
+    print(summary.in_words(found, read))
     print(f"\nAnswers: {(folder / 'trials.csv').resolve()}")
     print(f"Report:  {(folder / 'report.html').resolve()}")
 

@@ -16,8 +16,8 @@ from absl import app, flags
 
 from experiments import drivers, settings
 from metamer_jax import pipeline
-from metamer_jax.listening import build, material
 from metamer_jax.listening import config as listening
+from metamer_jax.listening.building import build, material
 
 flags.adopt_module_key_flags(settings)
 

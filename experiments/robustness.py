@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments import drivers
-from metamer_jax import configs, robustness, runs
+from metamer_jax import configs, runs
+from metamer_jax.comparison import robustness
 
 _DEFAULT = configs.RobustnessConfig()
 _RUNS = flags.DEFINE_list("runs", None, "Folders of runs with trained networks.", required=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from metamer_jax.listening import server
+from metamer_jax.listening.serving import server
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Folder that experiments.build_listening_test wrote.", required=True

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import flags
 
 from experiments import drivers
-from metamer_jax import accuracy, configs, models, runs
+from metamer_jax import configs, models, runs
+from metamer_jax.cochleagram import accuracy
 
 _PRESET = flags.DEFINE_enum(
     "preset",

@@ -10,7 +10,7 @@ import wave
 import numpy as np
 import scipy.signal
 
-from metamer_jax import files
+from metamer_jax import storage
 
 RMS = 0.1  # Level at which sounds enter the cochleagram (Feather et al. 2019).
 # A recording whose samples vary by less holds nothing but rounding (16 bits: 3e-5 a step).
@@ -218,5 +218,5 @@ def encode_wav(waveform: np.ndarray, sample_rate_hz: int) -> bytes:
 def write_wav(path: str | os.PathLike, waveform: np.ndarray, sample_rate_hz: int) -> None:
     """Writes a 16-bit mono wav file, whole or not at all (see `encode_wav`)."""
     data = encode_wav(waveform, sample_rate_hz)
-    with files.atomic_write(path) as file:
+    with storage.atomic_write(path) as file:
         file.write(data)

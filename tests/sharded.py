@@ -10,6 +10,7 @@ import numpy as np
 
 from metamer_jax import auditory, metamers, models
 from metamer_jax.configs import CochleagramConfig, SynthesisConfig
+from metamer_jax.runtime import devices
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     key = jax.random.key(0)
     variables = auditory.init_variables(key, model, cochleagram)
     sounds = 0.1 * np.random.default_rng(0).standard_normal((11, 2000)).astype(np.float32)
-    mesh = metamers.device_mesh()
+    mesh = devices.device_mesh()
     found = {"devices": mesh.size}
     common = {
         "stage_fn": auditory.stage_fn(model, "conv2", cochleagram, relu_override=True),

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import tiny_network
 
-from metamer_jax import configs, epochs, metamers, training
+from metamer_jax import configs, training
+from metamer_jax.runtime import devices
+from metamer_jax.training import clips as training_clips
 
 MODEL = tiny_network.Tiny(2)
 CONFIG = configs.TrainingConfig(
@@ -25,7 +27,7 @@ def features(scale, waveforms):
 def main() -> None:
     rng = np.random.default_rng(0)
     clips = training.Examples(rng.standard_normal((72, 400)).astype("f"), rng.integers(0, 2, 72))
-    mesh = metamers.device_mesh()
+    mesh = devices.device_mesh()
     feature_fn = jax.tree_util.Partial(features, jnp.float32(0.5))
     train = functools.partial(
         training.train, jax.random.key(0), MODEL, clips, clips, CONFIG, feature_fn=feature_fn
@@ -34,7 +36,7 @@ def main() -> None:
     found = {"devices": mesh.size}
     # Fewer clips than a batch, which the devices do not divide.
     few = [
-        epochs.augmented_features(
+        training_clips.augmented_features(
             jax.random.key(1), clips.inputs[:6], feature_fn, CONFIG.augment, mesh=m
         )
         for m in (None, mesh)
@@ -58,7 +60,7 @@ def main() -> None:
         for each in (alone, shared)
     ]
     # The work of one device of those that share it, and of one that is alone.
-    inputs = epochs.Clips(
+    inputs = training_clips.Clips(
         jnp.zeros((40, 20, 20)), jnp.zeros(40, int), alone.state.normalization,
         jax.random.key(0), None,
     )  # fmt: skip

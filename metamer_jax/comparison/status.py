@@ -3,39 +3,40 @@
 import collections
 from collections.abc import Callable, Sequence
 
-from metamer_jax import configs, progress, runs
-from metamer_jax.comparison import work
+from metamer_jax import configs, storage
+from metamer_jax.comparison import runner
 from metamer_jax.comparison.entries import UNTRAINED
+from metamer_jax.runtime import progress
 
 _LETTERS = {
-    work.TRAIN: "train",
-    work.SYNTHESIZE: "synth",
-    work.VERIFY: "verify",
-    work.CROSS_TEST: "cross",
+    runner.TRAIN: "train",
+    runner.SYNTHESIZE: "synth",
+    runner.VERIFY: "verify",
+    runner.CROSS_TEST: "cross",
 }
 _DONE, _LEFT = "x", "."
 
 
-def recorder(home: work.Home) -> Callable[[str, Sequence[work.Member], float], None]:
+def recorder(home: runner.Home) -> Callable[[str, Sequence[runner.Member], float], None]:
     """Makes what `work.run_all` calls after every part: it keeps its time and writes the table.
 
     Times go to timings.jsonl, from which later sittings estimate too, the table to status.txt.
     """
 
-    def on_part(kind: str, members: Sequence[work.Member], seconds: float) -> None:
+    def on_part(kind: str, members: Sequence[runner.Member], seconds: float) -> None:
         line = {
             "kind": kind,
-            "entry": members[0].entry.label if kind != work.CROSS_TEST else "",
+            "entry": members[0].entry.label if kind != runner.CROSS_TEST else "",
             "members": len(members),
             "seconds": round(seconds, 2),
         }
-        runs.append_jsonl(home.path("timings.jsonl"), line)
-        runs.write_text(home.path("status.txt"), table(home))
+        storage.append_jsonl(home.path("timings.jsonl"), line)
+        storage.write_text(home.path("status.txt"), table(home))
 
     return on_part
 
 
-def table(home: work.Home) -> str:
+def table(home: runner.Home) -> str:
     """Says for every entry and seed which parts are done, and what is left."""
     width = max(len(entry.title) for entry in home.entries)
     cell = 1 + sum(len(name) + 1 for name in _LETTERS.values())
@@ -48,7 +49,7 @@ def table(home: work.Home) -> str:
         for seed in seeds:
             marks = []
             for kind, name in _LETTERS.items():
-                done = home.is_done(kind, work.Member(entry, seed))
+                done = home.is_done(kind, runner.Member(entry, seed))
                 marks.append((_DONE if done else _LEFT).ljust(len(name)))
             cells += f"  {' '.join(marks)}".ljust(cell + 2)
         lines.append(entry.title.ljust(width) + cells)
@@ -57,13 +58,13 @@ def table(home: work.Home) -> str:
 
 def _left(home) -> list[str]:
     todo = collections.defaultdict(list)
-    for kind, member in work.left(home):
+    for kind, member in runner.left(home):
         todo[kind].append(member)
     if not todo:
         return ["Everything is done."]
     lines, total, unknown = [], 0.0, []
     estimate = seconds_each(home)
-    for kind in work.KINDS:
+    for kind in runner.KINDS:
         members = todo[kind]
         if not members:
             continue
@@ -79,7 +80,7 @@ def _left(home) -> list[str]:
     return [*lines, known + (f", without {' and '.join(unknown)}" if unknown and total else "")]
 
 
-def seconds_each(home: work.Home) -> Callable[[str, work.Member], float | None]:
+def seconds_each(home: runner.Home) -> Callable[[str, runner.Member], float | None]:
     """Estimates how long a part takes one member, from the parts that were timed.
 
     Returns:
@@ -88,19 +89,19 @@ def seconds_each(home: work.Home) -> Callable[[str, work.Member], float | None]:
     """
     sums = collections.defaultdict(lambda: [0.0, 0.0])
     weights = {member.entry.label: _weight(home.settings(member)) for member in home.members}
-    for line in runs.read_jsonl(home.path("timings.jsonl")):
+    for line in storage.read_jsonl(home.path("timings.jsonl")):
         kind, entry = line["kind"], line["entry"]
         for key, weight in (((kind, entry), 1.0), ((kind, None), weights.get(entry, 1.0))):
-            if kind == work.TRAIN and key[1] is None and weight == 0:
+            if kind == runner.TRAIN and key[1] is None and weight == 0:
                 continue
             sums[key][0] += line["seconds"]
-            sums[key][1] += line["members"] * (weight if kind == work.TRAIN else 1.0)
+            sums[key][1] += line["members"] * (weight if kind == runner.TRAIN else 1.0)
 
-    def estimate(kind: str, member: work.Member) -> float | None:
+    def estimate(kind: str, member: runner.Member) -> float | None:
         own, general = sums.get((kind, member.entry.label)), sums.get((kind, None))
         if own:
             return own[0] / own[1]
-        weight = weights[member.entry.label] if kind == work.TRAIN else 1.0
+        weight = weights[member.entry.label] if kind == runner.TRAIN else 1.0
         if weight == 0:
             return 0.0
         return weight * general[0] / general[1] if general else None

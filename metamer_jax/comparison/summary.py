@@ -7,16 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from metamer_jax import runs
-from metamer_jax.comparison import (
-    bootstrap,
-    effects,
-    plots,
-    significance,
-    tables,
-    words,
-    work,
-)
+from metamer_jax import storage
+from metamer_jax.comparison import bootstrap, effects, plots, report, runner, significance, tables
 from metamer_jax.comparison.entries import CONNECTION, Entry, planned_contrasts
 from metamer_jax.comparison.tables import Answers
 
@@ -24,7 +16,7 @@ FOLDER = "report"
 _DPI = 120  # Small enough for git.
 
 
-def write(home: work.Home, *, resamples: int = effects.DEFAULT.resamples) -> pathlib.Path:
+def write(home: runner.Home, *, resamples: int = effects.DEFAULT.resamples) -> pathlib.Path:
     """Writes the report of what is there so far.
 
     Leaves report/: recognition.csv (an answer a row), matrix.csv and matrix.npz, curves.csv,
@@ -59,12 +51,12 @@ def write(home: work.Home, *, resamples: int = effects.DEFAULT.resamples) -> pat
     }
     folder = home.path(FOLDER)
     for name, table in found.items():
-        runs.write_csv(folder / f"{name}.csv", table)
-    runs.write_npz(folder / "matrix.npz", _arrays(answers))
+        storage.write_csv(folder / f"{name}.csv", table)
+    storage.write_npz(folder / "matrix.npz", _arrays(answers))
     for name, figure in _figures(answers, found, entries):
-        runs.write_bytes(folder / f"{name}.png", _png(figure))
-    text = "\n".join(words.report(home, answers, found, entries, resampling)) + "\n"
-    runs.write_text(folder / "report.md", text)
+        storage.write_bytes(folder / f"{name}.png", _png(figure))
+    text = "\n".join(report.report(home, answers, found, entries, resampling)) + "\n"
+    storage.write_text(folder / "report.md", text)
     return folder / "report.md"
 
 

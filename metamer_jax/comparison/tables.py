@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pandas as pd
 
-from metamer_jax import models, runs
-from metamer_jax.comparison import work
-from metamer_jax.comparison.work import Home, Member
+from metamer_jax import models, storage
+from metamer_jax.comparison import runner
+from metamer_jax.comparison.runner import Home, Member
 
 _TEXT = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
 
@@ -64,23 +64,23 @@ def read_answers(home: Home) -> Answers:
     Raises:
         ValueError: There are none yet.
     """
-    path = home.path("cross_test", f"{work.NATURAL}.npz")
-    if not runs.is_done(path):
+    path = home.path("cross_test", f"{runner.NATURAL}.npz")
+    if not storage.is_done(path):
         raise ValueError(f"{path} is not there: no metamers have been cross-tested yet")
-    natural = runs.read_npz(path)
+    natural = storage.read_npz(path)
     scorers = tuple(m for m in home.members if m.name in natural)
     found = {}
     for member in home.members:
         path = home.path("cross_test", f"{member.name}.npz")
-        if runs.is_done(path):
-            found[member] = runs.read_npz(path)
+        if storage.is_done(path):
+            found[member] = storage.read_npz(path)
     if not found:
         raise ValueError(f"no metamers have been cross-tested yet in {home.folder}")
     shape = next(each[m.name].shape for each in found.values() for m in scorers if m.name in each)
     missing = np.full(shape, -1)
     heard = [[each.get(m.name, missing) for each in found.values()] for m in scorers]
     first = home.read(next(iter(found)))
-    result = runs.read_json(first.path("networks", first.config.networks[0], "result.json"))
+    result = storage.read_json(first.path("networks", first.config.networks[0], "result.json"))
     return Answers(
         scorers=scorers,
         makers=tuple(found),
@@ -96,7 +96,7 @@ def read_answers(home: Home) -> Answers:
 
 def _passed(home, member, target_ids, shape):
     """[stage, target, synthesis seed] from verification/metamers.csv."""
-    if not home.is_done(work.VERIFY, member):
+    if not home.is_done(runner.VERIFY, member):
         return np.full(shape, np.nan)
     config = home.settings(member)
     table = _verified(home, member).set_index(["stage", "target_id", "seed"])["verdict"] == "pass"
@@ -107,7 +107,7 @@ def _passed(home, member, target_ids, shape):
 
 
 def _verified(home, member):
-    return runs.read_csv(home.read(member).path("verification", "metamers.csv"), text=_TEXT)
+    return storage.read_csv(home.read(member).path("verification", "metamers.csv"), text=_TEXT)
 
 
 def recognition(answers: Answers) -> pd.DataFrame:
@@ -144,10 +144,10 @@ def accuracy(home: Home) -> pd.DataFrame:
     """A row per trained network: accuracies, parameters, and the size of every stage."""
     rows = []
     for member in home.members:
-        if not home.is_done(work.TRAIN, member):
+        if not home.is_done(runner.TRAIN, member):
             continue
         network = member.entry.network
-        result = runs.read_json(home.read(member).path("networks", network, "result.json"))
+        result = storage.read_json(home.read(member).path("networks", network, "result.json"))
         keys = ("parameters", "test_accuracy", "validation_accuracy", "epochs", "seconds")
         sizes = stage_sizes(network, len(result["words"]), home.comparison.experiment.cochleagram)
         rows.append(
@@ -177,6 +177,6 @@ def verification(home: Home) -> pd.DataFrame:
     tables = [
         _verified(home, m).assign(entry=m.entry.label, network_seed=m.seed)
         for m in home.members
-        if home.is_done(work.VERIFY, m)
+        if home.is_done(runner.VERIFY, m)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from metamer_jax import audio, progress
+from metamer_jax import audio
 from metamer_jax.data import recordings
+from metamer_jax.runtime import progress
 
 
 def info(

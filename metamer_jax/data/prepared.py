@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from metamer_jax import audio
-from metamer_jax.data import archives, cache, recordings
+from metamer_jax.data import archives, recordings
+from metamer_jax.storage import cache
 
 _DAMAGE = (zipfile.BadZipFile, archives.DamagedArchiveError)
 

@@ -10,8 +10,9 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 
-from metamer_jax import audio, configs, progress
-from metamer_jax.data import cache
+from metamer_jax import audio, configs
+from metamer_jax.runtime import progress
+from metamer_jax.storage import cache
 
 SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.1  # Share of the validation and of the test split; the paper's 80/10/10.

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
-from metamer_jax import configs, progress
+from metamer_jax import configs
 from metamer_jax.data import recordings
+from metamer_jax.runtime import progress
 
 _VERSION = 1  # Of the sounds; raised whenever they change.
 

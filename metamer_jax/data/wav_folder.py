@@ -5,7 +5,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from metamer_jax import audio, configs
-from metamer_jax.data import cache, recordings
+from metamer_jax.data import recordings
+from metamer_jax.storage import cache
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 _NO_WORDS = ("_background_noise_",)  # Speech Commands' minutes of noise.

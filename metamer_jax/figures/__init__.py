@@ -19,18 +19,8 @@ from metamer_jax.figures.run import (
     training_curves,
     yields_bars,
 )
-from metamer_jax.figures.studies import (
-    accuracy_under_attack,
-    benchmark_bars,
-)
-from metamer_jax.figures.style import (
-    INK,
-    MUTED,
-    Figure,
-    house_style,
-    network_color,
-    one_panel,
-)
+from metamer_jax.figures.studies import accuracy_under_attack, benchmark_bars
+from metamer_jax.figures.style import INK, MUTED, Figure, house_style, network_color, one_panel
 
 __all__ = [
     "Figure",

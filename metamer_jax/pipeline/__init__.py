@@ -16,14 +16,15 @@ import pathlib
 
 import jax
 
-from metamer_jax import data, runs
+from metamer_jax import data, runs, storage
 from metamer_jax.configs import ExperimentConfig
-from metamer_jax.data import Recordings, cache
+from metamer_jax.data import Recordings
 from metamer_jax.pipeline.common import choose_targets, chosen_targets
-from metamer_jax.pipeline.shares import read_metamers
+from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
 from metamer_jax.pipeline.verify import Natural, natural_sounds, verify_metamers
+from metamer_jax.storage import cache
 
 __all__ = [
     "Natural",
@@ -74,7 +75,7 @@ def enable_compilation_cache(folder: str | os.PathLike | None = None) -> None:
 def load_recordings(run: runs.Run) -> Recordings:
     """Loads the run's recordings and says in data/summary.json what they are."""
     recordings = data.load(run.config.data)
-    runs.write_json(run.path("data", "summary.json"), recordings.summary)
+    storage.write_json(run.path("data", "summary.json"), recordings.summary)
     return recordings
 
 

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import auditory, evaluation, models, runs
+from metamer_jax import auditory, models, runs, storage
 from metamer_jax.data import Recordings
+from metamer_jax.pipeline import assessment
 
 StopRequested = Callable[[], bool]
 
@@ -64,17 +65,17 @@ def chosen_targets(run, recordings):
 
 def write_targets(run, recordings, targets):
     path = run.path("targets", "targets.npz")
-    if runs.is_done(path):
+    if storage.is_done(path):
         return
-    columns = evaluation.recording_columns(targets, recordings)
+    columns = assessment.recording_columns(targets, recordings)
     rows = [
         {"target_id": i, "name": name, "word": word, "speaker": speaker, "split": "test"}
         for i, name, word, speaker in zip(
             targets, columns["target_name"], columns["word"], columns["speaker"], strict=True
         )
     ]
-    runs.write_csv(run.path("targets", "targets.csv"), rows)
-    runs.write_npz(
+    storage.write_csv(run.path("targets", "targets.csv"), rows)
+    storage.write_npz(
         path,
         {
             "waveform": recordings.waveforms[targets],

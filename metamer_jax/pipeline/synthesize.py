@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import auditory, metamers, progress, runs
+from metamer_jax import auditory, metamers, runs, storage
 from metamer_jax.data import Recordings
-from metamer_jax.pipeline import shares
+from metamer_jax.pipeline import shards
 from metamer_jax.pipeline.common import (
     START,
     StopRequested,
@@ -21,6 +21,7 @@ from metamer_jax.pipeline.common import (
     write_targets,
 )
 from metamer_jax.pipeline.train import load_network
+from metamer_jax.runtime import devices, progress
 
 SAVE_INTERVAL_S = 30.0
 
@@ -43,13 +44,13 @@ def synthesize_metamers(
     if run.share.index == 0:
         write_targets(run, recordings, targets)
     if run.share.count > 1:
-        runs.write_json(run.path("metamers", shares.FILE), {"processes": run.share.count})
-    mesh = metamers.device_mesh()
+        storage.write_json(run.path("metamers", shards.FILE), {"processes": run.share.count})
+    mesh = devices.device_mesh()
     for network, (model, variables) in networks.items():
         missing = [
             stage
             for stage in stages_of(run, model)
-            if not runs.is_done(metamers_path(run, network, stage))
+            if not storage.is_done(metamers_path(run, network, stage))
         ]
         if missing:
             variables = auditory.with_filters(variables, model, run.config.cochleagram)
@@ -60,15 +61,16 @@ def synthesize_metamers(
                 run, recordings, targets, network, model, variables, stage, mesh, stop
             )
             if run.share.count == 1:
-                shares.join_batches(run, targets, network, stage)
+                shards.join_batches(run, targets, network, stage)
 
 
 def _take_from_another_network(run, network, stage):
     """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
     for other in run.config.networks:
         made = metamers_path(run, other, stage)
-        if runs.is_done(made):
-            runs.write_npz(metamers_path(run, network, stage), runs.map_npz(made, check=False))
+        if storage.is_done(made):
+            arrays = storage.map_npz(made, check=False)
+            storage.write_npz(metamers_path(run, network, stage), arrays)
             logging.info("%s: metamers of the %s are those of %s", network, stage, other)
             return True
     return False
@@ -83,7 +85,7 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
     )
     mine = np.array_split(targets, run.share.count)[run.share.index]
     # Batches are full but the last, and whole ones stay: so the rest falls into the same batches.
-    left = mine[~np.isin(mine, [*shares.finished(folder)])]
+    left = mine[~np.isin(mine, [*shards.finished(folder)])]
     label = f"{network} {stage}" + (f" ({run.share})" if run.share.count > 1 else "")
     each = len(config.seeds) * config.steps
     with progress.bar(len(mine) * each, label, unit="step") as bar:
@@ -113,7 +115,7 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
             name = f"{np.flatnonzero(targets == ids[0])[0]:06d}.npz"
             made = _finish_batch(state, folder / f"state_{name}", ids, bar, stop)
             count = len(np.unique(batch))
-            runs.write_npz(
+            storage.write_npz(
                 folder / f"batch_{name}", {"target_id": ids[:count], **_first(made, count)}
             )
             (folder / f"state_{name}").unlink(missing_ok=True)
@@ -128,8 +130,8 @@ def _first(made, count):
 def _finish_batch(state, path, ids, bar, stop):
     """Advances one batch to its end, saving its state now and then."""
     trace = metamers.empty_trace(state)
-    if runs.is_done(path):
-        state, trace = _restored(runs.read_npz(path), ids, state, trace)
+    if storage.is_done(path):
+        state, trace = _restored(storage.read_npz(path), ids, state, trace)
     counted = len(np.unique(ids)) / len(ids)  # Padding is no progress.
     last_save, before = time.monotonic(), 0
     while metamers.is_running(state):
@@ -141,7 +143,7 @@ def _finish_batch(state, path, ids, bar, stop):
         before = done
         stopping = stop()
         if stopping or time.monotonic() - last_save > SAVE_INTERVAL_S:
-            runs.write_npz(path, _saved(ids, state.metamer, trace))
+            storage.write_npz(path, _saved(ids, state.metamer, trace))
             last_save = time.monotonic()
         if stopping:
             leave()

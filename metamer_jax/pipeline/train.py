@@ -10,18 +10,13 @@ import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import (
-    auditory,
-    checkpoints,
-    ensembles,
-    epoch_cache,
-    metamers,
-    models,
-    runs,
-    training,
-)
+from metamer_jax import auditory, cochleagram, models, runs, storage, training
 from metamer_jax.data import Recordings
+from metamer_jax.pipeline import clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
+from metamer_jax.runtime import devices
+from metamer_jax.storage import checkpoints
+from metamer_jax.training import ensembles
 
 _NETWORK_FILES = ("weights.npz", "result.json")
 
@@ -46,7 +41,7 @@ def train_networks(
         stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
-        if not runs.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
+        if not storage.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
             _train_network(run, recordings, network, clips_folder, stop)
 
 
@@ -84,20 +79,20 @@ def _clip_key(run):
 
 def _training_mesh(config):
     """All devices of this process or, of these, as many as divide a batch; None: only one."""
-    devices, batch_size = jax.local_devices(), config.training.batch_size
-    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    if count < len(devices):
+    local, batch_size = jax.local_devices(), config.training.batch_size
+    count = max(n for n in range(1, len(local) + 1) if batch_size % n == 0)
+    if count < len(local):
         logging.warning(
-            "training takes %d of %d devices, for a batch of %d", count, len(devices), batch_size
+            "training takes %d of %d devices, for a batch of %d", count, len(local), batch_size
         )
-    return metamers.device_mesh(devices[:count])
+    return devices.device_mesh(local[:count])
 
 
 def _keep(run, recordings, task, clips_folder):
     if clips_folder is None:
         return None
     key = _clip_key(run)
-    return epoch_cache.keeper(
+    return clip_cache.keeper(
         clips_folder,
         task.model,
         task.grid,
@@ -114,16 +109,16 @@ def _train_network(run, recordings, network, clips_folder, stop):
     state_path = run.path("networks", network, "state.npz")
     log_path = run.path("networks", network, "training.jsonl")
     state = None
-    if runs.is_done(state_path):
+    if storage.is_done(state_path):
         features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
         blank = training.init_state(key, task.model, features, config.training, grid=task.grid)
         state, _ = checkpoints.restore(state_path, like=blank)
         logging.info("%s: training continues after epoch %d", network, int(state.epoch))
-    runs.write_jsonl(log_path, [] if state is None else state.records())
+    storage.write_jsonl(log_path, [] if state is None else state.records())
 
     def on_epoch(state, record):
         checkpoints.save(state_path, state)
-        runs.append_jsonl(log_path, record)
+        storage.append_jsonl(log_path, record)
         if stop():
             leave()
 
@@ -179,7 +174,7 @@ def train_ensemble(
     task = _task(members[0], recordings, network)
     keys = [key_of(run, INIT) for run in members]
     state = None
-    if runs.is_done(state_path):
+    if storage.is_done(state_path):
         features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
         blank = ensembles.init_state(keys, task.model, features, config.training, grid=task.grid)
         state, _ = checkpoints.restore(state_path, like=blank)
@@ -188,7 +183,7 @@ def train_ensemble(
     def on_epoch(state, _):
         checkpoints.save(state_path, state)
         for run, member in zip(members, state, strict=True):
-            runs.write_jsonl(run.path("networks", network, "training.jsonl"), member.records())
+            storage.write_jsonl(run.path("networks", network, "training.jsonl"), member.records())
         if stop():
             leave()
 
@@ -210,7 +205,7 @@ def train_ensemble(
     )
     test = training.compute_features(task.feature_fn, task.examples["test"].inputs)
     for run, result in zip(members, results, strict=True):
-        runs.write_jsonl(run.path("networks", network, "training.jsonl"), result.records)
+        storage.write_jsonl(run.path("networks", network, "training.jsonl"), result.records)
         _write_trained(run, recordings, network, task, result, test)
     state_path.unlink(missing_ok=True)
 
@@ -221,7 +216,7 @@ def _write_trained(run, recordings, network, task, result, test_features):
     test = training.evaluate(task.model, result.variables, test_features, labels, grid=task.grid)
     checkpoints.save(run.path("networks", network, "weights.npz"), result.variables)
     best = result.records[result.best_epoch - 1] if result.records else {}  # Untrained: no epoch.
-    runs.write_json(
+    storage.write_json(
         run.path("networks", network, "result.json"),
         {
             "network": network,
@@ -241,7 +236,7 @@ def _write_trained(run, recordings, network, task, result, test_features):
 
 
 def _features(filters, waveforms, *, config):
-    return auditory.cochleagrams.cochleagram(waveforms, filters, config=config)
+    return cochleagram.cochleagram(waveforms, filters, config=config)
 
 
 def load_network(run: runs.Run, network: str, num_words: int):
@@ -251,7 +246,7 @@ def load_network(run: runs.Run, network: str, num_words: int):
         ValueError: It has not been trained yet.
     """
     path = run.path("networks", network, "weights.npz")
-    if not runs.is_done(path):
+    if not storage.is_done(path):
         raise ValueError(
             f"{path} is not there: train the networks first "
             f"(python -m experiments.train --workdir={run.folder})"

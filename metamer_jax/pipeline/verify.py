@@ -5,8 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from metamer_jax import audio, evaluation, progress, runs, verification
+from metamer_jax import audio, runs, storage, verification
+from metamer_jax.auditory import exact
 from metamer_jax.data import Recordings
+from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import (
     StopRequested,
     chosen_targets,
@@ -14,8 +16,9 @@ from metamer_jax.pipeline.common import (
     stages_of,
     write_targets,
 )
-from metamer_jax.pipeline.shares import join_batches, read_metamers
+from metamer_jax.pipeline.shards import join_batches, read_metamers
 from metamer_jax.pipeline.train import load_network
+from metamer_jax.runtime import progress
 
 _VERIFICATION_FILES = (
     "null.json",
@@ -76,7 +79,7 @@ def _null_settings(run, recordings, ids):
 def _exact_cochleagrams(run, waveforms, bar, stop):
     if stop():
         leave()
-    return evaluation.dense_cochleagrams(
+    return exact.dense_cochleagrams(
         waveforms,
         run.config.cochleagram,
         batch_size=run.config.verification.batch_size,
@@ -102,7 +105,7 @@ def verify_metamers(
         natural: From `natural_sounds`, to be shared by several runs; None: made here.
         stop: Says whether to end before the next batch.
     """
-    if runs.is_done(*(run.path("verification", name) for name in _VERIFICATION_FILES)):
+    if storage.is_done(*(run.path("verification", name) for name in _VERIFICATION_FILES)):
         return
     import pandas as pd
 
@@ -128,16 +131,16 @@ def verify_metamers(
     nulls = _null_distributions(run, recordings, natural, networks)
     tables, long = _assess_all(run, recordings, targets, networks, found, nulls, level_db, stop)
     table = pd.concat(tables, ignore_index=True)
-    table = table.assign(**evaluation.recording_columns(table["target_id"], recordings))
+    table = table.assign(**assessment.recording_columns(table["target_id"], recordings))
     table["target_correct"] = table["target_prediction"] == table["word"]
     table = _first_columns(
         table, "network stage stage_index word target_id target_name speaker seed".split()
     )
     _write_nulls(run, nulls)
     folder = run.path("verification")
-    runs.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
-    runs.write_csv(folder / "yields.csv", verification.yields(table))
-    runs.write_csv(folder / "metamers.csv", table)
+    storage.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
+    storage.write_csv(folder / "yields.csv", verification.yields(table))
+    storage.write_csv(folder / "metamers.csv", table)
     passed = (table["verdict"] == "pass").sum()
     logging.info("%d of %d metamers verified", passed, len(table))
 
@@ -150,25 +153,25 @@ def _assess_all(run, recordings, targets, networks, found, nulls, level_db, stop
         metamer, version and stage at which it is measured.
     """
     num_seeds = len(run.config.synthesis.seeds)
-    total = len(targets) * (1 + len(found) * len(evaluation.VERSIONS) * num_seeds)
+    total = len(targets) * (1 + len(found) * len(assessment.VERSIONS) * num_seeds)
     tables, long = {c: [] for c in found}, {c: [] for c in found}
     with progress.bar(total, "verifying", unit="sound") as bar:
 
         def hear(model, variables, waveforms):
             sounds = waveforms.reshape(-1, waveforms.shape[-1])
             cochleagrams = _exact_cochleagrams(run, sounds, bar, stop)
-            return evaluation.hear(model, variables, cochleagrams)
+            return exact.hear(model, variables, cochleagrams)
 
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
             _play_targets(run, recordings, targets[rows], level_db)
             natural = _exact_cochleagrams(run, recordings.waveforms[targets[rows]], bar, stop)
             for network, (model, variables) in networks.items():
-                heard_targets = evaluation.hear(model, variables, natural)
+                heard_targets = exact.hear(model, variables, natural)
                 for stage in stages_of(run, model):
                     metamer = found[network, stage].rows(rows)
                     played = _play(run, recordings, network, metamer, level_db)
                     versions = {"raw": metamer.made.waveform, "played": played}
-                    table, measured = evaluation.assess(
+                    table, measured = assessment.assess(
                         model,
                         heard_targets,
                         {name: hear(model, variables, made) for name, made in versions.items()},
@@ -197,8 +200,8 @@ def _write_nulls(run, nulls):
         for stage, null in of_network.items()
         for name, values in null.histograms().items()
     }
-    runs.write_json(run.path("verification", "null.json"), summaries)
-    runs.write_npz(run.path("verification", "null_histograms.npz"), histograms)
+    storage.write_json(run.path("verification", "null.json"), summaries)
+    storage.write_npz(run.path("verification", "null_histograms.npz"), histograms)
 
 
 def _first_columns(table, names):
@@ -208,7 +211,7 @@ def _first_columns(table, names):
 def _null_distributions(run, recordings, natural, networks):
     """Returns {network: {stage: null distribution}}."""
     return {
-        network: evaluation.null_distributions(
+        network: assessment.null_distributions(
             model,
             variables,
             natural.cochleagrams,
@@ -242,7 +245,7 @@ def _playback_level(run, recordings, targets, found):
         for chunk in _chunks(len(rows), _VERIFIED_AT_ONCE):
             waveforms = np.array(source[rows[chunk]])
             level_db = audio.to_playback(waveforms, level_db)[1]
-    runs.write_json(run.path("metamers", "playback.json"), {"level_db": level_db, "bits": 16})
+    storage.write_json(run.path("metamers", "playback.json"), {"level_db": level_db, "bits": 16})
     return level_db
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metamer_jax import figures, files
+from metamer_jax import figures, storage
 from metamer_jax.report import page
 from metamer_jax.report.contents import RunContents, ordered
 from metamer_jax.report.sample import unit_keys
@@ -158,7 +158,7 @@ def save_pairs(run: RunContents, units: Sequence[tuple[int, int]], folder: pathl
 
 
 def _save_png(figure: figures.Figure, path: pathlib.Path) -> None:
-    with files.atomic_write(path) as file:
+    with storage.atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=150, facecolor="white")
 
 

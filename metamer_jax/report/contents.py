@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from metamer_jax import configs, filters
+from metamer_jax import configs
+from metamer_jax.cochleagram import filters
 from metamer_jax.report import media as media_lib
 from metamer_jax.report.run_folder import RunFolder
 

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from metamer_jax import figures, files
+from metamer_jax import figures, storage
 from metamer_jax.report import charts, page, sample
 from metamer_jax.report.contents import CochleagramFn, Key, RunContents, picture_name, sound_name
 from metamer_jax.report.run_folder import RunFolder
@@ -63,7 +63,7 @@ def write_report(
     if save_figures:
         charts.save_pairs(run, units, folder / "figures")
     path = folder / "report.html"
-    with files.atomic_write(path) as file:
+    with storage.atomic_write(path) as file:
         file.write(html.encode("utf-8"))
     return path
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from metamer_jax import configs
-from metamer_jax.runs.reading import read_json
-from metamer_jax.runs.writing import Path, storage_errors, write_json
+from metamer_jax.storage.reading import read_json
+from metamer_jax.storage.writing import Path, storage_errors, write_json
 
 try:
     import fcntl

@@ -7,13 +7,6 @@ Everything here runs on the host in NumPy: it is sorting and a few large matrix 
 per stage, and must not depend on which accelerator made the metamers.
 """
 
-from metamer_jax.verification.judging import (
-    NON_FINITE_OUTCOMES,
-    Verdicts,
-    deciding_measure,
-    verdicts,
-    yields,
-)
 from metamer_jax.verification.null import (
     MEASURES,
     QUANTILES,
@@ -23,10 +16,13 @@ from metamer_jax.verification.null import (
     null_distribution,
     percentile,
 )
-from metamer_jax.verification.quality import (
-    MatchQuality,
-    average_ranks,
-    match_quality,
+from metamer_jax.verification.quality import MatchQuality, average_ranks, match_quality
+from metamer_jax.verification.verdicts import (
+    NON_FINITE_OUTCOMES,
+    Verdicts,
+    deciding_measure,
+    verdicts,
+    yields,
 )
 
 __all__ = [

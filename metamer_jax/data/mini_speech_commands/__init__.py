@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Iterator
 
 from metamer_jax import audio, configs
-from metamer_jax.data import cache, prepared, recordings, wav_folder
+from metamer_jax.data import prepared, recordings, wav_folder
+from metamer_jax.storage import cache
 
 
 def source(config: configs.DataConfig) -> recordings.Source:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from metamer_jax import audio, configs
-from metamer_jax.data import archives, cache, prepared, recordings, wav_folder
+from metamer_jax.data import archives, prepared, recordings, wav_folder
+from metamer_jax.storage import cache
 
 
 def source(config: configs.DataConfig) -> recordings.Source:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metamer_jax.listening import sessions
 from metamer_jax.listening.responses import csv_rows
 from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.serving import sessions
 
 _MANIFEST = (
     *("condition", "batch", "trial", "stimulus_id", "kind", "model", "layer", "layer_index"),

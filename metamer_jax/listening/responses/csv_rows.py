@@ -12,7 +12,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from metamer_jax.listening import sessions
+from metamer_jax.listening.serving import sessions
 
 Path = str | os.PathLike
 _BLANK = ("", "nan", "na", "null", "none", "<na>")

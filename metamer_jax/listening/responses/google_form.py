@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from metamer_jax.listening import sessions
 from metamer_jax.listening.responses import csv_rows
 from metamer_jax.listening.responses.answers import Answer, AnswerKey, Session
 from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.serving import sessions
 
 
 def columns_of(header: Sequence[str]) -> dict[str, Any] | None:

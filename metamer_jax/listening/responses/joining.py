@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from metamer_jax.listening import sessions
 from metamer_jax.listening.responses import google_form, trial_table
 from metamer_jax.listening.responses.answers import Answer, AnswerKey, Session
 from metamer_jax.listening.responses.csv_rows import ResponseError
 from metamer_jax.listening.responses.trial_table import COLUMNS, SESSION_COLUMNS
+from metamer_jax.listening.serving import sessions
 
 
 def without_duplicates(found: Sequence[Session], duplicates: str) -> tuple[list[Session], int]:

@@ -6,10 +6,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metamer_jax.listening import sessions
 from metamer_jax.listening.responses import csv_rows
 from metamer_jax.listening.responses.answers import Answer, Session
 from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.serving import sessions
 
 # What the columns may be called: by our page, by recruiting services, by hosts of jsPsych.
 _NAMES = {

@@ -6,9 +6,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from metamer_jax.listening import sessions, store
 from metamer_jax.listening.responses.answers import Answer, Session
 from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.serving import sessions, store
 
 
 def documents(content: bytes, place: str) -> list[tuple[str, Any]]:

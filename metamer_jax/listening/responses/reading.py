@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from metamer_jax.listening import sessions, store
 from metamer_jax.listening.responses import (
     csv_rows,
     google_form,
@@ -22,6 +21,7 @@ from metamer_jax.listening.responses import (
 from metamer_jax.listening.responses.answers import AnswerKey, Session
 from metamer_jax.listening.responses.csv_rows import Path, ResponseError
 from metamer_jax.listening.responses.trial_table import COLUMNS, SESSION_COLUMNS
+from metamer_jax.listening.serving import sessions, store
 
 _MOST_BYTES = 1 << 28  # Of one file or entry of an archive: more is no answers to questions.
 # Cut short, altered, encrypted, or packed in a way that zipfile does not know.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from metamer_jax import runs
-from metamer_jax.listening import sessions
+from metamer_jax import storage
 from metamer_jax.listening.responses import csv_rows
 from metamer_jax.listening.responses.csv_rows import Path, ResponseError
+from metamer_jax.listening.serving import sessions
 
 COLUMNS = (
     *("participant", "session", "condition", "batch", "trial", "stimulus_id", "kind"),
@@ -32,7 +32,7 @@ _PROPORTIONS = ("proportion_correct", "proportion", "p_correct", "correct")
 
 def write_trials(path: Path, trials: pd.DataFrame) -> None:
     """Writes a trial table as CSV, all or nothing; `read_trials` reads it back."""
-    runs.write_csv(path, trials, COLUMNS)
+    storage.write_csv(path, trials, COLUMNS)
 
 
 def read_trials(path: Path) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""An experiment built: verified metamers become trials, sounds, pages and forms."""

@@ -1,0 +1,194 @@
+"""Which metamers an experiment plays: those that may be played, laid out by the design."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metamer_jax.listening.building import design
+from metamer_jax.listening.building.material import Material
+from metamer_jax.listening.config import ListeningConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Choice:
+    """What the plan's numbers stand for."""
+
+    combinations: list[tuple[str, str]]  # (model, layer).
+    words: list[str]
+    target_ids: list[list[int]]  # [word][target], in the plan's order of targets.
+    row: np.ndarray  # [presentation] row of the material's metamers; -1: a hole.
+    planned: np.ndarray  # [presentation] the target that the design asked for.
+    targets_per_word: int
+    failed: list[dict[str, Any]]  # Metamers left out, with their reasons.
+
+
+def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Choice]:
+    """Lays out the metamers that may be played.
+
+    Raises:
+        ValueError: None may be played.
+    """
+    table = material.metamers
+    if not len(table):
+        raise ValueError("the material must hold metamers, got none: see networks, stages, words")
+    combinations = list(dict.fromkeys(zip(table["model"], table["layer"], strict=True)))
+    words = [word for word in material.words if (table["word"] == word).any()]
+    target_ids = [sorted(set(table.loc[table["word"] == word, "target_id"])) for word in words]
+    passed = _passed(table, config.verified)
+    if config.require_correct:
+        correct = table["target_correct"].astype(bool).groupby(table["target_id"]).transform("all")
+    else:
+        correct = np.ones(len(table), bool)
+    shape = (len(combinations), len(words), max(map(len, target_ids)))
+    row = np.full(shape, -1)
+    places = zip(table["model"], table["layer"], table["word"], table["target_id"], strict=True)
+    for i, (model, layer, word, target_id) in enumerate(places):
+        w = words.index(word)
+        place = combinations.index((model, layer)), w, target_ids[w].index(target_id)
+        # Of several seeds, the first whose metamer passed.
+        if row[place] < 0 and passed[i] and correct[i]:
+            row[place] = i
+    usable = row >= 0
+    if not usable.any():
+        raise ValueError(
+            f"no metamer may be played: of {len(table)}, {int(passed.sum())} have the verdicts "
+            f"that verified={config.verified!r} asks for, and {int(np.sum(correct))} are of "
+            f"targets that every network classifies correctly "
+            f"(require_correct={config.require_correct})"
+        )
+    if config.design == "shuffle":
+        plan = design.shuffle(usable, config.conditions, seed=config.seed)
+        planned, per_word = plan.target, int(usable.any(axis=0).sum(axis=-1).max())
+    else:
+        ranked = design.choose_targets(usable, config.targets_per_word, config.seed)
+        per_word = design.num_targets(usable, config.targets_per_word)
+        row = np.take_along_axis(row, np.broadcast_to(np.maximum(ranked, 0), shape), axis=2)
+        usable = (row >= 0) & (ranked >= 0)
+        target_ids = [
+            [target_ids[w][t] if t >= 0 else -1 for t in order] for w, order in enumerate(ranked)
+        ]
+        plan = design.latin(
+            len(combinations), len(words), per_word, config.conditions, seed=config.seed
+        )
+        plan, planned = design.fill(plan, usable, per_word)
+    found = plan.target >= 0
+    rows = np.where(found, row[plan.combination, plan.word, np.maximum(plan.target, 0)], -1)
+    return plan, Choice(
+        combinations,
+        words,
+        target_ids,
+        rows,
+        planned,
+        per_word,
+        _left_out(table, passed, np.asarray(correct), config),
+    )
+
+
+def _passed(table: "pd.DataFrame", verified: str) -> np.ndarray:
+    raw = (table["verdict"] == "pass").to_numpy()
+    played = (table["played_verdict"] == "pass").to_numpy()
+    return {
+        "raw_and_played": raw & played,
+        "raw": raw,
+        "played": played,
+        "any": np.ones(len(table), bool),
+    }[verified]
+
+
+def _left_out(
+    table: "pd.DataFrame", passed: np.ndarray, correct: np.ndarray, config: ListeningConfig
+) -> list[dict[str, Any]]:
+    found = []
+    for i in np.flatnonzero(~(passed & correct)):
+        row = table.iloc[i]
+        reasons = []
+        if not correct[i]:
+            reasons.append("target not classified correctly by every network")
+        if not passed[i]:
+            for prefix, name in (("", "as synthesised"), ("played_", "as played")):
+                if row[f"{prefix}verdict"] != "pass":
+                    reasons.append(f"{name}: {row[f'{prefix}reason'] or 'failed'}")
+        identity = ("model", "layer", "word", "target_id", "metamer_seed")
+        found.append({**{k: row[k] for k in identity}, "reason": "; ".join(reasons)})
+    return found
+
+
+def account(
+    plan: design.Plan,
+    choice: Choice,
+    material: Material,
+    config: ListeningConfig,
+    manifest: "pd.DataFrame",
+) -> dict[str, Any]:
+    """Says what the design came to: sizes, holes, replacements, failures that are played."""
+    holes, replaced = [], []
+    for i in np.flatnonzero((plan.target != choice.planned) | (plan.target < 0)):
+        model, layer = choice.combinations[plan.combination[i]]
+        about = {"condition": int(plan.condition[i]) + 1, "model": model, "layer": layer}
+        if plan.word[i] >= 0:
+            ids = choice.target_ids[plan.word[i]]
+            about["word"] = choice.words[plan.word[i]]
+            wanted = choice.planned[i]
+            about["planned_target_id"] = int(ids[wanted]) if 0 <= wanted < len(ids) else -1
+        if plan.target[i] < 0:
+            holes.append(about)
+        else:
+            replaced.append({**about, "target_id": int(ids[plan.target[i]])})
+    played = manifest[manifest["kind"] == "metamer"].drop_duplicates("stimulus_id")
+    failed = played[(played["verdict"] != "pass") | (played["played_verdict"] != "pass")]
+    available = [sum(t >= 0 for t in ids) for ids in choice.target_ids]
+    warnings = []
+    if holes:
+        warnings.append(
+            f"{len(holes)} presentations have no metamer that may be played and were left out "
+            f"(holes): the design is that much less balanced"
+        )
+    if len(failed):
+        warnings.append(
+            f"{len(failed)} of the {len(played)} metamers that are played failed verification, as "
+            f"synthesised or as played (verified={config.verified!r} lets them in)"
+        )
+    if (
+        config.design == "latin"
+        and config.targets_per_word is None
+        and min(available) < max(available)
+    ):
+        fewest = choice.words[int(np.argmin(available))]
+        warnings.append(
+            f"targets of each word that are used: {choice.targets_per_word}, as {fewest!r} has "
+            f"{min(available)} that may be played and others up to {max(available)}; "
+            f"targets_per_word sets another number, at the price of holes"
+        )
+    if material.level_db < config.level_db - 0.01:
+        warnings.append(
+            f"sounds are played at {material.level_db:.1f} dB re full scale, not "
+            f"{config.level_db:.1f}: a peak would have clipped"
+        )
+    if not config.consent_html:
+        warnings.append(
+            "the first screen has a general text: give your own information and consent text "
+            "(consent_html) before you invite anybody"
+        )
+    return {
+        "design": config.design,
+        "models": list(dict.fromkeys(model for model, _ in choice.combinations)),
+        "layers": list(dict.fromkeys(layer for _, layer in choice.combinations)),
+        "combinations": [list(pair) for pair in choice.combinations],
+        "played_words": choice.words,
+        "targets_per_word": choice.targets_per_word,
+        "targets": {
+            word: [int(t) for t in ids if t >= 0]
+            for word, ids in zip(choice.words, choice.target_ids, strict=True)
+        },
+        "metamers_played": len(played),
+        "metamers_available": len(material.metamers),
+        "failed_metamers_played": len(failed),
+        "holes": holes,
+        "replacements": replaced,
+        "left_out": choice.failed,
+        "warnings": warnings,
+    }

@@ -1,0 +1,233 @@
+"""Networks listen to the sounds of a run or of an experiment, as they are played to people."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from metamer_jax import audio, configs, runs, storage
+from metamer_jax.auditory import exact
+from metamer_jax.listening import responses
+from metamer_jax.listening.listeners.panel import SOURCE, Network, words_of
+from metamer_jax.listening.serving import sessions
+from metamer_jax.runtime import progress
+
+# Metamers that are listened to: those that passed verification and keep their class as played,
+# or all of them.
+VERIFIED = ("pass", "any")
+
+
+def hear(
+    networks: Sequence[Network],
+    samples: np.ndarray,
+    config: configs.CochleagramConfig,
+    *,
+    batch_size: int = 8,
+) -> np.ndarray:
+    """Lets networks listen to sounds as they are played.
+
+    As any recording, a sound reaches a network at mean 0 and RMS 0.1, through the exact
+    cochleagram.
+
+    Args:
+        networks: Who listens.
+        samples: [sound, time] int16.
+        config: Of the cochleagram.
+        batch_size: Cochleagrams made at once.
+
+    Returns:
+        [network, sound] int, index of the word that each hears.
+    """
+    sounds = np.stack([audio.normalize(audio.from_int16(sound)) for sound in samples])
+    with progress.bar(len(samples), "machine listeners", unit="sound") as bar:
+        return exact.recognize(
+            [(network.model, network.variables) for network in networks],
+            sounds,
+            config,
+            batch_size=batch_size,
+            on_batch=bar.update,
+        )
+
+
+def score(
+    networks: Sequence[Network],
+    samples: np.ndarray,
+    table: pd.DataFrame,
+    *,
+    words: Sequence[str],
+    config: configs.CochleagramConfig,
+    batch_size: int = 8,
+) -> pd.DataFrame:
+    """Scores every network on every sound: the trial table of `responses`, source "machine".
+
+    Args:
+        networks: Who listens.
+        samples: [sound, time] int16, as played.
+        table: A row per sound: stimulus_id, kind, word, and model, layer, layer_index, target_id
+            of metamers.
+        words: What the networks tell apart.
+        config: Of the cochleagram.
+        batch_size: Cochleagrams made at once.
+
+    Returns:
+        A row per network and sound. A trial is right where the network hears the word that was
+        spoken in the target, as a person's is.
+    """
+    heard = hear(networks, samples, config, batch_size=batch_size)
+    names = np.asarray(words, dtype=object)
+    tables = []
+    for network, predictions in zip(networks, heard, strict=True):
+        answers = names[predictions]
+        tables.append(
+            table.assign(
+                participant=network.name,
+                session=network.name,
+                condition=pd.NA,
+                batch=pd.NA,
+                trial=np.arange(1, len(table) + 1),
+                response=answers,
+                correct=(answers == table["word"].to_numpy(object)).astype(float),
+                rt_ms=np.nan,
+                headphones=pd.NA,
+                reloaded=False,
+                source=SOURCE,
+            )
+        )
+    return pd.concat(tables, ignore_index=True)[list(responses.COLUMNS)]
+
+
+def listen_to_run(
+    run: runs.Run, networks: Sequence[Network], *, verified: str = "pass"
+) -> pd.DataFrame:
+    """Scores every network on every metamer of a finished run, and on the targets, as played.
+
+    Args:
+        run: The run.
+        networks: Who listens.
+        verified: "pass": metamers that passed verification and keep their class as played; "any":
+            all of them.
+
+    Returns:
+        As `score`; targets are of kind "natural".
+
+    Raises:
+        ValueError: No metamer passed, or a file is missing.
+    """
+    if verified not in VERIFIED:
+        raise ValueError(f"verified must be one of {VERIFIED}, got {verified!r}")
+    texts = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
+    table = storage.read_csv(run.path("verification", "metamers.csv"), text=texts)
+    if verified == "pass":
+        table = table[(table["verdict"] == "pass") & table["played_class_match"]]
+    if table.empty:
+        raise ValueError("no metamer passed verification; verified='any' takes all of them")
+    place = {network: i for i, network in enumerate(run.config.networks)}
+    table = table.assign(place=table["network"].map(place))
+    table = table.sort_values(["place", "stage_index", "target_id", "seed"], kind="stable")
+    files, rows = [], []
+    for entry in table.itertuples():
+        name = f"{entry.target_id}_{entry.seed}_{entry.word}.wav"
+        files.append(run.path("metamers", entry.network, entry.stage, "wav", name))
+        rows.append(
+            {
+                "stimulus_id": f"{entry.network}-{entry.stage}-{entry.target_id}-{entry.seed}",
+                "kind": "metamer",
+                "model": entry.network,
+                "layer": entry.stage,
+                "layer_index": entry.stage_index,
+                "target_id": entry.target_id,
+                "word": entry.word,
+            }
+        )
+    targets = storage.read_csv(run.path("targets", "targets.csv"), text=("word", "speaker", "name"))
+    for entry in targets.itertuples():
+        files.append(run.path("targets", "wav", f"{entry.target_id}_{entry.word}.wav"))
+        rows.append(
+            {
+                "stimulus_id": f"target-{entry.target_id}",
+                "kind": "natural",
+                "model": "",
+                "layer": "",
+                "layer_index": pd.NA,
+                "target_id": entry.target_id,
+                "word": entry.word,
+            }
+        )
+    return score(
+        networks,
+        _read_sounds(files, run.config.data.sample_rate_hz),
+        pd.DataFrame(rows),
+        words=words_of(run),
+        config=run.config.cochleagram,
+        batch_size=run.config.verification.batch_size,
+    )
+
+
+def listen_to_experiment(
+    run: runs.Run, networks: Sequence[Network], experiment: sessions.Experiment
+) -> pd.DataFrame:
+    """Lets networks take every condition of an experiment, with the very files that people hear.
+
+    Args:
+        run: That the experiment was built from.
+        networks: Who listens; each has a session in every condition.
+        experiment: From `sessions.load_experiment`.
+
+    Returns:
+        The trial table that `responses` makes of sessions, source "machine".
+
+    Raises:
+        ValueError: The experiment has other words than the run's networks, or a file is missing.
+    """
+    words = words_of(run)
+    if set(experiment.words) != set(words):
+        raise ValueError(
+            f"the experiment's words must be those of the run's networks, {list(words)}, got "
+            f"{list(experiment.words)}"
+        )
+    key = responses.AnswerKey(experiment)
+    presented = {condition: key.stimuli(condition) for condition in experiment.conditions}
+    stimuli = sorted({stimulus for sounds in presented.values() for stimulus, _ in sounds})
+    files = [experiment.public / "audio" / f"{stimulus}.wav" for stimulus in stimuli]
+    heard = hear(
+        networks,
+        _read_sounds(files, run.config.data.sample_rate_hz),
+        run.config.cochleagram,
+        batch_size=run.config.verification.batch_size,
+    )
+    found = []
+    for network, predictions in zip(networks, heard, strict=True):
+        answer = dict(zip(stimuli, (words[i] for i in predictions), strict=True))
+        for condition, sounds in presented.items():
+            found.append(
+                {
+                    "schema_version": sessions.SCHEMA_VERSION,
+                    "experiment_id": experiment.experiment_id,
+                    "design_sha256": experiment.design_sha256,
+                    "session_id": f"machine-{network.name}-{condition:03d}"[-64:].lstrip("-_"),
+                    "participant": network.name,
+                    "condition": condition,
+                    "trials": [
+                        {
+                            "trial": entry["trial"],
+                            "stimulus_id": stimulus,
+                            "response": answer[stimulus],
+                        }
+                        for stimulus, entry in sounds
+                    ],
+                    "complete": True,
+                }
+            )
+    return responses.from_sessions(found, experiment, source=SOURCE, name="machine").trials
+
+
+def _read_sounds(files: Sequence[pathlib.Path], sample_rate_hz: int) -> np.ndarray:
+    """Returns [sound, time] int16."""
+    sounds = []
+    for file in files:
+        samples, rate_hz = audio.read(file)
+        if rate_hz != sample_rate_hz:
+            raise ValueError(f"{file} must have {sample_rate_hz} Hz, got {rate_hz}")
+        sounds.append(np.rint(samples.astype(np.float64) * 32768).astype(np.int16))
+    return np.stack(sounds)

@@ -1,0 +1,165 @@
+"""Who listens: networks trained on the run's recordings, each in a folder of its own."""
+
+import dataclasses
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import pandas as pd
+
+from metamer_jax import configs, models, pipeline, runs, storage
+from metamer_jax.data import Recordings
+from metamer_jax.listening.serving import sessions
+
+SOURCE = "machine"
+FOLDER = "machine_listeners"  # Of an experiment or a run: what they answered.
+
+_PAPER = configs.TRAINING_RECIPES["paper"]
+RECIPES: Mapping[str, configs.TrainingConfig] = types.MappingProxyType(
+    {
+        "paper": _PAPER,
+        "masked": dataclasses.replace(
+            _PAPER,
+            recipe="masked",
+            augment=configs.AugmentConfig(time_mask=0.2, frequency_mask=0.2),
+        ),
+        "noise": dataclasses.replace(
+            _PAPER, recipe="noise", augment=configs.AugmentConfig(noise_snr_db=(0.0, 30.0))
+        ),
+        "augmented": configs.TRAINING_RECIPES["augmented"],
+    }
+)
+DEFAULT_RECIPES = ("paper", "masked", "noise")  # "augmented" takes several times as long.
+DEFAULT_NETWORKS = ("conv2d", "frequency_grouped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """Who is to be trained."""
+
+    name: str
+    network: str  # Of `models.PRESETS`.
+    training: configs.TrainingConfig
+    seed: int  # Of the first weights and the order of training.
+
+
+class Network(NamedTuple):
+    """A trained network that listens."""
+
+    name: str  # A network of the run has its own name, as in the column `model` of trials.
+    model: nn.Module
+    variables: Any
+
+
+def panel(
+    config: configs.ExperimentConfig,
+    count: int,
+    *,
+    recipes: Sequence[str] = DEFAULT_RECIPES,
+    networks: Sequence[str] = (),
+    epochs: int | None = None,
+) -> tuple[Listener, ...]:
+    """Says who listens: networks in turn, then recipes in turn, each with a seed of its own.
+
+    The first listeners of a larger panel are those of a smaller one.
+
+    Args:
+        config: Of the run whose metamers are listened to.
+        count: How many listeners, the run's own networks not counted.
+        recipes: Of `RECIPES`.
+        networks: Of `models.PRESETS`; empty: `DEFAULT_NETWORKS`.
+        epochs: At most, in place of the recipes'.
+
+    Raises:
+        ValueError: There is no such recipe or network, or `count` is negative.
+    """
+    networks = tuple(networks) or DEFAULT_NETWORKS
+    for name, given, known in (
+        ("recipes", recipes, RECIPES),
+        ("networks", networks, models.PRESETS),
+    ):
+        unknown = sorted(set(given) - set(known))
+        if unknown or not given:
+            raise ValueError(f"{name} must be among {sorted(known)}, got {unknown or given}")
+    if not sessions.is_whole(count) or count < 0:
+        raise ValueError(f"count must be a whole number, at least 0, got {count!r}")
+    found = []
+    for i in range(count):
+        turn, network = divmod(i, len(networks))
+        recipe = recipes[turn % len(recipes)]
+        # The run's own networks have config.seed: with another, no listener is one of them.
+        seed = config.seed + 1 + turn
+        training = configs.replace_given(RECIPES[recipe], epochs=epochs)
+        name = f"{networks[network]}-{recipe}-seed{seed}"
+        found.append(Listener(name, networks[network], training, seed))
+    return tuple(found)
+
+
+def train_panel(
+    run: runs.Run,
+    recordings: Recordings,
+    listeners: Sequence[Listener],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains the listeners that are not trained yet, on the run's training split.
+
+    Leaves listeners/<name>/ in the run's folder, each with config.json and
+    networks/<network>/{weights.npz, training.jsonl, result.json}.
+
+    Raises:
+        ValueError: A folder of that name holds a listener trained otherwise.
+    """
+    for listener in listeners:
+        with _open(run, listener) as folder:
+            pipeline.train_networks(folder, recordings, stop=stop)
+
+
+def _settings(run: runs.Run, listener: Listener) -> configs.ExperimentConfig:
+    return dataclasses.replace(
+        run.config, networks=(listener.network,), training=listener.training, seed=listener.seed
+    )
+
+
+def _open(run: runs.Run, listener: Listener) -> runs.Run:
+    return runs.open_run(run.path("listeners", listener.name), _settings(run, listener))
+
+
+def load_panel(run: runs.Run, listeners: Sequence[Listener]) -> list[Network]:
+    """Returns the run's own networks, then the listeners.
+
+    Raises:
+        ValueError: One of them has not been trained.
+    """
+    count = len(words_of(run))
+    found = [
+        Network(name, *pipeline.load_network(run, name, count)) for name in run.config.networks
+    ]
+    for listener in listeners:
+        folder = run.path("listeners", listener.name)
+        trained = runs.Run(folder, _settings(run, listener), resumed=True)
+        found.append(
+            Network(listener.name, *pipeline.load_network(trained, listener.network, count))
+        )
+    return found
+
+
+def words_of(run: runs.Run) -> tuple[str, ...]:
+    """Returns the words that the run's networks tell apart."""
+    result = run.path("networks", run.config.networks[0], "result.json")
+    return tuple(storage.read_json(result)["words"])
+
+
+def accuracy(run: runs.Run, listeners: Sequence[Listener]) -> pd.DataFrame:
+    """Returns what each listener recognises of the recordings held out: listener, test_accuracy."""
+    paths = {name: run.path("networks", name, "result.json") for name in run.config.networks}
+    for listener in listeners:
+        paths[listener.name] = run.path(
+            "listeners", listener.name, "networks", listener.network, "result.json"
+        )
+    rows = [
+        {"listener": name, **{key: result[key] for key in ("network", "epochs", "test_accuracy")}}
+        for name, result in ((name, storage.read_json(path)) for name, path in paths.items())
+    ]
+    return pd.DataFrame(rows).assign(source=SOURCE)

@@ -1,0 +1,1 @@
+"""Responses become tables, sentences, figures and a report."""

@@ -1,0 +1,205 @@
+"""From responses to the tables of a paper, in a folder.
+
+    read = responses.read(folder, experiment)
+    found = analyze(read, presented=key.presented(), words=experiment.words)
+    write(found, read, folder)
+
+A table that cannot be made (one listener, one model) is left out, and `omitted` says why. The
+folder then has tables (CSV, JSON), figures (PDF, PNG), report.html and summary.json.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from metamer_jax import analysis
+from metamer_jax.figures import listening as plots
+from metamer_jax.listening import listeners, responses
+from metamer_jax.listening.listeners import simulated
+from metamer_jax.listening.results import exclusions
+
+CHANCE = 1 / 8  # The paper's words.
+_RULES = exclusions.ExclusionRules()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Results:
+    """What was found; every table has a column `source` that tells whose answers they are."""
+
+    source: str  # "page+server", "simulated", ...
+    exclusions: exclusions.Exclusions
+    tables: dict[str, pd.DataFrame]
+    omitted: dict[str, str]  # Table to the reason why there is none.
+    warnings: tuple[str, ...]
+    settings: dict[str, object]
+
+    @property
+    def simulated(self) -> bool:
+        return self.source == simulated.SOURCE
+
+    @property
+    def machine(self) -> bool:
+        return self.source == listeners.SOURCE
+
+
+def analyze(
+    read: responses.Responses,
+    *,
+    rules: exclusions.ExclusionRules = _RULES,
+    presented: Mapping[int, int] | None = None,
+    words: Sequence[str] | None = None,
+    chance: float | None = None,
+    exclude_layers: Sequence[str] = (),
+    unit: str = "participant",
+    permutations: int = 10_000,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Results:
+    """Excludes by rule, and makes every table that the answers allow.
+
+    Args:
+        read: From `responses`.
+        rules: Who counts.
+        presented: Sounds of each condition (`AnswerKey.presented`).
+        words: The choices. None: unknown, as of tables of proportions.
+        chance: Probability of a right answer by guessing. None: one of the words; without words,
+            the paper's 1/8.
+        exclude_layers: Layers to leave out of every table, such as natural sounds that a table of
+            proportions holds as a layer.
+        unit: What counts as a listener: "participant", "session" or "condition".
+        permutations: Of permutation tests.
+        resamples: Of bootstrap intervals.
+        seed: Of both.
+
+    Raises:
+        ValueError: Simulated or machine answers are mixed with people's, or no trial is of a layer
+            to exclude.
+    """
+    found = exclusions.exclude(read.trials, rules, presented=presented, duplicates=read.duplicates)
+    source = _source(read.trials)
+    if chance is None:
+        chance = 1 / len(words) if words else CHANCE
+    absent = set(exclude_layers) - set(read.trials["layer"])
+    if absent:
+        raise ValueError(f"exclude_layers: no trial is of {sorted(absent)}")
+    table = found.trials[~found.trials["layer"].isin(exclude_layers)]
+    metamers = table[table["kind"] == "metamer"]
+    shares = not metamers["correct"].isin((0, 1)).all()
+    random = {"seed": seed}
+    counted = {"chance": chance, "resamples": resamples, **random}
+    single = "the table holds proportions, and this takes single trials"
+    makers: dict[str, Callable[[], pd.DataFrame]] = {
+        "recognition": lambda: analysis.recognition(metamers, unit=unit, **counted),
+        "recognition_by_model": lambda: analysis.recognition(
+            metamers, "model", unit=unit, **counted
+        ),
+        "recognition_by_word": lambda: analysis.recognition(
+            _known(metamers, "word"), ("model", "word"), unit=unit, **counted
+        ),
+        "recognition_of_other_sounds": lambda: analysis.recognition(
+            _others(table), "kind", unit=unit, kinds=None, **counted
+        ),
+        "confusion": lambda: analysis.confusion(_known(metamers, "word"), "model", words=words),
+        "confusion_by_layer": lambda: analysis.confusion(
+            _known(metamers, "word"), ("model", "layer"), words=words
+        ),
+        "compare_models": lambda: analysis.compare_models(
+            metamers, unit=unit, missing="drop", permutations=permutations, **counted
+        ),
+        "compare_models_paper": lambda: analysis.compare_models(
+            _unless(shares, single, metamers), "paper", permutations=0, **counted
+        ),
+        "anova": lambda: analysis.anova(
+            _judges_of_all(source, metamers),
+            dv="correct",
+            subject=_subject(unit),
+            within=_within(metamers),
+            permutations=permutations,
+            **random,
+        ),
+        "gee": lambda: analysis.gee(_unless(shares, single, metamers)),
+        "power": lambda: analysis.power(
+            **_planned(_people(source, metamers), shares, single), **random
+        ),
+    }
+    tables, omitted, noticed = {}, {}, []
+    for name, make in makers.items():
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                made = make()
+            tables[name] = made.assign(source=source)
+            noticed += [f"{name}: {warning.message}" for warning in caught]
+        except ValueError as error:
+            omitted[name] = "no trials are left" if metamers.empty else str(error)
+    settings = dict(dataclasses.asdict(rules), chance=chance, unit=unit, seed=seed)
+    settings |= {"permutations": permutations, "resamples": resamples}
+    settings["exclude_layers"] = list(exclude_layers)
+    return Results(source, found, tables, omitted, tuple(dict.fromkeys(noticed)), settings)
+
+
+def _source(trials: pd.DataFrame) -> str:
+    sources = sorted(set(trials["source"]))
+    if len(sources) > 1 and set(sources) & set(plots.LABELS):
+        raise ValueError(
+            f"trials must be people's or simulated, not both, nor mixed with machines': their "
+            f"sources are {sources}"
+        )
+    return "+".join(sources)
+
+
+def _people(source: str, table: pd.DataFrame) -> pd.DataFrame:
+    return _unless(source == listeners.SOURCE, "machines need no planning", table)
+
+
+def _judges_of_all(source: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out networks that do not judge themselves: an ANOVA needs every cell."""
+    if source != listeners.SOURCE:
+        return table
+    models = table.groupby("participant")["model"].transform("nunique")
+    return table[models == models.max()]
+
+
+def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    known = table[table[column] != ""]
+    if known.empty:
+        raise ValueError(f"the responses do not tell the {column}")
+    return known
+
+
+def _others(table: pd.DataFrame) -> pd.DataFrame:
+    others = table[table["kind"] != "metamer"]
+    if others.empty:
+        raise ValueError("only metamers were heard")
+    return others
+
+
+def _unless(bad: bool, reason: str, table: pd.DataFrame) -> pd.DataFrame:
+    if bad:
+        raise ValueError(reason)
+    return table
+
+
+def _subject(unit: str) -> list[str]:
+    return ["participant"] if unit == "participant" else ["participant", unit]
+
+
+def _within(metamers: pd.DataFrame) -> list[str]:
+    """Layers and models; layers of other names in each model are paired by their index."""
+    names = metamers.groupby("model")["layer"].agg(frozenset)
+    layer = "layer" if names.nunique() <= 1 else "layer_index"
+    return [layer] + (["model"] if len(names) > 1 else [])
+
+
+def _planned(metamers: pd.DataFrame, shares: bool, reason: str) -> dict[str, object]:
+    """For the next experiment: as many trials a cell as in this one."""
+    if shares:
+        raise ValueError(reason)
+    per_cell = metamers.groupby(["participant", "session", "model", "layer"]).size()
+    listeners = metamers["participant"].nunique()
+    return {
+        "trials": max(1, int(per_cell.median())),
+        "listeners": sorted({5, 7, 10, 15, 20, 30, max(2, listeners)}),
+    }

@@ -1,0 +1,99 @@
+"""The results written to a folder: tables, figures, reports."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import pandas as pd
+
+from metamer_jax import analysis, storage
+from metamer_jax.listening import listeners, responses
+from metamer_jax.listening.results import exclusions, report
+from metamer_jax.listening.results.summary import summary
+from metamer_jax.listening.results.tables import Results, analyze
+
+
+def write(
+    results: Results,
+    read: responses.Responses,
+    folder: str | os.PathLike,
+    *,
+    panel: pd.DataFrame | None = None,
+    about: pd.DataFrame | None = None,
+) -> pathlib.Path:
+    """Writes tables, trials, figures, report.html and summary.json; replaces earlier ones.
+
+    Args:
+        results: From `analyze`.
+        read: What it was given.
+        folder: Where.
+        panel: Trials of machine listeners to show beside the answers, or None.
+        about: A row per machine listener for the report (`machines.accuracy`), or None.
+
+    Returns:
+        The folder.
+    """
+    folder = pathlib.Path(folder)
+    responses.write_trials(folder / "trials.csv", read.trials)
+    responses.write_trials(folder / "trials_counted.csv", results.exclusions.trials)
+    accounts = {
+        "sessions": results.exclusions.sessions,
+        "exclusions": results.exclusions.counts.assign(source=results.source),
+    }
+    for name, table in (accounts | results.tables).items():
+        storage.write_csv(folder / f"{name}.csv", table)
+        storage.write_text(folder / f"{name}.json", analysis.to_json(table) + "\n")
+    for name in results.omitted:  # Of an earlier analysis.
+        for suffix in (".csv", ".json"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    report.write(results, read, folder, panel=panel, about=about)
+    storage.write_json(folder / "summary.json", summary(results, read))
+    return folder
+
+
+_EVERYBODY = exclusions.ExclusionRules(
+    reference_min=None, catch_min=None, headphones=False, answered_min=None, repeats=False
+)
+
+
+def write_machines(
+    trials: pd.DataFrame,
+    folder: str | os.PathLike,
+    *,
+    words: Sequence[str],
+    about: pd.DataFrame | None = None,
+    permutations: int = 10_000,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[Results, responses.Responses]:
+    """Analyses what machine listeners answered, and writes it as `write` does; nobody is excluded.
+
+    Args:
+        trials: From `machines`; what networks say of their own metamers is kept in trials.csv and
+            in the matrix, and left out of everything else.
+        folder: Where.
+        words: The choices.
+        about: From `machines.accuracy`; also written as listeners.csv.
+        permutations: Of permutation tests.
+        resamples: Of bootstrap intervals.
+        seed: Of both.
+
+    Returns:
+        As from `analyze`, and all trials.
+    """
+    folder = pathlib.Path(folder)
+    responses.write_trials(folder / "trials.csv", trials)
+    read = responses.read(folder / "trials.csv")
+    found = analyze(
+        dataclasses.replace(read, trials=listeners.of_others(read.trials)),
+        rules=_EVERYBODY,
+        words=words,
+        permutations=permutations,
+        resamples=resamples,
+        seed=seed,
+    )
+    if about is not None:
+        storage.write_csv(folder / "listeners.csv", about)
+    write(found, read, folder, panel=read.trials, about=about)
+    return found, read

@@ -1,0 +1,178 @@
+"""Any number of targets: batches of one size, and how large a device bears."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from metamer_jax.configs import SynthesisConfig
+from metamer_jax.metamers.lowering import lower
+from metamer_jax.metamers.placement import replicate
+from metamer_jax.metamers.state import Info, StageFn, State, Synthesis
+from metamer_jax.metamers.step import advance, check_targets, init
+from metamer_jax.metamers.traces import empty_trace, extend_trace, finish, is_running, next_steps
+
+_log = logging.getLogger(__name__)
+
+
+def synthesize(
+    key: jax.Array,
+    targets: jax.Array,
+    target_ids: Sequence[int],
+    seeds: Sequence[int] | None = None,
+    *,
+    stage_fn: StageFn,
+    variables: Any = None,
+    config: SynthesisConfig | None = None,
+    mesh: Mesh | None = None,
+    on_chunk: Callable[[State, Info], None] | None = None,
+) -> Synthesis:
+    """Synthesises one metamer per target and seed, in batches of `config.batch_size`.
+
+    Args:
+        key: As for `init`, like the other arguments up to `config`.
+        targets: [target, time].
+        target_ids: One integer per target.
+        seeds: Integers; by default the config's.
+        stage_fn: (variables, waveform [time]) -> activation.
+        variables: First argument of `stage_fn`.
+        config: By default recipe `paper`.
+        mesh: From `device_mesh`: the devices among which each batch is divided.
+        on_chunk: Called every `config.chunk_steps` steps of a batch, e.g. to show progress.
+
+    Returns:
+        The metamers, in the order of the targets, whatever became of each (see `outcome`).
+    """
+    config = SynthesisConfig() if config is None else config
+    seeds = config.seeds if seeds is None else tuple(seeds)
+    check_targets(targets, target_ids, seeds)
+    variables = replicate(variables, mesh)
+    size = choose_batch_size(
+        len(targets),
+        np.shape(targets)[1],
+        len(seeds),
+        stage_fn=stage_fn,
+        variables=variables,
+        config=config,
+        mesh=mesh,
+    )
+    parts = []
+    for batch in batches(len(targets), size):
+        state = init(
+            key,
+            np.asarray(targets)[batch],
+            np.asarray(target_ids)[batch],
+            seeds,
+            stage_fn=stage_fn,
+            variables=variables,
+            config=config,
+            mesh=mesh,
+        )
+        trace = empty_trace(state)
+        while is_running(state):
+            state, info = advance(state, next_steps(state))
+            trace = extend_trace(trace, info, config)
+            if on_chunk is not None:
+                on_chunk(state, info)
+        parts.append(finish(state, trace))
+    return concatenate(parts, len(targets))
+
+
+# Metamers at once where nothing is asked for. On a CPU the subbands of 4 (full cochleagram) to 8
+# sounds (networks) fit its caches, and more are slower. On an accelerator throughput is flat well
+# before the largest batch.
+_CPU_BATCH, _MAX_BATCH_PER_DEVICE = 8, 256
+_PROBE = 4  # Targets per device of the program whose memory is measured.
+_MEMORY_SHARE = 0.7  # Of a device's memory that a batch may take: allocation is never perfect.
+
+
+def choose_batch_size(
+    num_targets: int,
+    num_samples: int,
+    num_seeds: int = 1,
+    *,
+    stage_fn: StageFn,
+    variables: Any = None,
+    config: SynthesisConfig,
+    mesh: Mesh | None = None,
+) -> int:
+    """Chooses how many targets to synthesise at once, over all devices together.
+
+    It is what `config.batch_size` says, or, where that is None, what suits a CPU's caches or fits
+    an accelerator's memory: its limit over what the compiled steps need for each target.
+
+    Args:
+        num_targets: How many there are.
+        num_samples: Samples of each.
+        num_seeds: Metamers of each.
+        stage_fn: As for `init`, like the other arguments.
+        variables: The model's.
+        config: The synthesis.
+        mesh: The devices.
+
+    Returns:
+        A number of targets, a multiple of the mesh's devices.
+    """
+    devices = 1 if mesh is None else mesh.size
+    device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if config.batch_size is not None:
+        size, why = config.batch_size // num_seeds, "as asked for"
+    elif not stats or "bytes_limit" not in stats:
+        size, why = _CPU_BATCH // num_seeds, f"the default on {device.platform}"
+    else:
+        program = lower(
+            _PROBE * devices,
+            num_samples,
+            num_seeds,
+            stage_fn=stage_fn,
+            variables=variables,
+            config=config,
+            mesh=mesh,
+        ).compile()
+        memory = program.memory_analysis()
+        fixed = sum(x.nbytes for x in jax.tree.leaves(variables))
+        needed = memory.temp_size_in_bytes + memory.argument_size_in_bytes - fixed
+        each = max(1, needed // _PROBE)
+        room = int(_MEMORY_SHARE * stats["bytes_limit"]) - fixed
+        size = devices * max(1, min(room // each, _MAX_BATCH_PER_DEVICE // num_seeds))
+        why = f"{each / 2**20:.0f} MiB each of {stats['bytes_limit'] / 2**30:.0f} GiB a device"
+    size = min(max(1, size), num_targets)
+    size = -(-size // devices) * devices
+    _log.info(
+        "%d targets at once (%d metamers) on %d %s device%s: %s",
+        size, size * num_seeds, devices, device.platform, "s" * (devices > 1), why,
+    )  # fmt: skip
+    return size
+
+
+def batches(num_targets: int, size: int) -> list[np.ndarray]:
+    """Splits targets into batches of `size`: each a list of indices, the last padded.
+
+    Padding repeats the last target, so that one compilation serves every batch.
+    """
+    starts = range(0, num_targets, size)
+    return [np.minimum(np.arange(start, start + size), num_targets - 1) for start in starts]
+
+
+def concatenate(parts: Sequence[Synthesis], num_targets: int) -> Synthesis:
+    """Joins batches along the targets and drops the padding of the last."""
+    longest = max((part.trace_step for part in parts), key=len)
+
+    def padded(trace):
+        missing = len(longest) - trace.shape[-1]
+        return np.pad(trace, [(0, 0), (0, 0), (0, missing)], constant_values=np.nan)
+
+    parts = [
+        part._replace(
+            trace_step=longest,
+            trace_loss=padded(part.trace_loss),
+            trace_relative_error=padded(part.trace_relative_error),
+        )
+        for part in parts
+    ]
+    joined = [np.concatenate(leaves)[:num_targets] for leaves in zip(*parts, strict=True)]
+    return Synthesis(*joined)._replace(trace_step=longest)

@@ -1,0 +1,229 @@
+"""Optimisers of waveforms, and their learning rates."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metamer_jax.configs import SynthesisConfig
+from metamer_jax.metamers.objective import TINY
+
+_SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; Nocedal and Wright (2006), section 3.1.
+_SHRINK_MIN, _SHRINK_MAX = 0.1, 0.5  # Bounds on the quadratic interpolation of a step.
+_MAX_SHRINKS = 6  # After so many in a row the memory is taken to mislead, and dropped.
+_LEVEL_FLOOR = 0.01  # Of the whole sound's level: from silence a sound must find its way back.
+
+
+def relative_adam(
+    learning_rate: optax.ScalarOrSchedule, beta1: float, beta2: float, window: int
+) -> optax.GradientTransformation:
+    """Adam with Nesterov momentum, its update multiplied by the sound's level around each sample.
+
+    Adam (Kingma & Ba, 2015) makes every sample's step about as long as the learning rate. Here
+    the rate is a part of the local level: LAMB's layer-wise ratio (You et al., 2020), with
+    stretches of sound for layers.
+
+    Args:
+        learning_rate: Part of the level, or a schedule of it.
+        beta1: Decay of the mean of gradients.
+        beta2: Decay of the mean of their squares.
+        window: Samples whose level is taken as one; between their centres it is interpolated.
+
+    Returns:
+        A transformation for one array [time].
+    """
+    adam = optax.chain(
+        optax.scale_by_adam(b1=beta1, b2=beta2, nesterov=True),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+    def update(gradient, state, params):
+        step, state = adam.update(gradient, state)
+        return step * local_level(params, window), state
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def local_level(waveform: jax.Array, window: int) -> jax.Array:
+    """Root mean square around each sample of [time], at least a hundredth of the whole's.
+
+    Mean squares of adjoining windows, linearly interpolated between the windows' centres.
+    """
+    num_samples = waveform.shape[0]
+    count = -(-num_samples // window)
+    filled = np.minimum(window, num_samples - window * np.arange(count))  # The last may be short.
+    padded = jnp.pad(waveform**2, (0, count * window - num_samples))
+    power = padded.reshape(count, window).sum(axis=1) / filled
+    ends = jnp.concatenate([power[:1], power, power[-1:]])  # Level beyond the outer centres.
+    rise = (jnp.arange(window) + 0.5) / window
+    between = ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * rise
+    power = jax.lax.dynamic_slice_in_dim(between.reshape(-1), window // 2, num_samples)
+    return jnp.sqrt(power + _LEVEL_FLOOR**2 * jnp.mean(waveform**2))
+
+
+class LbfgsState(NamedTuple):
+    """The accepted point, the way tried from it, and what is known of the curvature."""
+
+    count: jax.Array  # [] int32, evaluations so far.
+    point: jax.Array  # [n] accepted last.
+    value: jax.Array  # [] there.
+    gradient: jax.Array  # [n] there.
+    direction: jax.Array  # [n] from there to where the whole step would lead.
+    step: jax.Array  # [] part of it that is being tried.
+    shrinks: jax.Array  # [] int32, how often it was shortened.
+    steps: jax.Array  # [memory, n] differences of accepted points, newest last.
+    changes: jax.Array  # [memory, n] of their gradients.
+    products: jax.Array  # [memory] step times change; 0 where there is none yet.
+
+
+def lbfgs(first_step: float, memory_size: int = 10) -> optax.GradientTransformationExtraArgs:
+    """Limited-memory BFGS with a backtracking line search, one evaluation an update.
+
+    Nocedal (1980), Math. Comp. 35; Nocedal and Wright (2006), algorithms 7.4 and 3.1.
+    A pair of differences is kept only if its curvature is positive. For one array; batch by vmap.
+
+    Args:
+        first_step: Root mean square of the first update, along the gradient.
+        memory_size: Pairs of differences kept.
+
+    Returns:
+        A transformation whose `update(gradient, state, params, value=...)` needs the value and
+        gradient at `params`, which must have been moved by every earlier update.
+    """
+    if memory_size < 1:
+        raise ValueError(f"memory_size must be at least 1, got {memory_size}")
+
+    def init(params):
+        memory = jnp.zeros((memory_size, *params.shape), params.dtype)
+        zero = jnp.zeros((), params.dtype)
+        return LbfgsState(
+            count=jnp.zeros((), jnp.int32),
+            point=params,
+            value=zero + jnp.inf,
+            gradient=jnp.zeros_like(params),
+            direction=jnp.zeros_like(params),
+            step=zero,
+            shrinks=jnp.zeros((), jnp.int32),
+            steps=memory,
+            changes=memory,
+            products=jnp.zeros(memory_size, params.dtype),
+        )
+
+    def update(gradient, state, params=None, *, value, **_):
+        slope = jnp.vdot(state.gradient, state.direction)
+        first = state.count == 0
+        enough = value <= state.value + _SUFFICIENT_DECREASE * state.step * slope
+        accepted = first | enough
+        after = _accept(state, gradient, params, value, first_step)
+        before = _shorten(state, value, slope, first_step)
+        new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), after, before)
+        return new.point + new.step * new.direction - params, new
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _accept(state, gradient, params, value, first_step):
+    """Moves to the point tried, and sets out from it."""
+    step, change = params - state.point, gradient - state.gradient
+    product = jnp.vdot(step, change)
+    curved = (state.count > 0) & (product > 1e-7 * jnp.sum(step**2) ** 0.5 * _norm(change))
+
+    def push(memory, new):
+        return jnp.where(curved, jnp.concatenate([memory[1:], new[None]]), memory)
+
+    steps, changes = push(state.steps, step), push(state.changes, change)
+    products = push(state.products, product)
+    direction = -_inverse_hessian_times(gradient, steps, changes, products)
+    known = (products[-1] > 0) & (jnp.vdot(direction, gradient) < 0)
+    return LbfgsState(
+        count=state.count + 1,
+        point=params,
+        value=value,
+        gradient=gradient,
+        direction=jnp.where(known, direction, _first_direction(gradient, first_step)),
+        step=jnp.ones_like(state.step),
+        shrinks=jnp.zeros_like(state.shrinks),
+        steps=steps,
+        changes=changes,
+        products=products,
+    )
+
+
+def _shorten(state, value, slope, first_step):
+    """Goes back along the direction, or after too many times sets out down the gradient."""
+    excess = value - state.value - state.step * slope
+    # The minimum of the parabola through both values and the slope.
+    part = -state.step * slope / (2 * jnp.where(excess > 0, excess, 1))
+    part = jnp.where((excess > 0) & jnp.isfinite(excess), part, _SHRINK_MIN)
+    step = state.step * jnp.clip(part, _SHRINK_MIN, _SHRINK_MAX)
+    lost = state.shrinks >= _MAX_SHRINKS
+    down = _first_direction(state.gradient, first_step) * 0.1
+    return state._replace(
+        count=state.count + 1,
+        direction=jnp.where(lost, down, state.direction),
+        step=jnp.where(lost, 1.0, step),
+        shrinks=jnp.where(lost, 0, state.shrinks + 1),
+        products=jnp.where(lost, 0.0, state.products),
+    )
+
+
+def _first_direction(gradient, first_step):
+    """Down the gradient, with a root mean square of `first_step`."""
+    length = _norm(gradient)
+    return -gradient * (first_step * gradient.size**0.5 / jnp.where(length > 0, length, 1))
+
+
+def _inverse_hessian_times(gradient, steps, changes, products):
+    """The two-loop recursion; pairs without a product are passed over."""
+    inverse = jnp.where(products > 0, 1 / jnp.where(products > 0, products, 1), 0)
+
+    def backward(q, pair):
+        step, change, rho = pair
+        alpha = rho * jnp.vdot(step, q)
+        return q - alpha * change, alpha
+
+    q, alphas = jax.lax.scan(backward, gradient, (steps, changes, inverse), reverse=True)
+    square = jnp.sum(changes[-1] ** 2)
+    q = q * jnp.where(square > 0, products[-1] / jnp.where(square > 0, square, 1), 1)
+
+    def forward(r, pair):
+        step, change, rho, alpha = pair
+        return r + step * (alpha - rho * jnp.vdot(change, r)), None
+
+    return jax.lax.scan(forward, q, (steps, changes, inverse, alphas))[0]
+
+
+def _norm(x):
+    return jnp.sqrt(jnp.sum(x**2))
+
+
+def learning_rate_schedule(config: SynthesisConfig) -> optax.Schedule:
+    """Returns the step size as a function of the updates made."""
+    if config.schedule == "cosine":
+        return optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    if config.schedule == "linear":
+        return optax.linear_schedule(config.learning_rate, 0.0, config.steps)
+    return optax.exponential_decay(
+        config.learning_rate,
+        config.decay_steps,
+        config.decay_rate,
+        staircase=config.schedule == "staircase",
+    )
+
+
+def make_optimizer(config: SynthesisConfig) -> optax.GradientTransformationExtraArgs:
+    """Returns the optimiser of one waveform; its updates also take the loss, as `value`."""
+    if config.optimizer == "lbfgs":
+        return lbfgs(config.learning_rate, config.memory_size)
+    schedule = learning_rate_schedule(config)
+    if config.optimizer == "adam":
+        optimizer = optax.adam(schedule, b1=config.beta1, b2=config.beta2)
+    elif config.optimizer == "relative_adam":
+        optimizer = relative_adam(schedule, config.beta1, config.beta2, config.level_window)
+    else:
+        optimizer = optax.chain(
+            optax.normalize_by_update_norm(eps=TINY), optax.scale_by_learning_rate(schedule)
+        )
+    return optax.with_extra_args_support(optimizer)

@@ -1,0 +1,207 @@
+"""Metamers of a model of one's own, checked as those of the project's networks are.
+
+found = verify(model, variables, "conv2", made, sounds, recordings, logits="output")
+found.table[["relative_error", "spearman", "verdict", "reason"]]
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from metamer_jax import cochleagram as cochleagrams
+from metamer_jax import metamers, verification
+from metamer_jax.configs import VerificationConfig
+from metamer_jax.own_models.wrapping import OwnModel, Variables, stage_fn
+from metamer_jax.runtime import progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def activations(
+    model: OwnModel,
+    variables: Variables,
+    sounds: np.ndarray,
+    stage: str,
+    *,
+    batch_size: int = 8,
+    on_batch: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Returns what one stage does with sounds: [sound, time] to [sound, ...].
+
+    At the highest precision of matrix products, and with the exact cochleagram if the variables
+    hold its filters (`exact`).
+
+    Raises:
+        ValueError: The sounds are not finite floating-point numbers [sound, time].
+    """
+    sounds = _checked("sounds", sounds, model)
+    size, parts = min(batch_size, len(sounds)), []
+    for start in range(0, len(sounds), size):
+        batch = sounds[start : start + size]
+        count = len(batch)
+        batch = np.pad(batch, [(0, size - count), (0, 0)], mode="edge")
+        fn = stage_fn(model, stage, relu_override=False)
+        parts.append(np.asarray(_respond(variables, batch, stage_fn=fn))[:count])
+        if on_batch is not None:
+            on_batch(count)
+    return np.concatenate(parts)
+
+
+@functools.partial(jax.jit, static_argnames="stage_fn")
+def _respond(variables, batch, *, stage_fn):
+    with jax.default_matmul_precision("highest"):
+        return jax.vmap(functools.partial(stage_fn, variables))(batch)
+
+
+def exact(model: OwnModel, variables: Variables) -> tuple[OwnModel, Variables]:
+    """Returns the model with the exact (dense) cochleagram; itself where that is so already."""
+    config = model.cochleagram
+    if config is None or config.method == "dense":
+        return model, variables
+    config = dataclasses.replace(config, method="dense")
+    filters = cochleagrams.design_cochleagram(config)
+    return dataclasses.replace(model, cochleagram=config), {**variables, "filters": filters}
+
+
+class Verification(NamedTuple):
+    """What `verify` found."""
+
+    table: "pd.DataFrame"  # A row per metamer.
+    null: verification.NullDistribution  # Of the matched stage.
+
+
+def verify(
+    model: OwnModel,
+    variables: Variables,
+    stage: str,
+    made: metamers.Synthesis,
+    sounds: np.ndarray,
+    recordings: np.ndarray,
+    *,
+    logits: str | None,
+    target_ids: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    speakers: Sequence[str] | None = None,
+    config: VerificationConfig | None = None,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> Verification:
+    """Checks metamers of a model on its exact cochleagram, against chance matches.
+
+    A metamer passes if the model gives it its target's class, and its activation is more like the
+    target's than those of any two different recordings are; see `verification.verdicts`.
+
+    Args:
+        model: From `wrap_model`, as the next.
+        variables: The model's.
+        stage: The matched stage.
+        made: What `metamers.synthesize` returned.
+        sounds: [target, time], the targets.
+        recordings: [recording, time], natural sounds for the null distribution, of which
+            `config.null_recordings` are drawn where there are more.
+        logits: The stage of which the largest entry is the class; None: the model has no classes,
+            and the match alone decides.
+        target_ids: [target]; by default 0, 1, ...
+        seeds: [seed], as for the synthesis.
+        speakers: [recording], to count pairs of one speaker; None: unknown.
+        config: What counts as a metamer.
+        seed: Of the recordings and pairs drawn.
+        show_progress: Show a bar.
+
+    Returns:
+        A row per metamer, targets in order and seeds within: target_id, seed, outcome, steps,
+        target_prediction and prediction (indices, where there are classes), spearman, pearson_r2,
+        snr_db, relative_error, class_match (missing without classes), null_percentile, null_max,
+        decided_by, verdict, reason; and the stage's null distribution.
+
+    Raises:
+        ValueError: There is no such stage, or the arrays do not fit the model or each other.
+    """
+    import pandas as pd
+
+    config = VerificationConfig() if config is None else config
+    model, variables = exact(model, variables)
+    sounds = _checked("sounds", sounds, model)
+    recordings = _checked("recordings", recordings, model)
+    waveforms = np.asarray(made.waveform)
+    ids = np.arange(len(sounds)) if target_ids is None else np.asarray(target_ids)
+    wanted = (len(sounds), len(seeds))
+    if waveforms.shape[:2] != wanted or ids.shape != wanted[:1]:
+        raise ValueError(
+            f"made must hold metamers of {wanted} (targets, seeds) and target_ids one id a target, "
+            f"got {waveforms.shape[:2]} and {ids.shape}"
+        )
+    drawn = np.random.default_rng([seed, 1]).permutation(len(recordings))
+    drawn = np.sort(drawn[: config.null_recordings])
+    of_target = np.repeat(np.arange(len(sounds)), len(seeds))
+    every = np.concatenate([sounds, waveforms.reshape(-1, waveforms.shape[-1])])
+    total = len(drawn) + len(every) * (1 if logits is None else 2)
+    style = None if show_progress else "none"
+    with progress.bar(total, f"verifying {stage}", unit="sound", style=style) as bar:
+        hear = functools.partial(
+            activations, model, variables, batch_size=config.batch_size, on_batch=bar.update
+        )
+        matched = hear(every, stage)
+        classes = np.zeros(len(every), int) if logits is None else _classes(hear(every, logits))
+        null = verification.null_distribution(
+            hear(recordings[drawn], stage),
+            speakers=None if speakers is None else np.asarray(speakers)[drawn],
+            fingerprints=verification.fingerprints(recordings[drawn]),
+            seed=seed,
+        )
+    count = len(sounds)
+    quality = verification.match_quality(
+        matched[:count][of_target].reshape(len(of_target), -1),
+        matched[count:].reshape(len(of_target), -1),
+    )
+    outcomes = [metamers.Outcome(o).name.lower() for o in np.ravel(made.outcome)]
+    decided = verification.verdicts(
+        classes[count:],
+        classes[:count][of_target],
+        quality,
+        null=null,
+        num_features=int(np.prod(matched.shape[1:])),
+        config=config,
+        outcomes=outcomes,
+    )
+    table = pd.DataFrame(
+        {
+            "target_id": ids[of_target],
+            "seed": np.tile(np.asarray(seeds), count),
+            "outcome": outcomes,
+            "steps": np.ravel(made.steps),
+            "target_prediction": classes[:count][of_target],
+            "prediction": classes[count:],
+            **quality._asdict(),
+            **decided._asdict(),
+        }
+    )
+    if logits is None:
+        table = table.drop(columns=["target_prediction", "prediction", "class_match"])
+    return Verification(table, null)
+
+
+def _classes(logits):
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"logits must be a stage of one number a class, got shape {logits.shape[1:]} of a sound"
+        )
+    return logits.argmax(axis=1)
+
+
+def _checked(name, sounds, model):
+    sounds = np.asarray(sounds)
+    if sounds.ndim != 2 or sounds.shape[1] != model.num_samples or not len(sounds):
+        raise ValueError(
+            f"{name} must be [sound, time] of {model.num_samples} samples, got shape {sounds.shape}"
+        )
+    if sounds.dtype.kind != "f":
+        raise ValueError(f"{name} must be floating point (about -1 to 1), got {sounds.dtype}")
+    if not np.all(np.isfinite(sounds)):
+        raise ValueError(f"{name} must be finite")
+    return sounds.astype(np.float32)

@@ -1,0 +1,166 @@
+"""What a stage's metamers are worth: measures and verdicts in tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+
+from metamer_jax import auditory, metamers, verification
+from metamer_jax.auditory.exact import Heard, hear
+from metamer_jax.configs import VerificationConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSIONS = ("raw", "played")
+
+
+def null_distributions(
+    model: nn.Module,
+    variables: auditory.Variables,
+    cochleagrams: np.ndarray,
+    stages: Sequence[str],
+    *,
+    speakers: np.ndarray,
+    fingerprints: np.ndarray,
+    seed: int,
+    known: Mapping[str, verification.NullDistribution] | None = None,
+) -> dict[str, verification.NullDistribution]:
+    """Makes each stage's null distribution over pairs of natural recordings.
+
+    Args:
+        model: The network.
+        variables: Its variables.
+        cochleagrams: [recording, channel, frame] exact cochleagrams.
+        stages: Which stages.
+        speakers: [recording] str.
+        fingerprints: [recording] equal for recordings with equal samples.
+        seed: Of the choice of pairs.
+        known: Distributions made before; the stage `cochleagram` is the same for all networks.
+    """
+    found = dict(known or {})
+    for stage in stages:
+        if stage in found:
+            continue
+        # One stage at a time: all five of 1,500 recordings would fill a laptop's memory.
+        if stage == "cochleagram":
+            activations = cochleagrams
+        else:
+            activations = hear(model, variables, cochleagrams, [stage]).activations[stage]
+        found[stage] = verification.null_distribution(
+            activations, speakers=speakers, fingerprints=fingerprints, seed=seed
+        )
+    return {stage: found[stage] for stage in stages}
+
+
+class StageMetamers(NamedTuple):
+    """The finished metamers of one network and stage, and what their targets are."""
+
+    stage: str
+    made: metamers.Synthesis
+    target_ids: np.ndarray  # [target]
+    seeds: np.ndarray  # [seed]
+
+    def rows(self, targets: slice) -> "StageMetamers":
+        """Returns those of some targets, in memory."""
+        arrays = {name: np.array(values[targets]) for name, values in self.made._asdict().items()}
+        arrays["trace_step"] = np.array(self.made.trace_step)
+        made = metamers.Synthesis(**arrays)
+        return self._replace(made=made, target_ids=self.target_ids[targets])
+
+
+def assess(
+    model: nn.Module,
+    targets: Heard,
+    versions: Mapping[str, Heard],
+    metamer: StageMetamers,
+    *,
+    null: verification.NullDistribution,
+    words: Sequence[str],
+    config: VerificationConfig,
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Verifies the metamers of one network and stage.
+
+    Args:
+        model: The network; its stages are all measured.
+        targets: The targets as heard, every stage.
+        versions: "raw" and "played" metamers as heard, every stage; rows in the order target,
+            seed.
+        metamer: Which they are and how they came about.
+        null: Of the matched stage.
+        words: What the classes are called.
+        config: What counts.
+
+    Returns:
+        A row per metamer (the columns of verification/metamers.csv but those that say which
+        recording the target is), and a row per metamer, version and measured stage.
+    """
+    import pandas as pd
+
+    shape = metamer.made.outcome.shape
+    of_target = np.repeat(np.arange(shape[0]), shape[1])
+    words = np.asarray(words)
+    target_words = words[targets.predictions][of_target]
+    identity = {
+        "stage": metamer.stage,
+        "target_id": metamer.target_ids[of_target],
+        "seed": np.tile(metamer.seeds, shape[0]),
+    }
+    outcomes = [metamers.Outcome(o).name.lower() for o in metamer.made.outcome.ravel()]
+    table = pd.DataFrame(
+        {
+            **identity,
+            "stage_index": auditory.stage_names(model).index(metamer.stage),
+            "outcome": outcomes,
+            "steps": metamer.made.steps.ravel(),
+            "synthesis_relative_error": metamer.made.relative_error.ravel(),
+            "target_prediction": target_words,
+        }
+    )
+    long = []
+    for version in VERSIONS:
+        heard = versions[version]
+        predictions = words[heard.predictions]
+        for stage, activation in heard.activations.items():
+            quality = verification.match_quality(targets.activations[stage][of_target], activation)
+            long.append(
+                pd.DataFrame(
+                    {
+                        **identity,
+                        "version": version,
+                        "measured_stage": stage,
+                        "class_match": predictions == target_words,
+                        **quality._asdict(),
+                    }
+                )
+            )
+            if stage != metamer.stage:
+                continue
+            decided = verification.verdicts(
+                predictions,
+                target_words,
+                quality,
+                null=null,
+                num_features=int(np.prod(activation.shape[1:])),
+                config=config,
+                outcomes=outcomes,
+            )
+            prefix = "" if version == "raw" else "played_"
+            columns = {"prediction": predictions, **quality._asdict(), **decided._asdict()}
+            if version == "played":
+                for repeated in ("null_max", "decided_by"):
+                    del columns[repeated]
+            for name, values in columns.items():
+                table[prefix + name] = values
+    return table, pd.concat(long, ignore_index=True)
+
+
+def recording_columns(ids: Sequence[int], recordings: Any) -> dict[str, np.ndarray]:
+    """Says which recordings the targets `ids` (indices into the recordings) are."""
+    ids = np.asarray(ids)
+    return {
+        "word": np.asarray(recordings.words)[recordings.labels[ids]],
+        "target_name": recordings.names[ids],
+        "speaker": recordings.speakers[ids],
+    }

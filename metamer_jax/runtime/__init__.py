@@ -1,0 +1,1 @@
+"""What runs the programs: compilation, devices, progress."""

@@ -1,0 +1,50 @@
+"""Files that are whole or absent: npz, JSON, CSV, checkpoints, and the cache folder.
+
+Files appear under their names only when complete (`atomic_write`), so a file that is there is
+finished work. State that is read back (`read_npz`, `read_json`, `read_jsonl`) is checked first:
+a damaged file raises `DamagedFileError`, and `is_done` says no, so that the part is made again.
+"""
+
+from metamer_jax.storage.atomic import atomic_write
+from metamer_jax.storage.reading import (
+    DamagedFileError,
+    is_done,
+    map_npz,
+    read_csv,
+    read_json,
+    read_jsonl,
+    read_npz,
+)
+from metamer_jax.storage.writing import (
+    Rows,
+    StorageError,
+    append_jsonl,
+    storage_errors,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_jsonl,
+    write_npz,
+    write_text,
+)
+
+__all__ = [
+    "DamagedFileError",
+    "Rows",
+    "StorageError",
+    "append_jsonl",
+    "atomic_write",
+    "is_done",
+    "map_npz",
+    "read_csv",
+    "read_json",
+    "read_jsonl",
+    "read_npz",
+    "storage_errors",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+    "write_jsonl",
+    "write_npz",
+    "write_text",
+]

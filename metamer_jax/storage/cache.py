@@ -1,0 +1,97 @@
+"""A folder of things made once: the key says what from, a damaged file is made anew."""
+
+import hashlib
+import json
+import os
+import pathlib
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from metamer_jax.storage import atomic
+
+
+def cache_dir(given: str | None) -> pathlib.Path:
+    """Returns the given folder, else $METAMER_JAX_CACHE, else ~/.cache/metamer_jax."""
+    folder = given or os.environ.get("METAMER_JAX_CACHE") or "~/.cache/metamer_jax"
+    return pathlib.Path(folder).expanduser()
+
+
+def digest(identity: Any) -> str:
+    """Returns 16 hex digits that stand for a value of JSON types."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def lock(path: pathlib.Path):
+    """Returns a context in which no other process makes what lies at `path`.
+
+    Raises:
+        OSError: On entering, if the folder cannot be written.
+    """
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(path.with_name(path.name + ".lock"))
+
+
+def load_or_make(
+    path: pathlib.Path, make: Callable[[], Mapping[str, np.ndarray]], expect: frozenset[str]
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of an npz file, made and saved first where they are missing or damaged.
+
+    A folder that cannot be written costs time, with a warning, not the result.
+
+    Args:
+        path: The file; its name must tell everything that the arrays depend on.
+        make: Makes the arrays (no objects).
+        expect: Their names.
+    """
+    if (arrays := _load(path, expect)) is not None:
+        return arrays
+    try:
+        guard = lock(path)
+        guard.acquire()
+    except OSError as error:
+        _warn_unwritable(path.parent, error)
+        return dict(make())
+    try:
+        # Another process may have made it while this one waited.
+        if (arrays := _load(path, expect)) is not None:
+            return arrays
+        arrays = dict(make())
+        try:
+            with atomic.atomic_write(path) as file:
+                np.savez(file, **arrays)
+        except OSError as error:
+            _warn_unwritable(path.parent, error)
+        return arrays
+    finally:
+        guard.release()
+
+
+def _warn_unwritable(folder: pathlib.Path, error: OSError) -> None:
+    warnings.warn(
+        f"cannot write the cache folder {folder} ({error}): going on without; cache_dir or "
+        "the environment's METAMER_JAX_CACHE names another",
+        stacklevel=3,
+    )
+
+
+def _load(path: pathlib.Path, expect: frozenset[str]) -> dict[str, np.ndarray] | None:
+    """Reads the arrays; None where there is no file, or a damaged one (zip checks its CRCs)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if expect <= set(file.files):
+                return {name: file[name] for name in expect}
+            reason = f"holds {sorted(file.files)}, not {sorted(expect)}"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
+        reason = str(error)
+    if path.exists():
+        warnings.warn(f"{path} is damaged ({reason}): making it anew", stacklevel=3)
+    return None

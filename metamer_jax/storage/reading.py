@@ -1,0 +1,184 @@
+"""Reads what `writing` wrote, once it is known to be whole."""
+
+import csv
+import hashlib
+import json
+import logging
+import math
+import os
+import pathlib
+import zipfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metamer_jax.storage.writing import DIGEST_LENGTH, DIGEST_PREFIX, Path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_log = logging.getLogger(__name__)
+
+
+class DamagedFileError(ValueError):
+    """A file that was truncated or altered after it was written."""
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Reads what `write_npz` wrote, all of it, once it is known to be whole.
+
+    Raises:
+        DamagedFileError: The file was truncated or altered, or `write_npz` did not write it.
+        FileNotFoundError: There is none.
+    """
+    _check_npz(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DamagedFileError(f"{path} cannot be read: {error}") from error
+
+
+def map_npz(path: Path, *, check: bool = True) -> dict[str, np.ndarray]:
+    """Reads what `write_npz` wrote (not compressed) as arrays that stay in the file.
+
+    Only the parts that are looked at come into memory, and need not stay there.
+
+    Args:
+        path: The file.
+        check: Whether to read all of it once to see that it is whole, as `read_npz` does.
+
+    Raises:
+        DamagedFileError: As by `read_npz`.
+        FileNotFoundError: There is none.
+    """
+    if check:
+        _check_npz(path)
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    raise DamagedFileError(f"{path} is compressed: use read_npz")
+                # The local header ends with the name and extra fields, whose lengths it holds.
+                file.seek(entry.header_offset + 26)
+                lengths = np.frombuffer(file.read(4), "<u2")
+                file.seek(int(lengths.sum()), os.SEEK_CUR)
+                np.lib.format.read_magic(file)
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+                order = "F" if fortran else "C"
+                if math.prod(shape):
+                    value = np.memmap(path, dtype, "r", file.tell(), shape, order)
+                else:
+                    value = np.zeros(shape, dtype)
+                found[entry.filename.removesuffix(".npy")] = value
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(f"{path} cannot be read: {error}") from error
+    return found
+
+
+def _check_npz(path: Path) -> None:
+    size = os.path.getsize(path)
+    tail = len(DIGEST_PREFIX) + DIGEST_LENGTH
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        file.seek(max(0, size - tail))
+        ending = file.read()
+        if not ending.startswith(DIGEST_PREFIX):
+            raise DamagedFileError(
+                f"{path} is not whole: it should end with the checksum that write_npz puts there "
+                f"({size} bytes found)"
+            )
+        file.seek(0)
+        left = size - DIGEST_LENGTH
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+    digest.update(b"0" * DIGEST_LENGTH)  # As it stood when the digest was taken.
+    if digest.hexdigest().encode() != ending[len(DIGEST_PREFIX) :]:
+        raise DamagedFileError(f"{path} was altered after it was written: its checksum differs")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        DamagedFileError: It is not JSON.
+        FileNotFoundError: There is none.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_bytes().decode("utf-8"))
+    except ValueError as error:  # Of decoding either.
+        raise DamagedFileError(f"{path} is not readable JSON: {error}") from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Reads a log; a torn last line (a crash while writing) is left out, no file is no lines.
+
+    Raises:
+        DamagedFileError: A line before the last is not JSON.
+    """
+    try:
+        lines = pathlib.Path(path).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            records.append(json.loads(line.decode("utf-8")))
+        except ValueError as error:
+            raise DamagedFileError(f"{path}, line {number}, is not JSON: {error}") from error
+    return records
+
+
+def read_csv(path: Path, *, text: Sequence[str] = ()) -> "pd.DataFrame":
+    """Reads what `write_csv` wrote.
+
+    Args:
+        path: The file.
+        text: Columns that stay text whatever they hold: a word may be called "7", "nan", "null".
+
+    Raises:
+        DamagedFileError: It is not a table.
+        FileNotFoundError: There is none.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, csv.Error) as error:
+        raise DamagedFileError(f"{path} is not a readable table: {error}") from error
+    for name in table.columns:
+        values = table[name]
+        if name in text:
+            table[name] = values.astype(object)
+        elif len(values) and values.isin(["True", "False"]).all():
+            table[name] = values == "True"
+        else:
+            try:
+                table[name] = pd.to_numeric(values.replace("nan", np.nan))
+            except ValueError:
+                table[name] = values.astype(object)
+    return table
+
+
+def is_done(*paths: Path) -> bool:
+    """Says whether every file is there and whole, so that the part that makes them can be skipped.
+
+    Files of npz and json are checked throughout; a damaged one counts as not there, with a warning.
+    """
+    for path in map(pathlib.Path, paths):
+        try:
+            if not path.is_file():
+                return False
+            if path.suffix == ".npz":
+                _check_npz(path)
+            elif path.suffix == ".json":
+                read_json(path)
+        except DamagedFileError as error:
+            _log.warning("%s; it is made again", error)
+            return False
+    return True

@@ -1,0 +1,203 @@
+"""A network under attack: its clips perturbed for training, its accuracy measured."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metamer_jax import auditory
+from metamer_jax.configs import AdversarialConfig
+from metamer_jax.models import Grid, Network
+from metamer_jax.training import adversarial, features, scoring
+from metamer_jax.training.adversarial import radii, random_perturbation, strongest
+from metamer_jax.training.clips import FeatureFn
+from metamer_jax.training.scoring import margin
+
+
+def perturbed(key, variables, inputs, labels, feature_fn, strength, *, model, config, grid):
+    """Cochleagrams [batch, channel, frame] of perturbed inputs.
+
+    The network that is attacked drops no units, and is given neither masks nor mixtures: these
+    come after.
+    """
+    loss_fn = scoring.cross_entropy(model, variables, labels, feature_fn=feature_fn, grid=grid)
+    inputs = adversarial.perturb(key, loss_fn, inputs, config=config, strength=strength)
+    return inputs if feature_fn is None else feature_fn(inputs)
+
+
+def perturbed_features(
+    key: jax.Array,
+    model: Network,
+    variables: dict[str, Any],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    config: AdversarialConfig,
+    *,
+    feature_fn: FeatureFn | None = None,
+    grid: Grid | None = None,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Cochleagrams of clips that are perturbed as training ones are, at full strength.
+
+    Args:
+        key: Used once.
+        model: The network that is attacked.
+        variables: The network's.
+        inputs: Waveforms [clip, time] where they are perturbed, else cochleagrams.
+        labels: [clip] int.
+        config: Which perturbation.
+        feature_fn: Waveforms to cochleagrams; None: the inputs are cochleagrams.
+        grid: What the cochleagrams hold, if not everything.
+        batch_size: Clips at a time.
+
+    Returns:
+        [clip, channel, frame].
+    """
+    batches = zip(
+        features.padded_batches(inputs, batch_size),
+        features.padded_batches(np.asarray(labels, np.int32), batch_size),
+        strict=True,
+    )
+    perturbed = [
+        _perturbed_batch(
+            jax.random.fold_in(key, i),
+            variables,
+            jnp.asarray(batch),
+            jnp.asarray(words),
+            feature_fn,
+            1.0,
+            model=model,
+            config=config,
+            grid=grid,
+        )[:size]
+        for i, ((batch, size), (words, _)) in enumerate(batches)
+    ]
+    return np.concatenate([np.asarray(each) for each in perturbed])
+
+
+_perturbed_batch = jax.jit(perturbed, static_argnames=("model", "config", "grid"))
+
+
+class Robustness(NamedTuple):
+    """Which clips a network recognises under perturbations of several sizes.
+
+    Attributes:
+        epsilons: [epsilon] relative, ascending.
+        clean: [clip] bool, whether the word is recognised in the clip as it is.
+        adversarial: [epsilon, clip] bool, whether it is under every perturbation that was tried, of
+            that size and of the smaller ones, which lie in the same ball.
+        random: [epsilon, restart, clip] bool, whether it is under random ones of that size.
+    """
+
+    epsilons: np.ndarray
+    clean: np.ndarray
+    adversarial: np.ndarray
+    random: np.ndarray
+
+
+def evaluate(
+    key: jax.Array,
+    model: Network,
+    variables: dict[str, Any],
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    epsilons: Sequence[float],
+    *,
+    config: AdversarialConfig,
+    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    grid: Grid | None = None,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] = lambda clips: None,
+) -> Robustness:
+    """Attacks a network, and perturbs its input at random, at every size.
+
+    An attack climbs the `margin` from each of `config.restarts` starts; a clip counts as recognised
+    if no step of any of them changes the answer.
+
+    Args:
+        key: Everything random follows from it.
+        model: The network.
+        variables: The network's.
+        inputs: Waveforms [clip, time] with `feature_fn`, else cochleagrams [clip, channel, frame].
+        labels: [clip] int.
+        epsilons: Relative sizes, ascending.
+        config: Norm, domain, steps and restarts; its epsilon does not count.
+        feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame].
+        grid: What the cochleagrams hold, if not everything.
+        batch_size: Clips at a time.
+        on_batch: Called after each batch and size with the number of clips.
+
+    Raises:
+        ValueError: `epsilons` are not positive and ascending, the labels do not fit, or waveforms
+            are to be attacked and there are none.
+    """
+    _check_evaluation(inputs, labels, epsilons, config, feature_fn)
+    if config.domain == "cochleagram" and feature_fn is not None:
+        inputs, feature_fn = features.compute_features(feature_fn, inputs), None
+    if feature_fn is not None:
+        feature_fn = jax.tree_util.Partial(feature_fn)
+    config = dataclasses.replace(config, epsilon=0.0, random=False)
+    variables = auditory.without_filters(variables)
+    labels = np.asarray(labels, np.int32)
+    batches = zip(
+        features.padded_batches(inputs, batch_size),
+        features.padded_batches(labels, batch_size),
+        strict=True,
+    )
+    found = [[] for _ in epsilons]
+    for i, ((batch, size), (words, _)) in enumerate(batches):
+        for j, epsilon in enumerate(epsilons):
+            margins = _margins(
+                jax.random.fold_in(jax.random.fold_in(key, i), j),
+                variables,
+                feature_fn,
+                jnp.asarray(batch),
+                jnp.asarray(words),
+                epsilon,
+                model=model,
+                config=config,
+                grid=grid,
+            )
+            found[j].append(np.asarray(margins)[:, :size] <= 0)
+            on_batch(size)
+    right = np.stack([np.concatenate(parts, axis=1) for parts in found])  # [epsilon, 2 +, clip]
+    return Robustness(
+        np.asarray(epsilons, np.float64),
+        right[0, 0],
+        np.logical_and.accumulate(right[:, 1]),
+        right[:, 2:],
+    )
+
+
+def _check_evaluation(inputs, labels, epsilons, config, feature_fn):
+    ndim, axes = (3, "[clip, channel, frame]") if feature_fn is None else (2, "[clip, time]")
+    if np.ndim(inputs) != ndim or len(inputs) == 0:
+        raise ValueError(f"inputs must be {axes} with a clip or more, got shape {np.shape(inputs)}")
+    if np.shape(labels) != np.shape(inputs)[:1]:
+        raise ValueError(
+            f"labels must be one for each of {len(inputs)} clips, got shape {np.shape(labels)}"
+        )
+    if len(epsilons) == 0 or any(b <= a for a, b in itertools.pairwise([0.0, *epsilons])):
+        raise ValueError(f"epsilons must be positive and ascending, got {list(epsilons)}")
+    if config.domain == "waveform" and feature_fn is None:
+        raise ValueError("feature_fn must be given where waveforms are attacked")
+
+
+@functools.partial(jax.jit, static_argnames=("model", "config", "grid"))
+def _margins(key, variables, feature_fn, inputs, labels, epsilon, *, model, config, grid):
+    """Margins [2 + restart, clip]: as they are, attacked, perturbed at random."""
+    loss_fn = margin(model, variables, labels, feature_fn=feature_fn, grid=grid)
+    radius = radii(inputs, config.norm, epsilon)
+    attack_key, random_key = jax.random.split(key)
+
+    def at_random(key):
+        return loss_fn(inputs + random_perturbation(key, inputs.shape, radius, config.norm))
+
+    attacked = strongest(attack_key, loss_fn, inputs, radius, config=config).loss
+    randoms = jax.lax.map(at_random, jax.random.split(random_key, config.restarts))
+    return jnp.concatenate([jnp.stack([loss_fn(inputs), attacked]), randoms])

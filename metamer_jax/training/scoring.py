@@ -1,0 +1,133 @@
+"""How a network does: features in batches, their statistics, answers, scores, losses to climb."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metamer_jax.models import Grid, Network
+from metamer_jax.training.features import padded_batches
+
+# Inputs [example, ...] to losses [example], each of its own input alone.
+LossFn = Callable[[jax.Array], jax.Array]
+
+
+class Evaluation(NamedTuple):
+    """How a network does.
+
+    Attributes:
+        loss: Mean cross-entropy, nats.
+        accuracy: Part of the clips recognised.
+        confusion: [word, answer] counts.
+        predictions: [clip] int, index of the word answered.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: np.ndarray
+    predictions: np.ndarray
+
+
+def evaluate(
+    model: Network,
+    variables: dict[str, Any],
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    grid: Grid | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Scores a network on plain clips.
+
+    Args:
+        model: The network.
+        variables: The network's.
+        features: [clip, channel, frame].
+        labels: [clip] int.
+        grid: What `features` hold, if not everything.
+        batch_size: Clips at a time; it does not change the result but for rounding.
+    """
+    logits = np.concatenate(
+        [
+            np.asarray(_logits(variables, jnp.asarray(batch), model=model, grid=grid))[:size]
+            for batch, size in padded_batches(features, batch_size)
+        ]
+    ).astype(np.float64)
+    labels = np.asarray(labels)
+    with np.errstate(invalid="ignore"):  # A network that diverged has a loss of NaN.
+        log_sum = np.logaddexp.reduce(logits, axis=1)
+        loss = np.mean(log_sum - logits[np.arange(len(labels)), labels])
+    predictions = logits.argmax(axis=1)
+    confusion = np.zeros((model.num_words, model.num_words), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    return Evaluation(float(loss), float(np.mean(predictions == labels)), confusion, predictions)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "grid"))
+def _logits(variables, features, *, model, grid):
+    return model.apply(variables, features, grid=grid)[0]
+
+
+def cross_entropy(
+    model: Network,
+    variables: dict[str, Any],
+    labels: jax.Array,
+    *,
+    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    grid: Grid | None = None,
+) -> LossFn:
+    """The loss that training against perturbations lets rise: of the network without dropout.
+
+    Args:
+        model: The network.
+        variables: The network's.
+        labels: [batch] int.
+        feature_fn: From what is perturbed to cochleagrams; None: cochleagrams are.
+        grid: What the cochleagrams hold, if not everything.
+
+    Returns:
+        [batch, ...] -> [batch] cross-entropy, nats.
+    """
+    logits_fn = _logits_fn(model, variables, feature_fn, grid)
+
+    def loss(inputs):
+        return optax.softmax_cross_entropy_with_integer_labels(logits_fn(inputs), labels)
+
+    return loss
+
+
+def margin(
+    model: Network,
+    variables: dict[str, Any],
+    labels: jax.Array,
+    *,
+    feature_fn: Callable[[jax.Array], jax.Array] | None = None,
+    grid: Grid | None = None,
+) -> LossFn:
+    """The best wrong logit less the right one: above 0, the answer is wrong.
+
+    Carlini and Wagner (2017). Its gradient does not vanish where a network is sure of itself, as
+    the cross-entropy's does.
+    Arguments as of `cross_entropy`.
+    """
+    logits_fn = _logits_fn(model, variables, feature_fn, grid)
+
+    def loss(inputs):
+        logits = logits_fn(inputs)
+        right = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+        best_wrong = jnp.max(jnp.where(right, -jnp.inf, logits), axis=-1)
+        return best_wrong - jnp.max(jnp.where(right, logits, -jnp.inf), axis=-1)
+
+    return loss
+
+
+def _logits_fn(model, variables, feature_fn, grid):
+    def logits(inputs):
+        features = inputs if feature_fn is None else feature_fn(inputs)
+        return model.apply(variables, features, grid=grid)[0]
+
+    return logits

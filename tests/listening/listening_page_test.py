@@ -1,0 +1,482 @@
+"""The page in a real browser: whole sessions from a file, a host and our server; no replay."""
+
+import contextlib
+import dataclasses
+import functools
+import http.server
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import listening_material
+import pandas as pd
+import pytest
+
+from metamer_jax.listening import responses
+from metamer_jax.listening.building import build
+from metamer_jax.listening.config import ListeningConfig
+from metamer_jax.listening.serving import sessions
+
+# Eight trials in four batches of two; with the practice trial, nine short sounds.
+CONFIG = ListeningConfig(
+    conditions=2,
+    practice_trials=1,
+    calibration_s=0.5,
+    silence_s=0.01,
+    headphone_check="none",
+    server=False,
+    title="Words & noises",
+    contact="lab@example.org",
+)
+# Plays ten times as fast, and keeps a list of what was played that outlives a reload.
+FAST = """
+  const note = (what) => {
+    const before = JSON.parse(sessionStorage.getItem("played") || "[]");
+    sessionStorage.setItem("played", JSON.stringify([...before, what]));
+  };
+  const start = AudioBufferSourceNode.prototype.start;
+  AudioBufferSourceNode.prototype.start = function (...given) {
+    this.playbackRate.value = window.SPEED || 10;
+    note("buffer");
+    return start.apply(this, given);
+  };
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    this.playbackRate = window.SPEED || 10;
+    note(this.src);
+    return play.apply(this);
+  };
+"""
+STATE = """() => {
+  const group = document.querySelector("#jspsych-audio-button-response-btngroup");
+  if (group) return group.querySelector("button").disabled ? "listening" : "choose";
+  if (document.querySelector("#noise")) return "calibration";
+  if (document.querySelector("#comments")) return "comments";
+  if (document.querySelector("#json")) return "end";
+  const button = document.querySelector("#jspsych-html-button-response-btngroup button");
+  if (button) return button.textContent.includes("Play the sound") ? "play" : "message";
+  return document.querySelector("#stage h1 ~ form, #stage .main") ? "first" : "";
+}"""
+NEXT = "#jspsych-html-button-response-btngroup button"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"no browser among {names}")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+def build_experiment(folder, **changes):
+    fabricated = listening_material.fabricate(layers=("dense",), targets=1)
+    build.write(build.make(fabricated, dataclasses.replace(CONFIG, **changes)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_experiment(tmp_path_factory.mktemp("experiment"))
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def hosted(public):
+    """Serves a folder on loopback, as a static host would; yields its address."""
+    handler = functools.partial(QuietHandler, directory=str(public))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@contextlib.contextmanager
+def opened(browser, **options):
+    """Yields a function that opens pages of one new browser profile and watches them."""
+    context = browser.new_context(viewport={"width": 1100, "height": 760}, **options)
+    context.add_init_script(FAST)
+
+    def open_page(url):
+        page = context.new_page()
+        page.problems, page.requests = [], []
+        page.on("console", lambda message: page.problems.append(message.text))
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.goto(url)
+        return page
+
+    yield open_page
+    context.close()
+
+
+def state_of(page, *wanted, timeout_s=30):
+    """Waits until the page is in one of those states (any, without) and returns it."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        state = page.evaluate(STATE)
+        if state and (state in wanted or not wanted):
+            return state
+        page.wait_for_timeout(15)
+    raise AssertionError(f"the page stays {state!r}, not {wanted}: {page.inner_text('body')}")
+
+
+def go_on(page, until, *, key="3", on_state=lambda state: None):
+    """Takes part, by the keyboard where that is how it is done, until the page is as said."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        state = state_of(page)
+        if state == until:
+            return
+        on_state(state)
+        if state == "first":
+            page.click("#stage .main")
+            page.wait_for_function("!document.querySelector('#stage .screen')")
+        elif state == "calibration":
+            page.click("#noise")
+            page.click(NEXT)
+            page.wait_for_function("!document.querySelector('#noise')")
+        elif state == "message":
+            page.keyboard.press("Enter")
+        elif state == "play":
+            page.keyboard.press("Space")
+        elif state == "choose":
+            page.keyboard.press(key)
+        elif state == "comments":
+            page.fill("#comments", "Fine, <b>thanks</b>")
+            page.click("input[type=submit]")
+        page.wait_for_timeout(10)
+    raise AssertionError(f"never came to {until!r}")
+
+
+def stored(page):
+    """Returns the session that the browser keeps."""
+    return page.evaluate(
+        """() => Object.entries(localStorage).filter(([key]) => key.includes(":session:"))
+          .map(([, value]) => JSON.parse(value))[0]"""
+    )
+
+
+def at_trial(page, number):
+    """Goes on until a test trial waits to be played."""
+    go_on(page, "play")
+    for _ in range(20):
+        if page.inner_text("#stage h1") == f"Sound {number} of 8":
+            return
+        page.keyboard.press("Space")
+        go_on(page, "choose")
+        page.keyboard.press("1")
+        page.wait_for_function("!document.querySelector('#jspsych-audio-button-response-btngroup')")
+        go_on(page, "play")
+    raise AssertionError(f"never came to trial {number}")
+
+
+def check(session, folder, *, condition=None):
+    """Checks a complete session against the schema, the design and the reader."""
+    experiment = sessions.load_experiment(folder)
+    sessions.check_session(session, experiment)
+    expected = (
+        "schema_version experiment_id design_sha256 session_id participant condition started "
+        "finished user_agent headphone calibration_done trials complete"
+    ).split()
+    assert set(expected) <= set(session)
+    assert session["complete"] and session["finished"] > session["started"]
+    assert session["calibration_done"] is True
+    assert condition in (None, session["condition"])
+    manifest = pd.read_csv(folder / "private/manifest.csv")
+    rows = manifest[manifest["condition"] == session["condition"]]
+    assert [t["trial"] for t in session["trials"]] == rows["trial"].tolist()
+    assert [t["stimulus_id"] for t in session["trials"]] == rows["stimulus_id"].tolist()
+    for trial in session["trials"]:
+        assert set(trial) >= {
+            *("trial", "stimulus_id", "response", "choice_order", "rt_ms", "played_at"),
+            "reloaded",
+        }
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", trial["played_at"])
+    found = responses.from_sessions([session], experiment)
+    return found.trials
+
+
+class TestFromAFile:
+    def test_a_whole_session_by_keyboard(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, headphone_check="antiphase", choice_order="shuffled")
+        url = (folder / "public/index.html").as_uri() + "?condition=2&PROLIFIC_PID=p7&STUDY_ID=s1"
+        public = (folder / "public").as_uri()
+        with opened(browser) as open_page:
+            page = open_page(url)
+            assert page.title() == "Words & noises"
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.textContent").startswith("I agree")
+            page.keyboard.press("Enter")
+            go_on(page, "end")
+            session = stored(page)
+            assert "lab@example.org" in page.inner_text("#stage")
+            with page.expect_download() as download:
+                page.keyboard.press("Tab")
+                page.keyboard.press("Enter")
+            assert json.loads(download.value.path().read_text("utf-8")) == session
+            assert re.fullmatch(
+                r"words-noises-[0-9a-f]{8}_p7_\w{8}\.json", download.value.suggested_filename
+            )
+            with page.expect_download() as download:
+                page.click("#csv")
+            table = tmp_path / "session.csv"
+            shutil.copy(download.value.path(), table)
+            played = page.evaluate("JSON.parse(sessionStorage.getItem('played'))")
+            assert page.problems == []
+            assert all(u.startswith((public, "data:", "blob:")) for u in page.requests)
+        trials = check(session, folder, condition=2)
+        assert session["participant"] == "p7" and session["prolific"]["study_id"] == "s1"
+        assert session["comments"] == "Fine, <b>thanks</b>"
+        assert sorted(session["choice_order"]) == sorted(listening_material.WORDS)
+        third = session["choice_order"][2]
+        assert {t["response"] for t in session["trials"]} == {third}
+        assert trials["correct"].sum() == (trials["word"] == third).sum() == 1
+        assert all(t["rt_ms"] > 0 and not t["reloaded"] for t in session["trials"])
+        assert len(session["headphone"]["answers"]) == 6 and session["headphone"]["passed"] is False
+        assert {a["answer"] for a in session["headphone"]["answers"]} == {3}
+        assert len(session["practice"]) == 1
+        for trial in session["trials"]:
+            assert sum(trial["stimulus_id"] in source for source in played) == 1
+        # The table that can be downloaded says the same.
+        again = responses.read(table, sessions.load_experiment(folder)).trials
+        pd.testing.assert_frame_equal(
+            again[["trial", "stimulus_id", "response", "correct"]],
+            trials[["trial", "stimulus_id", "response", "correct"]],
+        )
+
+    def test_right_answers_pass_the_headphone_check(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, headphone_check="huggins", practice_trials=0)
+        text = (folder / "public/trials.js").read_text("utf-8")
+        data = json.loads(text.removeprefix("window.EXPERIMENT = ").strip().removesuffix(";"))
+        with opened(browser) as open_page:
+            page = open_page((folder / "public/index.html").as_uri())
+            for trial in data["headphone"]:
+                go_on(page, "choose")
+                page.keyboard.press(str(trial["correct"]))
+                page.wait_for_function(
+                    "!document.querySelector('#jspsych-audio-button-response-btngroup')"
+                )
+            state_of(page, "message")
+            headphone = stored(page)["headphone"]
+        assert headphone["passed"] is True
+        assert headphone["checks"]["huggins"] == {"right": 6, "of": 6, "passed": True}
+
+
+@pytest.fixture(scope="module")
+def url(folder):
+    with hosted(folder / "public") as url:
+        yield url
+
+
+class TestFromAHost:
+    def test_a_reload_goes_on_with_the_next_sound(self, browser, folder, url):
+        with opened(browser) as open_page:
+            page = open_page(f"{url}?participant=anna")
+            at_trial(page, 3)
+            page.evaluate("window.SPEED = 0.05")  # A second: long enough to be caught at it.
+            page.keyboard.press("Space")
+            state_of(page, "listening")
+            page.keyboard.press("1")  # Not unlocked yet.
+            before = stored(page)
+            assert len(before["trials"]) == 3 and before["trials"][2]["response"] is None
+            page.requests.clear()
+            page.reload()
+            assert "You have heard 3 of 8 sounds" in page.inner_text("#stage")
+            go_on(page, "play")
+            assert page.inner_text("#stage h1") == "Sound 4 of 8"
+            for trial in before["trials"]:  # Not even fetched again.
+                assert not any(trial["stimulus_id"] in request for request in page.requests)
+            go_on(page, "end")
+            session = stored(page)
+            played = page.evaluate("JSON.parse(sessionStorage.getItem('played'))")
+            assert page.problems == []
+            assert all(u.startswith((url, "data:")) for u in page.requests)
+            page.reload()  # What is finished does not begin again.
+            assert state_of(page) == "end"
+        check(session, folder)
+        assert session["reloads"] == 1 and session["session_id"] == before["session_id"]
+        assert [t["reloaded"] for t in session["trials"]] == [False, False, True, True] + 4 * [
+            False
+        ]
+        answered = [t["response"] is not None for t in session["trials"]]
+        assert answered == [True, True, False] + 5 * [True]
+        assert len(played) == 1 + 1 + 8  # Calibration, practice, and each sound once.
+
+    def test_nothing_plays_a_sound_again(self, browser, url):
+        with opened(browser) as open_page:
+            page = open_page(f"{url}?participant=ben")
+            at_trial(page, 2)
+            other = open_page(f"{url}?participant=ben")  # The same session in a second tab.
+            go_on(other, "play")
+            assert other.inner_text("#stage h1") == "Sound 2 of 8"
+            other.keyboard.press("Space")
+            go_on(other, "choose")
+            played = other.evaluate("sessionStorage.getItem('played')")
+            for key in ("Space", "Enter", "p", "ArrowLeft", "MediaPlayPause", "Backspace", "9"):
+                other.keyboard.press(key)
+            assert other.locator("#stage button:has-text('Play')").count() == 0
+            assert other.locator("audio").count() == 0
+            assert other.evaluate("sessionStorage.getItem('played')") == played
+            other.keyboard.press("4")
+            # In the first tab, the sound that the second has played is skipped.
+            before = page.evaluate("sessionStorage.getItem('played')")
+            page.bring_to_front()
+            page.keyboard.press("Space")
+            page.wait_for_function(
+                "document.querySelector('#stage h1')?.textContent !== 'Sound 2 of 8'"
+            )
+            assert page.evaluate("sessionStorage.getItem('played')") == before
+            page.go_back()
+            page.goto(f"{url}?participant=ben")
+            assert "You have heard 2 of 8" in page.inner_text("#stage")
+
+    def test_the_mouse_and_the_accessible_names(self, browser, url):
+        with opened(browser, color_scheme="dark", reduced_motion="reduce") as open_page:
+            page = open_page(url)
+            page.get_by_text("For the experimenter").click()
+            page.get_by_label("Participant code").fill("carla")
+            page.get_by_label("Condition").select_option("2")
+            page.get_by_role("button", name="I agree and want to take part").click()
+            page.get_by_role("button", name="The volume is comfortable").wait_for()
+            assert page.get_by_role("button", name="The volume is comfortable").is_disabled()
+            at_trial(page, 2)
+            bar = page.get_by_role("progressbar", name="Progress")
+            assert bar.get_attribute("aria-valuenow") == "13"
+            assert page.locator("header").inner_text().endswith("Part 1 of 4")
+            page.get_by_role("button", name="Play the sound").click()
+            group = page.get_by_role("group", name="Which word do you hear?")
+            group.get_by_role("button", name="stop", disabled=False).click()
+            session = stored(page)
+            assert (session["participant"], session["condition"]) == ("carla", 2)
+            assert session["trials"][1]["response"] == "stop"
+            assert page.locator("[aria-live]").count() >= 1
+            page.reload()
+            page.get_by_role("button", name=re.compile("another participant")).click()
+            page.get_by_role("button", name="I agree").wait_for()
+
+    def test_says_when_sounds_cannot_be_loaded(self, browser, url):
+        with opened(browser) as open_page:
+            page = open_page(url)
+            page.route("**/audio/*.wav", lambda route: route.fulfill(status=404, body="no"))
+            page.click("#stage .main")
+            page.get_by_text("The sounds could not be loaded").wait_for(timeout=10000)
+            page.unroute("**/audio/*.wav")
+            page.get_by_role("button", name="Try again").click()
+            page.get_by_role("button", name="Continue").click()
+            state_of(page, "calibration")
+
+    @pytest.mark.parametrize("width", [360, 1100])
+    def test_fits_the_window(self, browser, url, width):
+        with opened(browser) as open_page:
+            page = open_page(url)
+            page.set_viewport_size({"width": width, "height": 640})
+            wide = []
+
+            def measure(state):
+                excess = page.evaluate(
+                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                )
+                wide.append(excess)
+
+            at_trial(page, 1)
+            go_on(page, "choose", on_state=measure)
+            measure("choose")
+            assert max(wide) <= 0
+
+
+class TestFromTheServer:
+    def test_a_session_arrives_and_the_participant_is_sent_on(self, browser, tmp_path):
+        completion = "https://completion.example/done?cc=C0DE"
+        folder = build_experiment(tmp_path, server=True, completion_url=completion)
+        with _served(folder) as url, opened(browser) as open_page:
+            page = open_page(f"{url}?PROLIFIC_PID=dora")
+            page.route("https://completion.example/**", lambda r: r.fulfill(body="<h1>Done</h1>"))
+            go_on(page, "comments")
+            posts = [u for u in page.requests if u.endswith("api/session")]
+            assert len(posts) == 4  # After each batch.
+            page.click("input[type=submit]")
+            page.wait_for_url(completion, timeout=15000)
+            foreign = [u for u in page.requests if not u.startswith((url, "data:"))]
+            assert foreign == [completion] and page.problems == []
+        found = responses.read(folder / "responses", sessions.load_experiment(folder))
+        assert len(found.trials) == 8 and set(found.trials["participant"]) == {"dora"}
+
+    def test_a_static_host_will_do(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, server=True)
+        with hosted(folder / "public") as url, opened(browser) as open_page:
+            page = open_page(f"{url}?condition=1")
+            page.evaluate("window.setTimeout = ((s) => (f, ms) => s(f, ms / 50))(setTimeout)")
+            go_on(page, "end")
+            page.get_by_text("could not be sent").wait_for()
+            assert "Please download them" in page.inner_text("#sent")
+            page.route("**/api/session", lambda r: r.fulfill(json={"stored": True}))
+            page.get_by_role("button", name="Try again").click()
+            page.get_by_text("Your answers were saved.").wait_for()
+
+
+@contextlib.contextmanager
+def _served(folder):
+    command = [sys.executable, "-m", "experiments.serve_listening_test"]
+    with subprocess.Popen(
+        [*command, f"--experiment={folder}", "--port=0"],
+        cwd=pathlib.Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            found = re.search(r"http://\S+", process.stdout.readline())
+            yield found.group()
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+class TestInJatos:
+    JATOS = """window.jatos = {
+      urlQueryParameters: { PROLIFIC_PID: "emil" }, workerId: 5, studyResultId: 41, calls: [],
+      onLoad(then) { window.addEventListener("load", then); },
+      submitResultData(text) { this.calls.push(JSON.parse(text)); return Promise.resolve(); },
+      endStudy() { this.calls.push("end"); },
+    };"""
+
+    def test_results_are_submitted_and_the_study_ended(self, browser, folder, tmp_path):
+        with zipfile.ZipFile(folder / "study.jzip") as archive:
+            archive.extractall(tmp_path)
+        (study,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+        (study / "jatos.js").write_text(self.JATOS)
+        with hosted(study) as url, opened(browser) as open_page:
+            page = open_page(url)
+            go_on(page, "end")
+            page.wait_for_function("window.jatos.calls.at(-1) === 'end'")
+            calls = page.evaluate("window.jatos.calls")
+            assert page.problems == [] and not any("/api/" in u for u in page.requests)
+        assert [len(call["trials"]) for call in calls[:-1]] == [2, 4, 6, 8, 8]
+        assert calls[-2]["participant"] == "emil"
+        check(calls[-2], folder, condition=2)  # 41 of two conditions.

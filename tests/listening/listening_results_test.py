@@ -1,0 +1,184 @@
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import listening_folder
+import numpy as np
+import pandas as pd
+import pytest
+
+from metamer_jax import analysis, configs, storage
+from metamer_jax.listening import responses
+from metamer_jax.listening.listeners import simulated as simulation
+from metamer_jax.listening.results import exclusions, summary, tables, writing
+
+ROOT = pathlib.Path(__file__).parents[2]
+HUMAN = "tests/reference/human_responses/auditory_3.csv"
+
+
+def analyze(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.analyze_responses", *map(str, flags)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+class TestPaper:
+    def test_its_table_follows_from_forms(self, tmp_path):
+        """Seven conditions on Google forms, by five people, and one that is dropped."""
+        experiment = listening_folder.make(
+            tmp_path,
+            num_conditions=10,
+            catch=0,
+            layers=configs.STAGES,
+            words=configs.WORDS,
+            repeats=8,
+        )
+        key = responses.AnswerKey(experiment)
+        right = {
+            (model, layer): round(56 * share)
+            for model, curve in simulation.PAPER_CURVES.items()
+            for layer, share in curve.items()
+        }
+        rows = [["Timestamp", "Participant", "Condition", *range(1, 81)]]
+        people = ["author"] * 3 + ["p1", "p2", "p3", "p4"]
+        for condition, name in enumerate([*people, "author"], start=1):
+            answers = []
+            for _, entry in key.stimuli(condition):
+                left = right[entry["model"], entry["layer"]]
+                wrong = configs.WORDS[configs.WORDS.index(entry["word"]) - 1]
+                answers.append(entry["word"] if left > 0 else wrong)
+                right[entry["model"], entry["layer"]] -= 1
+            rows.append(["now", name, condition, *answers])
+        with open(tmp_path / "forms.csv", "w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        read = responses.read(tmp_path / "forms.csv", experiment)
+        found = tables.analyze(
+            read,
+            presented=key.presented(),
+            words=experiment.words,
+            permutations=100,
+            resamples=100,
+        )
+        counts = found.exclusions.counts.set_index("rule")
+        assert counts.loc["reference", "dropped"] == 1  # The eighth: nothing right any more.
+        assert counts.loc["kept", "kept_trials"] == 560
+        assert counts.loc["kept", "kept_participants"] == 5
+        p = found.tables["compare_models_paper"].set_index("layer")["p"]
+        printed = {"all": 0.724, "conv1": 0.079, "conv2": 0.803, "dense": 0.022, "logits": 1.0}
+        for layer, expected in printed.items():
+            assert p[layer] == pytest.approx(expected, abs=6e-4)
+        assert np.isnan(p["cochleagram"])
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Responses of simulated listeners, and what was found in them."""
+    experiment = listening_folder.make(tmp_path_factory.mktemp("e"), num_conditions=4, catch=4)
+    sessions = simulation.simulate(experiment, 12, seed=1)
+    read = responses.from_sessions(sessions, experiment)
+    found = tables.analyze(
+        read,
+        presented=responses.AnswerKey(experiment).presented(),
+        words=experiment.words,
+        permutations=200,
+        resamples=200,
+    )
+    return read, found
+
+
+class TestTables:
+    def test_every_table_is_made_and_labelled(self, simulated, tmp_path):
+        read, found = simulated
+        assert found.omitted == {}
+        writing.write(found, read, tmp_path)
+        for name in found.tables:
+            table = storage.read_csv(tmp_path / f"{name}.csv")
+            assert set(table["source"]) == {"simulated"}
+            assert len(json.loads((tmp_path / f"{name}.json").read_text())) == len(table)
+        for name in ("trials", "trials_counted", "sessions", "exclusions"):
+            assert set(storage.read_csv(tmp_path / f"{name}.csv")["source"]) == {"simulated"}
+        found_summary = storage.read_json(tmp_path / "summary.json")
+        assert found_summary["simulated"] and found_summary["participants"] == 12
+        assert summary.in_words(found, read).startswith("SIMULATED LISTENERS")
+        np.testing.assert_allclose(found.tables["recognition"]["chance"], 1 / 4)
+        assert set(found.tables["recognition_of_other_sounds"]["kind"]) == {"catch"}
+        assert set(found.tables["anova"]["effect"]) == {"layer", "model", "layer:model"}
+
+    def test_people_and_simulated_are_not_mixed(self, simulated):
+        read, _ = simulated
+        trials = read.trials.copy()
+        trials.loc[:100, "source"] = "page"
+        with pytest.raises(ValueError, match="people's or simulated, not both"):
+            tables.analyze(responses.Responses(trials, read.sessions))
+
+    def test_what_cannot_be_made_says_why(self, simulated, tmp_path):
+        read, _ = simulated
+        one = read.trials[read.trials["participant"] == "simulated-0000"]
+        alone = responses.Responses(one, read.sessions[:1])
+        found = tables.analyze(alone, permutations=100, resamples=100)
+        assert "recognition" in found.tables
+        assert "two" in found.omitted["gee"]
+        rules = exclusions.ExclusionRules(reference_layer="conv1")
+        found = tables.analyze(
+            responses.Responses(one.assign(correct=0.0), read.sessions[:1]), rules=rules
+        )
+        assert set(found.omitted.values()) == {"no trials are left"}
+        writing.write(found, alone, tmp_path)
+        assert "recognition" in summary.in_words(found, alone)
+        with pytest.raises(ValueError, match="no trial is of"):
+            tables.analyze(read, exclude_layers=["conv7"])
+
+
+class TestDriver:
+    def test_simulated_listeners_from_end_to_end(self, tmp_path):
+        listening_folder.make(tmp_path, num_conditions=3)
+        curves = tmp_path / "curves.json"
+        curves.write_text('{"conv2d": {"conv1": 0.0}}')
+        done = analyze(
+            f"--experiment={tmp_path}", "--simulate=6", "--draws=100", f"--curves={curves}"
+        )
+        assert done.returncode == 0, done.stderr
+        assert "SIMULATED LISTENERS" in done.stdout
+        table = storage.read_csv(tmp_path / "analysis_simulated" / "recognition.csv")
+        cell = table[(table["model"] == "conv2d") & (table["layer"] == "conv1")]
+        assert cell["mean"].tolist() == [0.0]
+        assert not (tmp_path / "analysis").exists()
+
+    def test_a_published_table(self, tmp_path):
+        done = analyze(
+            *(f"--responses={HUMAN}", "--where=observer=human", f"--out={tmp_path}"),
+            *("--exclude_layers=natural_audio", "--draws=100"),
+        )
+        assert done.returncode == 0, done.stderr
+        source = pd.read_csv(ROOT / HUMAN)
+        direct = analysis.anova(
+            source,
+            dv="proportion_correct",
+            subject="participant",
+            within=["layer", "model"],
+            where={"observer": "human"},
+            exclude={"layer": "natural_audio"},
+            permutations=0,
+        )
+        found = pd.read_csv(tmp_path / "anova.csv")
+        assert found["effect"].tolist() == direct["effect"].tolist()
+        np.testing.assert_allclose(found["F"], direct["F"], rtol=1e-12)
+        assert "SIMULATED" not in done.stdout
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--simulate=3"], "--simulate needs --experiment"),
+            (["--responses=nowhere.csv"], "no such file"),
+        ],
+    )
+    def test_mistakes_are_told_without_a_traceback(self, flags, message):
+        done = analyze(*flags)
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert message in done.stdout + done.stderr

@@ -1,0 +1,211 @@
+"""Tests of the whole chain on a small run: what it leaves, resuming, and what it refuses."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_run
+import soundfile
+
+from metamer_jax import pipeline, runs, storage
+from metamer_jax.configs import TRAINING_RECIPES
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    small_run.write_recordings(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(recordings, cache, tmp_path_factory):
+    """A whole run, and its settings."""
+    folder = tmp_path_factory.mktemp("run")
+    config = small_run.config(recordings, cache)
+    report = pipeline.reproduce(config, folder)
+    assert report == folder / "report.html"
+    return folder, config
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".lock", "report.html", "summary.json")
+        and "figures" not in path.parts
+    }  # fmt: skip
+
+
+def test_a_run_folder_holds_everything_it_promises(finished):
+    folder, config = finished
+    names = set(files_of(folder))
+    for name in (
+        "config.json",
+        "targets/targets.csv",
+        "networks/frequency_grouped/weights.npz",
+        "networks/frequency_grouped/training.jsonl",
+        "metamers/frequency_grouped/dense/metamers.npz",
+        "verification/metamers.csv",
+        "verification/null.json",
+    ):
+        assert name in names
+    assert not [name for name in names if "state" in name or "batch" in name or "tmp" in name]
+    result = json.loads((folder / "networks/frequency_grouped/result.json").read_text())
+    assert np.sum(result["confusion"]) == 6  # A tenth of 60 clips.
+    made = storage.read_npz(folder / "metamers/frequency_grouped/dense/metamers.npz")
+    assert made["waveform"].shape == (4, 1, 2000)
+    assert list(made["seed"]) == list(config.synthesis.seeds)
+
+
+def test_verification_measures_what_the_synthesis_reached(finished):
+    folder, _ = finished
+    table = pd.read_csv(folder / "verification/metamers.csv")
+    assert len(table) == 2 * 4
+    # The exact model sees what the multirate one saw, to its accuracy.
+    np.testing.assert_allclose(
+        table["relative_error"], table["synthesis_relative_error"], rtol=0.02, atol=2e-3
+    )
+    assert set(table.loc[table["stage"] == "cochleagram", "decided_by"]) == {"spearman"}
+    assert set(table.loc[table["stage"] == "dense", "decided_by"]) == {"relative_error"}
+    by_stage = pd.read_csv(folder / "verification/stages.csv")
+    assert len(by_stage) == len(table) * 2 * 5
+    matched = by_stage[
+        (by_stage["stage"] == by_stage["measured_stage"]) & (by_stage["version"] == "raw")
+    ]
+    np.testing.assert_allclose(
+        matched.sort_values(["stage", "target_id"])["spearman"],
+        table.sort_values(["stage", "target_id"])["spearman"],
+    )
+    yields = pd.read_csv(folder / "verification/yields.csv")
+    everything = yields[yields["word"] == "all"].set_index("stage")
+    assert everything.loc["dense", "passed"] == sum(
+        table.loc[table["stage"] == "dense", "verdict"] == "pass"
+    )
+
+
+def test_sounds_on_disk_are_16_bit_at_one_level(finished):
+    folder, _ = finished
+    level_db = json.loads((folder / "metamers/playback.json").read_text())["level_db"]
+    paths = [*folder.glob("metamers/*/*/wav/*.wav"), *folder.glob("targets/wav/*.wav")]
+    assert len(paths) == 2 * 4 + 4
+    for path in paths:
+        assert soundfile.info(path).subtype == "PCM_16"
+        sound, rate = soundfile.read(path)
+        assert rate == small_run.SAMPLE_RATE_HZ
+        assert abs(20 * np.log10(np.sqrt(np.mean(sound**2))) - level_db) < 0.01
+
+
+def test_a_second_call_makes_nothing_again(finished):
+    folder, config = finished
+    before, report = files_of(folder), (folder / "report.html").stat().st_mtime_ns
+    pipeline.reproduce(config, folder)
+    assert files_of(folder) == before
+    assert (folder / "report.html").stat().st_mtime_ns == report
+
+
+def test_an_interrupted_run_equals_an_uninterrupted_one(finished, tmp_path):
+    folder, config = finished
+    calls, ends = 0, (2, 5, 9, 14, 20)
+
+    def stop():
+        nonlocal calls
+        calls += 1
+        return calls in ends
+
+    interruptions = 0
+    while True:
+        try:
+            with runs.open_run(tmp_path / "run", config) as run:
+                recordings = pipeline.load_recordings(run)
+                pipeline.train_networks(run, recordings, stop=stop)
+                pipeline.synthesize_metamers(run, recordings, stop=stop)
+            break
+        except SystemExit as exit_:
+            assert exit_.code == runs.EXIT_STOPPED
+            interruptions += 1
+    assert interruptions == len(ends)
+    for stage in config.stages:
+        name = f"metamers/frequency_grouped/{stage}/metamers.npz"
+        whole, parts = storage.read_npz(folder / name), storage.read_npz(tmp_path / "run" / name)
+        assert set(whole) == set(parts)
+        for key, values in whole.items():
+            np.testing.assert_array_equal(parts[key], values, err_msg=f"{stage} {key}")
+
+
+def test_a_damaged_part_is_made_again(finished):
+    folder, config = finished
+    path = folder / "metamers/frequency_grouped/dense/metamers.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with runs.open_run(folder, config) as run:
+        pipeline.synthesize_metamers(run, pipeline.load_recordings(run))
+    assert path.read_bytes() == whole
+
+
+def test_other_settings_are_refused_by_name(finished, recordings, cache):
+    folder, _ = finished
+    other = small_run.config(recordings, cache, targets_per_word=3)
+    with pytest.raises(ValueError, match="targets_per_word: 2 before, 3 now"):
+        pipeline.reproduce(other, folder)
+
+
+def test_stages_out_of_order_say_what_to_do_first(recordings, cache, tmp_path):
+    config = small_run.config(recordings, cache)
+    with runs.open_run(tmp_path, config) as run:
+        loaded = pipeline.load_recordings(run)
+        with pytest.raises(ValueError, match=r"train the networks first .*experiments\.train"):
+            pipeline.synthesize_metamers(run, loaded)
+
+
+def test_too_many_targets_are_refused_before_any_work(recordings, cache, tmp_path):
+    config = small_run.config(recordings, cache, targets_per_word=50)
+    with pytest.raises(ValueError, match=r"targets_per_word=50 is more than .* of 'fall'"):
+        pipeline.reproduce(config, tmp_path)
+    assert not (tmp_path / "networks").exists()
+
+
+def test_targets_are_the_same_for_every_network_and_come_from_the_test_split(finished):
+    folder, config = finished
+    with runs.open_run(folder, config) as run:
+        recordings = pipeline.load_recordings(run)
+    chosen = pipeline.choose_targets(recordings, 2, seed=0)
+    assert set(recordings.splits[chosen]) == {"test"}
+    assert list(np.bincount(recordings.labels[chosen])) == [2, 2]
+    np.testing.assert_array_equal(chosen, pipeline.choose_targets(recordings, 2, seed=0))
+
+
+def test_metamers_of_the_cochleagram_are_made_once_for_all_networks(
+    recordings, cache, tmp_path, monkeypatch
+):
+    config = dataclasses.replace(
+        small_run.config(recordings, cache),
+        networks=("frequency_grouped", "frequency_dense"),
+        stages=("cochleagram",),
+        training=TRAINING_RECIPES["untrained"],
+    )
+    made, synthesize_stage = [], pipeline.synthesize._synthesize_stage
+
+    def counted(*args):
+        made.append(args[3])
+        synthesize_stage(*args)
+
+    monkeypatch.setattr(pipeline.synthesize, "_synthesize_stage", counted)
+    with runs.open_run(tmp_path / "run", config) as run:
+        clips = pipeline.load_recordings(run)
+        pipeline.train_networks(run, clips)
+        pipeline.synthesize_metamers(run, clips)
+        first, second = (
+            storage.read_npz(run.path("metamers", network, "cochleagram", "metamers.npz"))
+            for network in config.networks
+        )
+    assert made == ["frequency_grouped"]
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)

@@ -1,0 +1,100 @@
+import io
+
+import numpy as np
+import pytest
+
+from metamer_jax.runtime import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def lines(total, stream, clock, **kwargs):
+    settings = {"unit": "step", "initial": 0, "interval_s": 30.0} | kwargs
+    return progress._Lines(
+        total,
+        "conv1",
+        settings["unit"],
+        settings["initial"],
+        stream,
+        settings["interval_s"],
+        clock=clock,
+    )
+
+
+def test_a_log_gets_few_lines_with_the_time_left():
+    stream, clock = io.StringIO(), Clock()
+    with lines(1000, stream, clock) as shown:
+        clock.now = 20  # Compilation.
+        for _ in range(1000):
+            shown.update(median=np.float32(0.12345))
+            clock.now += 0.1
+    printed = stream.getvalue().splitlines()
+    assert 3 <= len(printed) <= 5
+    # 0.1 s a step, whatever the first one took.
+    assert printed[0] == "conv1: 101/1000 steps, 30 s elapsed, 1 min 30 s left, median 0.123"
+    assert printed[-1] == "conv1: 1000/1000 steps, 2 min 00 s elapsed, median 0.123"
+
+
+def test_what_an_earlier_run_did_is_not_counted_as_speed():
+    stream, clock = io.StringIO(), Clock()
+    shown = lines(100, stream, clock, initial=50, interval_s=0)
+    for _ in range(3):
+        clock.now += 1
+        shown.update()
+    assert stream.getvalue().splitlines()[-1] == "conv1: 53/100 steps, 3 s elapsed, 47 s left"
+
+
+def test_an_interrupted_task_says_how_far_it_came():
+    stream = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        with progress.bar(10, "training", unit="epoch", stream=stream) as shown:
+            shown.update(3)
+            raise KeyboardInterrupt
+    assert stream.getvalue().startswith("training: 3/10 epochs, 0 s elapsed")
+
+
+def test_a_terminal_gets_a_bar():
+    stream = Terminal()
+    with progress.bar(10, "training", unit="epoch", stream=stream) as shown:
+        shown.update(10, loss=0.51234, recipe="paper")
+        shown.write("a line of its own")
+    assert "training: 100%" in stream.getvalue()
+    assert "loss=0.512, recipe=paper" in stream.getvalue()
+    assert "a line of its own\n" in stream.getvalue()
+
+
+def test_track_passes_items_on():
+    stream = io.StringIO()
+    assert list(progress.track(iter("abc"), "letters", unit="letter", stream=stream)) == list("abc")
+    assert stream.getvalue().startswith("letters: 3/3 letters")
+    assert list(progress.track([1], "quiet", style="none")) == [1]
+
+
+def test_unknown_style():
+    with pytest.raises(ValueError, match="style.*'fancy'"):
+        progress.bar(1, "x", style="fancy")
+
+
+def test_durations():
+    found = [progress.duration(s) for s in (0.4, 59.4, 200, 7500)]
+    assert found == ["0 s", "59 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_a_total_that_is_not_known_is_left_out():
+    stream = io.StringIO()
+    with progress.bar(None, "reading", unit="clip", style="lines", stream=stream) as shown:
+        shown.update(3)
+    assert stream.getvalue().startswith("reading: 3 clips, 0 s elapsed")
