@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 
 from metamer_jax import cochleagram
 from metamer_jax.configs import CochleagramConfig
-from metamer_jax.runtime import devices
+from metamer_jax.runtime.devices import device_mesh
 
 TOPOLOGY = "v5e:2x2"
 # float32 products in six passes of bfloat16, of 197e12 operations a second, and memory bandwidth:
@@ -64,7 +64,7 @@ def tpu_mesh(topology: str = TOPOLOGY) -> jax.sharding.Mesh:
     from jax.experimental import topologies
 
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    return devices.device_mesh(devices)
+    return device_mesh(devices)
 
 
 def lower_cochleagram_step(

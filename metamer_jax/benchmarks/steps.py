@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metamer_jax import auditory, cochleagram, metamers, models
-from metamer_jax.cochleagram import filters
+from metamer_jax.cochleagram import core, filters
 from metamer_jax.configs import CochleagramConfig, SynthesisConfig
 
 
@@ -70,7 +70,7 @@ def plain_cochleagram(waveform: jax.Array, response: jax.Array, config: Cochleag
         (config.stride,),
         [(before, after)],
     )[:, 0]
-    return cochleagram.compress(low_passed, config)
+    return core.compress(low_passed, config)
 
 
 def prepare(

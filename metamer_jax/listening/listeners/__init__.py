@@ -13,12 +13,6 @@ A listener is a run folder of its own, listeners/<name>/ in the run's: its weigh
 settings are where any network's are, and its training is picked up again like any other.
 """
 
-from metamer_jax.listening.listeners.agreement import (
-    AGREEMENT_COLUMNS,
-    agreement,
-    of_others,
-    recognition_matrix,
-)
 from metamer_jax.listening.listeners.hearing import (
     VERIFIED,
     hear,
@@ -26,7 +20,7 @@ from metamer_jax.listening.listeners.hearing import (
     listen_to_run,
     score,
 )
-from metamer_jax.listening.listeners.panel import (
+from metamer_jax.listening.listeners.panels import (
     DEFAULT_NETWORKS,
     DEFAULT_RECIPES,
     FOLDER,
@@ -39,6 +33,12 @@ from metamer_jax.listening.listeners.panel import (
     panel,
     train_panel,
     words_of,
+)
+from metamer_jax.listening.listeners.recognition import (
+    AGREEMENT_COLUMNS,
+    agreement,
+    of_others,
+    recognition_matrix,
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ import pandas as pd
 from metamer_jax import audio, configs, runs, storage
 from metamer_jax.auditory import exact
 from metamer_jax.listening import responses
-from metamer_jax.listening.listeners.panel import SOURCE, Network, words_of
+from metamer_jax.listening.listeners.panels import SOURCE, Network, words_of
 from metamer_jax.listening.serving import sessions
 from metamer_jax.runtime import progress
 
