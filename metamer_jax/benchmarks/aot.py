@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 
 from metamer_jax import cochleagram
 from metamer_jax.configs import CochleagramConfig
-from metamer_jax.runtime.devices import device_mesh
+from metamer_jax.runtime.devices import TARGET_AXIS, device_mesh
 
 TOPOLOGY = "v5e:2x2"
 # float32 products in six passes of bfloat16, of 197e12 operations a second, and memory bandwidth:
@@ -85,7 +85,7 @@ def lower_cochleagram_step(
             gradients = jax.vmap(jax.grad(loss))(waveforms, targets)
         return waveforms - 1e-3 * gradients
 
-    mine = P(devices.TARGET_AXIS)
+    mine = P(TARGET_AXIS)
     step = jax.shard_map(
         step, mesh=mesh, in_specs=(mine, mine, P()), out_specs=mine, check_vma=False
     )
