@@ -87,10 +87,7 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
 
 
 def _missing_wav_bytes(data: bytes) -> int:
-    """How many bytes of samples a RIFF header promises beyond the file's end.
-
-    libsndfile reads what there is and says nothing.
-    """
+    """Bytes of samples that a RIFF header promises beyond the file's end: libsndfile tells nobody."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return 0
     position = 12
@@ -144,6 +141,9 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
     Returns:
         [..., ceil(time * to_hz / from_hz)] float32.
+
+    Raises:
+        ValueError: A rate is no positive whole number.
     """
     for name, value in (("from_hz", from_hz), ("to_hz", to_hz)):
         if not (value > 0 and int(value) == value):

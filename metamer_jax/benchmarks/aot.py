@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from metamer_jax import cochleagram
 from metamer_jax.configs import CochleagramConfig
-from metamer_jax.runtime.devices import TARGET_AXIS, device_mesh
+from metamer_jax.runtime.devices import TARGET_AXIS
 
 TOPOLOGY = "v5e:2x2"
 # float32 products in six passes of bfloat16, of 197e12 operations a second, and memory bandwidth:
@@ -64,7 +65,7 @@ def tpu_mesh(topology: str = TOPOLOGY) -> jax.sharding.Mesh:
     from jax.experimental import topologies
 
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    return device_mesh(devices)
+    return jax.sharding.Mesh(np.asarray(devices), (TARGET_AXIS,))
 
 
 def lower_cochleagram_step(
@@ -73,6 +74,9 @@ def lower_cochleagram_step(
     """Lowers the step that implementations are compared by, for the mesh's devices.
 
     Full cochleagram, half the squared error to a target's, gradient, plain update.
+
+    Returns:
+        The program; `cost` compiles it.
     """
     filters = cochleagram.design_cochleagram(config)
 
@@ -103,12 +107,27 @@ def lower_cochleagram_step(
 
 
 def cost(lowered: jax.stages.Lowered) -> Cost:
-    """Compiles a program and returns what XLA estimates of it."""
+    """What XLA estimates of a program, which it compiles for that.
+
+    Args:
+        lowered: The program, e.g. of `lower_cochleagram_step`.
+
+    Returns:
+        Its cost.
+
+    Raises:
+        ValueError: The compiler gives no estimates.
+    """
     begin = time.monotonic()
     compiled = lowered.compile()
     seconds = time.monotonic() - begin
-    analysis, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    text = compiled.as_text()
+    analysis, memory, text = (
+        compiled.cost_analysis(),
+        compiled.memory_analysis(),
+        compiled.as_text(),
+    )
+    if analysis is None or memory is None or text is None:
+        raise ValueError("this compiler says nothing of what its programs cost")
     collectives = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
     return Cost(
         compile_s=seconds,
@@ -124,6 +143,9 @@ def cost(lowered: jax.stages.Lowered) -> Cost:
 
 def tpu_cochleagram_step(transform: str = "matmul", num_targets: int = 64) -> Cost:
     """Compiles `lower_cochleagram_step` for four chips of a TPU v5e, `num_targets` among them.
+
+    Returns:
+        What XLA estimates of it.
 
     Raises:
         ValueError: There is no TPU compiler here.

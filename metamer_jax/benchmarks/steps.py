@@ -50,6 +50,7 @@ class Timed:
 
     @property
     def ms_per_target_step(self) -> float:
+        """Median over the measurements, milliseconds."""
         return 1e3 * statistics.median(self.seconds) / (self.case.batch_size * self.steps)
 
 
@@ -91,10 +92,14 @@ def prepare(
         steps: Steps that one measurement takes.
         num_words: Of the network.
         seed: Of the targets and weights.
+
+    Returns:
+        The compiled program, to be measured.
     """
     stage_fn, variables = _stage(case, config, num_words, seed)
     rng = np.random.default_rng(seed)
-    targets = 0.1 * rng.standard_normal((case.batch_size, config.num_samples)).astype(np.float32)
+    noise = rng.standard_normal((case.batch_size, config.num_samples))
+    targets = jnp.asarray(0.1 * noise, jnp.float32)
     synthesis = dataclasses.replace(
         synthesis, steps=10**6, tolerance=0.0, chunk_steps=steps, batch_size=case.batch_size
     )

@@ -110,6 +110,9 @@ def curves(
         who: Whose answers, of `effects.WHO`.
         chance: Share of right answers by guessing.
         entries: All of the comparison, for colours that stay from figure to figure.
+
+    Returns:
+        The figure.
     """
     drawn, stages = looks(entries), [effects.NATURAL, *stages]
     rows = table[table["who"] == who].set_index(["entry", "stage"])
@@ -174,6 +177,9 @@ def differences(table: pd.DataFrame, entries: Sequence[Entry], stage: str) -> Fi
         table: From `effects.differences`.
         entries: For titles and colours.
         stage: Which, or `effects.ALL`.
+
+    Returns:
+        The figure.
     """
     rows = table[(table["stage"] == stage) & table["difference"].notna()]
     titles, drawn = {e.label: e.title for e in entries}, looks(entries)

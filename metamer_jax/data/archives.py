@@ -8,10 +8,11 @@ import collections
 import gzip
 import pathlib
 import tarfile
+import typing
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 NOISE_FOLDERS = ("_background_noise_", "_silence_")  # Speech Commands' sounds without speech.
 # The official split's lists of "<word>/<name>.wav"; what is in neither is for training.
@@ -53,14 +54,18 @@ def _is_tar(path):
         return False
 
 
-def _opened(path):
+def _opened(path: pathlib.Path) -> IO[bytes]:
+    """The file, unpacked where it is a gzip."""
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else open(path, "rb")
+    return typing.cast(IO[bytes], gzip.open(path) if packed else open(path, "rb"))
 
 
 def survey(sources: Iterable[pathlib.Path]) -> Survey:
     """Passes over archives and folders once, without reading the words' sounds.
+
+    Returns:
+        Words with how many sounds each has, background noise, and the official split.
 
     Raises:
         ValueError: Two files have one name.
@@ -70,7 +75,7 @@ def survey(sources: Iterable[pathlib.Path]) -> Survey:
     lists = set()
     for source in sources:
         for name, data in read(source, lambda name: name in LISTS or _is_noise(name)):
-            if name in LISTS:
+            if name in LISTS and data is not None:
                 lists.add(name)
                 official |= dict.fromkeys(data.decode("utf-8").split(), LISTS[name])
                 continue
@@ -111,6 +116,7 @@ def read(source: pathlib.Path, wanted: Callable[[str], bool]) -> Iterator[tuple[
 
     Raises:
         DamagedArchiveError: The archive cannot be read to its end.
+        OSError: The disk cannot be read.
     """
     if source.is_dir():
         yield from _read_folder(source, wanted)
@@ -146,7 +152,8 @@ def _read_tar(path, wanted):
             for member in archive:
                 name = _name(member.name) if member.isfile() else None
                 if name is not None:
-                    yield name, archive.extractfile(member).read() if wanted(name) else None
+                    file = archive.extractfile(member) if wanted(name) else None
+                    yield name, None if file is None else file.read()
         # tarfile takes a damaged header for the end, and reads no checksum behind the end.
         while rest := stream.read(1 << 20):
             if rest.strip(b"\0"):

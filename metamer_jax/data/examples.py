@@ -20,7 +20,10 @@ def info(
     Args:
         builder: Its config has `words`.
         homepage: Where the recordings are from.
-        features: What an example holds besides.
+        features: What an example holds besides, by name.
+
+    Returns:
+        What tfds wants to know of a data set before it is made.
     """
     return builder.dataset_info_from_configs(
         features=tfds.features.FeaturesDict(

@@ -16,6 +16,7 @@ from metamer_jax.storage import cache
 
 SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.1  # Share of the validation and of the test split; the paper's 80/10/10.
+_SKIPPING = "--skip_bad_files goes on without such files"
 _VERSION = 1  # Of what `_collect` makes; part of the cache's key.
 _ARRAYS = frozenset(
     {"waveforms", "labels", "names", "speakers", "duplicates", "bad_files", "bad_reasons"}
@@ -89,8 +90,15 @@ def speaker_of(stem: str) -> str:
 def load(source: Source, config: configs.DataConfig) -> Recordings:
     """Reads a source, or what an earlier call kept of it, and splits it.
 
+    Args:
+        source: Where the recordings come from.
+        config: Their rate, length and split; whether bad files are left out.
+
+    Returns:
+        The recordings, in an order that does not depend on the source's.
+
     Raises:
-        AudioFileError: A file is bad and `config.skip_bad_files` is off.
+        audio.AudioFileError: A file is bad and `config.skip_bad_files` is off.
         ValueError: A word has no recordings, or the split cannot be made.
     """
     identity = {
@@ -111,7 +119,7 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
     skipped = dict(zip(arrays["bad_files"].tolist(), arrays["bad_reasons"].tolist(), strict=True))
     for file, reason in skipped.items():
         if not config.skip_bad_files:
-            raise _bad_file(file, reason)
+            raise audio.AudioFileError(file, f"{reason}; {_SKIPPING}")
     labels, names, speakers = arrays["labels"], arrays["names"], arrays["speakers"]
     duplicates = arrays["duplicates"]
     rule = _split_rule(config, arrays.get("official_splits"))
@@ -169,10 +177,6 @@ def _extra_arrays(source: Source) -> set[str]:
     return {name for name, given in has.items() if given}
 
 
-def _bad_file(file: str, reason: str) -> audio.AudioFileError:
-    return audio.AudioFileError(file, f"{reason}; --skip_bad_files goes on without such files")
-
-
 def prepare(
     samples: np.ndarray, from_hz: int, config: configs.DataConfig, *, file: str = "sound"
 ) -> np.ndarray:
@@ -218,7 +222,8 @@ def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray
                 rows.append(row)
             except audio.AudioFileError as error:
                 if not config.skip_bad_files:
-                    raise _bad_file(error.file, error.reason) from error
+                    reason = f"{error.reason}; {_SKIPPING}"
+                    raise audio.AudioFileError(error.file, reason) from error
                 bad[error.file] = error.reason
     labels = np.array([row[0] for row in rows], np.int32)
     empty = [word for i, word in enumerate(source.words) if i not in set(labels.tolist())]
@@ -230,7 +235,7 @@ def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray
     for row, i in enumerate(order):
         stacked[row] = waveforms[i]
         waveforms[i] = None  # Of all 35 words of Speech Commands twice is too much.
-    extra = {}
+    extra: dict[str, np.ndarray] = {}
     if source.official:
         extra["official_splits"] = np.array([row[3] for row in rows], dtype=np.str_)[order]
     if source.noise is not None:
@@ -260,7 +265,7 @@ def duplicate_groups(waveforms: np.ndarray) -> np.ndarray:
     first: dict[bytes, int] = {}
     groups = np.empty(len(waveforms), np.int64)
     for i, waveform in enumerate(waveforms):
-        key = hashlib.blake2b(np.ascontiguousarray(waveform), digest_size=16).digest()
+        key = hashlib.blake2b(np.ascontiguousarray(waveform).data, digest_size=16).digest()
         groups[i] = first.setdefault(key, i)
     return groups
 

@@ -67,8 +67,12 @@ class Speaker:
 def source(config: configs.DataConfig) -> recordings.Source:
     """Describes the corpus that `config` asks for.
 
+    Returns:
+        The corpus, synthesised when its clips are asked for.
+
     Raises:
         ImportError: espeak-ng is not installed.
+        ValueError: A word cannot be spoken.
     """
     words = config.words or configs.WORDS
     for word in words:
@@ -185,6 +189,10 @@ def _speak(calls: Sequence[dict[str, Any]]) -> tuple[list[np.ndarray], int]:
 
     Returns:
         Trimmed sounds, [sample] int16 each, and their sample rate in Hz.
+
+    Raises:
+        ValueError: A voice or word is none of espeak-ng's.
+        RuntimeError: The process ended otherwise than it should.
     """
     script = pathlib.Path(__file__).with_name("_espeak_process.py")
     with tempfile.TemporaryDirectory(prefix="metamer_jax_") as folder:
@@ -199,6 +207,7 @@ def _speak(calls: Sequence[dict[str, Any]]) -> tuple[list[np.ndarray], int]:
                 stderr=errors,
                 text=True,
             )
+            assert process.stdout is not None  # It is a pipe.
             try:
                 spoken = 0
                 with progress.bar(len(calls), "espeak-ng speaks", unit="clip") as shown:
@@ -232,7 +241,7 @@ def _record(
 ) -> np.ndarray:
     """Puts speech [sample] into a room, a noise and a 16-bit recording [num_samples]."""
     pole = rng.uniform(-0.3, 0.5)  # One-pole tilt: brighter to darker microphones.
-    speech = scipy.signal.lfilter([1.0], [1.0, -pole], speech)
+    speech = np.asarray(scipy.signal.lfilter([1.0], [1.0, -pole], speech))
     onset = int(rng.integers(0, num_samples - len(speech) + 1))
     clip = np.zeros(num_samples)
     clip[onset : onset + len(speech)] = speech

@@ -2,7 +2,7 @@
 
 import collections
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from metamer_jax import audio, configs
 from metamer_jax.data import recordings
@@ -14,6 +14,9 @@ _NO_WORDS = ("_background_noise_",)  # Speech Commands' minutes of noise.
 
 def source(config: configs.DataConfig) -> recordings.Source:
     """Describes the folder `config.data_dir`.
+
+    Returns:
+        Its recordings, which are read when its clips are asked for.
 
     A word is what its folder is called. Files named "<speaker>_nohash_<number>", as in Speech
     Commands, say who speaks.
@@ -51,7 +54,7 @@ def find_words(root: pathlib.Path, suffixes: Sequence[str]) -> dict[str, list[pa
     return found
 
 
-def choose_words(words: Sequence[str], found: Sequence[str], where: str) -> tuple[str, ...]:
+def choose_words(words: Sequence[str], found: Collection[str], where: str) -> tuple[str, ...]:
     """Returns the wanted words.
 
     Raises:

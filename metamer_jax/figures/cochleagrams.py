@@ -47,6 +47,9 @@ def cochleagram_pair(
         frame_rate_hz: Frames per second.
         titles: Over the left and the right panel.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: The two differ in shape, or `center_hz` does not fit them.
     """
@@ -94,6 +97,9 @@ def metamer_grid(
         center_hz: [channel] centre frequencies, Hz, ascending.
         duration_s: Of the sound.
         word: What is spoken.
+
+    Returns:
+        The figure.
     """
     rows, columns = len(pictures), max(len(row) for row in pictures.values())
     with style.house_style():

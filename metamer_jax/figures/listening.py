@@ -46,9 +46,12 @@ def layer_places(table: pd.DataFrame) -> tuple[dict[tuple[str, str], int], list[
     """Places layers on an axis: (model, layer) to place, and what to write below each.
 
     Models with the same layers share their names; otherwise a layer is its place in its model.
+
+    Returns:
+        Places by (model, layer), and the label of each place.
     """
     by_model = {
-        model: list(dict.fromkeys(group["layer"]))
+        str(model): list(dict.fromkeys(group["layer"]))
         for model, group in table.groupby("model", sort=False)
     }
     longest = max(by_model.values(), key=len)
@@ -68,6 +71,9 @@ def recognition_by_layer(
         table: Rows of `analysis.recognition` by model and layer.
         source: Whose answers; "simulated" and "machine" are labelled.
         panel: The same of machine listeners, drawn dashed beside them.
+
+    Returns:
+        The figure.
     """
     models = list(dict.fromkeys(table["model"]))
     places, labels = layer_places(table)
@@ -143,6 +149,9 @@ def recognition_by_word(table: pd.DataFrame, *, source: str = "") -> Figure:
     Args:
         table: Rows of `analysis.recognition` by model and word.
         source: Whose answers.
+
+    Returns:
+        The figure.
     """
     models = list(dict.fromkeys(table["model"]))
     words = list(dict.fromkeys(table["word"]))
@@ -175,6 +184,9 @@ def confusions(
         columns: "layer", or None: one matrix a network, side by side.
         words: The choices, in order.
         source: Whose answers.
+
+    Returns:
+        The figure.
     """
     models = list(dict.fromkeys(table["model"]))
     across = models if columns is None else list(dict.fromkeys(table[columns]))
@@ -221,6 +233,9 @@ def recognition_matrix(matrix: pd.DataFrame) -> Figure:
     Args:
         matrix: From `machines.recognition_matrix`. Cells of a network and its own metamers, which
             were made for it to recognise, have a frame.
+
+    Returns:
+        The figure.
     """
     listeners = list(dict.fromkeys(matrix["listener"]))
     columns = list(dict.fromkeys(zip(matrix["model"], matrix["layer"], strict=True)))
@@ -245,7 +260,7 @@ def recognition_matrix(matrix: pd.DataFrame) -> Figure:
         for model in dict.fromkeys(models):
             at = [j for j, each in enumerate(models) if each == model]
             axis.text(
-                *(np.mean(at), -0.62, model),
+                *(float(np.mean(at)), -0.62, model),
                 ha="center",
                 va="bottom",
                 fontsize=8.5,
@@ -262,6 +277,9 @@ def agreement(people: pd.DataFrame, machines: pd.DataFrame, *, source: str = "")
         people: Rows of `analysis.recognition` by model and layer.
         machines: The same of machine listeners.
         source: Of the former.
+
+    Returns:
+        The figure.
     """
     both = people.merge(machines, on=["model", "layer"], suffixes=("", "_machine"))
     models = list(dict.fromkeys(people["model"]))

@@ -34,6 +34,9 @@ def training_curves(
         kept_epoch: The epoch whose weights were kept, marked if given.
         color: Of both lines.
         title: Over the panel.
+
+    Returns:
+        The figure.
     """
     with style.house_style():
         figure, axis = style.one_panel(5.0, 2.6)
@@ -71,7 +74,7 @@ def _log_axis(axis: matplotlib.axes.Axes, values: np.ndarray) -> None:
     low, high = min(low / 1.2, 0.1), max(high * 1.2, 1.0)
     axis.set_yscale("log")
     axis.set_ylim(low, high)
-    axis.yaxis.set_major_formatter(_small_number)
+    axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_small_number))
     axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
@@ -95,6 +98,9 @@ def error_by_stage(
         traces: Stage to [metamer, point], |activation - target| / |target|; the line is the
             median, the band the 10th to 90th percentile.
         title: Over the panel.
+
+    Returns:
+        The figure.
     """
     with style.house_style():
         figure, axis = style.one_panel(5.6, 3.3, top_in=0.52)
@@ -133,6 +139,9 @@ def error_traces(
         failed: [metamer], True where verification failed: drawn in red.
         title: Over the panel.
         max_lines: At most so many single lines, evenly taken from the list.
+
+    Returns:
+        The figure.
     """
     values = _hold_last(traces)
     failed = np.zeros(len(values), bool) if failed is None else np.asarray(failed, bool)
@@ -169,6 +178,9 @@ def null_histogram(
         maximum: The largest value among the pairs, drawn as a line.
         measure: A key of `MEASURES`.
         title: Over the panel.
+
+    Returns:
+        The figure.
     """
     passed, failed = (np.asarray(v, float)[np.isfinite(v)] for v in (passed, failed))
     counts = np.asarray(counts, dtype=float)
@@ -207,7 +219,7 @@ def null_histogram(
         pad = 0.02 * (everything.max() - everything.min() or 1.0)
         axis.set_xlim(everything.min() - pad, everything.max() + pad)
         axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=4))
-        axis.yaxis.set_major_formatter(_power_of_ten)
+        axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_power_of_ten))
         axis.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axis.set(title=title, xlabel=MEASURES.get(measure, measure), ylabel="Share of pairs")
     return figure
@@ -221,6 +233,9 @@ def yields_bars(yields: pd.DataFrame, *, networks: Sequence[str], stages: Sequen
             there is a column `word`, its rows "all" are drawn.
         networks: In drawing order.
         stages: In processing order.
+
+    Returns:
+        The figure.
     """
     table = yields[yields["word"] == "all"] if "word" in yields else yields
     table = table.set_index(["network", "stage"])
@@ -251,6 +266,9 @@ def confusion(counts: np.ndarray, words: Sequence[str], *, title: str = "") -> F
         counts: [word, word], spoken by recognised.
         words: Their names.
         title: Over the panel.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: `counts` does not fit `words`.

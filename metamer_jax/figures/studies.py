@@ -17,6 +17,9 @@ def accuracy_under_attack(table: pd.DataFrame) -> Figure:
     Args:
         table: Of `robustness.measure`. Solid: under attack, with a ring where the network was
             trained at that size; dashed: under random perturbations; on the left: as it is.
+
+    Returns:
+        The figure.
     """
     conditions = list(dict.fromkeys(zip(table["domain"], table["norm"], strict=True)))
     networks = list(dict.fromkeys(zip(table["run"], table["network"], strict=True)))
@@ -66,6 +69,9 @@ def benchmark_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         rows: With stage, method, batch_size, ms_per_target_step and ratio.
+
+    Returns:
+        The figure.
     """
     colors = {"yardstick": style.MUTED, "dense": style.NETWORKS[1], "multirate": style.NETWORKS[0]}
     with style.house_style():

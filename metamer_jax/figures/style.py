@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Literal
 
 import matplotlib
 import matplotlib.axes
@@ -103,7 +104,7 @@ def percentages(
     *,
     written: np.ndarray | None = None,
     fontsize: float = 7.5,
-    aspect: str | None = None,
+    aspect: Literal["auto", "equal"] | None = None,
 ) -> None:
     """Draws a matrix of percentages, each cell coloured by its number and the number in it.
 

@@ -102,17 +102,19 @@ def _draw_errors(run: RunContents, network: str, finish: Callable) -> tuple[Any,
 
 def _draw_nulls(run: RunContents, network: str, finish: Callable) -> list[dict[str, Any]]:
     drawn = []
+    table = run.metamers
+    if table is None:
+        return drawn
     for stage in run.stages[network]:
+        rows = table[(table["network"] == network) & (table["stage"] == stage)]
         facts = run.null.get(network, {}).get(stage, {})
         charts = {}
         for measure in figures.MEASURES:
             name = f"{network}/{stage}/{measure}"
             edges = run.null_histograms.get(f"{name}_edges")
             counts = run.null_histograms.get(f"{name}_counts")
-            if edges is None or counts is None or run.metamers is None:
+            if edges is None or counts is None:
                 continue
-            table = run.metamers
-            rows = table[(table["network"] == network) & (table["stage"] == stage)]
             values = rows.get(measure, pd.Series(np.nan, index=rows.index)).to_numpy(float)
             passed = rows["passed"].to_numpy(bool)
             figure = figures.null_histogram(
@@ -132,7 +134,7 @@ def _draw_nulls(run: RunContents, network: str, finish: Callable) -> list[dict[s
             charts[measure] = finish(figure, label, file)
         if charts:
             decided = []
-            if "decided_by" in run.metamers:
+            if "decided_by" in rows:
                 decided = sorted(set(rows["decided_by"].dropna()))
             drawn.append(dict(stage=stage, charts=charts, facts=facts, decided_by=decided))
     return drawn

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from metamer_jax.cochleagram import filters
 from metamer_jax.report import media as media_lib
 from metamer_jax.report.run_folder import RunFolder
 
+T = TypeVar("T")
 CochleagramFn = Callable[[np.ndarray], np.ndarray]
 Key = tuple[str, str, int, int]  # network, stage, target id, seed
 
@@ -23,7 +24,7 @@ def _truth(values: pd.Series) -> pd.Series:
     return values.astype(str).str.lower().isin(("true", "1", "1.0"))
 
 
-def ordered(first: Iterable[str], more: Iterable[str]) -> list[str]:
+def ordered(first: Iterable[T], more: Iterable[T]) -> list[T]:
     """Returns all names, each once, those of `first` first."""
     return list(dict.fromkeys([*first, *more]))
 
@@ -132,10 +133,12 @@ class RunContents:
 
     @property
     def num_metamers(self) -> int:
+        """Metamers on disk, over all networks and stages."""
         return sum(len(targets) * len(seeds) for targets, seeds in self.ids.values())
 
     @property
     def words(self) -> list[str]:
+        """Words of the targets, in the order of the settings."""
         return ordered(self.config.data.words, self.targets["word"])
 
     def row(self, key: Key) -> dict[str, Any] | None:
@@ -148,11 +151,15 @@ class RunContents:
                 tuple(values): place
                 for place, values in enumerate(self.metamers[columns].itertuples(index=False))
             }
-            self._records = self.metamers.to_dict("records")
+            self._records: list[dict[str, Any]] = [
+                {str(name): value for name, value in row.items()}
+                for row in self.metamers.to_dict("records")
+            ]
         place = self._rows.get(key)
         return None if place is None else self._records[place]
 
     def target_waveform(self, target_id: int) -> np.ndarray | None:
+        """A target's sound [time]; None where the folder has none."""
         ids = self._target_arrays.get("target_id")
         waveforms = self._target_arrays.get("waveform")
         if ids is None or waveforms is None or target_id not in ids:
@@ -176,6 +183,7 @@ class RunContents:
                 self._waveforms[key] = np.array(arrays["waveform"][place], dtype=np.float32)
 
     def waveform(self, key: int | Key) -> np.ndarray | None:
+        """The sound [time] of a target (by id) or metamer; None where there is none."""
         return self._waveforms.get(key) if isinstance(key, tuple) else self.target_waveform(key)
 
     def traces(self, network: str, stage: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -199,7 +207,8 @@ class RunContents:
         keys = [k for k in keys if k not in self.pictures and self.waveform(k) is not None]
         for start in range(0, len(keys), _PICTURE_BATCH):
             batch = keys[start : start + _PICTURE_BATCH]
-            waveforms = np.stack([np.nan_to_num(self.waveform(k)) for k in batch])
+            # The keys left are those that have one.
+            waveforms = np.stack([np.nan_to_num(np.asarray(self.waveform(k))) for k in batch])
             padding = np.zeros((_PICTURE_BATCH - len(batch), waveforms.shape[1]), np.float32)
             try:
                 values = self._cochleagrams(np.concatenate([waveforms.astype(np.float32), padding]))
@@ -209,6 +218,7 @@ class RunContents:
             self.pictures.update(zip(batch, values.astype(np.float32), strict=False))
 
     def picture(self, key: int | Key) -> np.ndarray | None:
+        """The cochleagram [channel, frame] of a target (by id) or metamer, once `draw` made it."""
         return self.pictures.get(key)
 
     def center_hz(self, num_channels: int) -> np.ndarray:
@@ -261,10 +271,12 @@ class RunContents:
                 self.media.add(picture_name(key), *encoded)
 
     def embedded_bytes(self, key: int | Key) -> int:
+        """What a target's (by id) or metamer's sound and picture add to the page."""
         names = (sound_name(key), picture_name(key))
         return sum(self.media.size(name) for name in names if name in self.media)
 
     def word(self, target_id: int) -> str:
+        """The word that a target says."""
         return str(self.targets["word"].get(target_id, f"target {target_id}"))
 
 

@@ -67,7 +67,8 @@ def encode_picture(
     rgb = matplotlib.colormaps[style.COLORMAP](scaled[::-1], bytes=True)[..., :3]
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     if max(picture.size) > max_side:
-        size = tuple(min(side, max_side) for side in picture.size)
+        width, height = picture.size
+        size = (min(width, max_side), min(height, max_side))
         picture = picture.resize(size, Image.Resampling.BOX)
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=quality, method=4)
@@ -82,6 +83,7 @@ class Media:
         self._shown: dict[str, str] = {}
 
     def add(self, key: str, mime: str, data: bytes) -> None:
+        """Takes a sound or picture under a key that is new on the page."""
         self._uris[key] = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
 
     def __contains__(self, key: str) -> bool:
@@ -95,6 +97,9 @@ class Media:
         """HTML attributes of the element that shows `key`: its data the first time.
 
         Later elements name the first one; the page's script copies its `src`.
+
+        Returns:
+            The attributes, escaped.
         """
         if key in self._shown:
             return markupsafe.Markup('data-like="{}"').format(self._shown[key])

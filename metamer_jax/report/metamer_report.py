@@ -201,7 +201,7 @@ def _listen(run: RunContents, units: Sequence[tuple[int, int]]) -> list[dict[str
             rows = []
             for network in run.networks:
                 for seed in seeds:
-                    cards = []
+                    cards: list[dict[str, Any]] = []
                     for stage in run.stages[network]:
                         targets, made = run.ids.get((network, stage), ([], []))
                         there = target_id in targets and seed in made
@@ -218,7 +218,7 @@ def _listen(run: RunContents, units: Sequence[tuple[int, int]]) -> list[dict[str
 
 
 def _failures(run: RunContents, embedded: set[Any]) -> list[dict[str, Any]]:
-    groups = []
+    groups: list[dict[str, Any]] = []
     if run.metamers is None:
         return groups
     failed = run.metamers[~run.metamers["passed"]]
@@ -267,7 +267,7 @@ def _word_yields(run: RunContents) -> list[dict[str, Any]]:
             cells = []
             for stage in run.stages[network]:
                 at = (network, word, stage)
-                cells.append(made.loc[at].to_dict() if at in made.index else None)
+                cells.append(made.xs(at).to_dict() if at in made.index else None)
             if any(cells):
                 rows.append(dict(word=word, cells=cells))
         if rows:

@@ -56,14 +56,14 @@ def number(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.{digits - 1}e}"
 
 
-def fixed(value: object, digits: int = 3) -> str:
+def fixed(value: float | None, digits: int = 3) -> str:
     """Writes a number with `digits` decimals, and a dash where there is none."""
     if value is None or value != value:
         return "–"
     return f"{float(value):.{digits}f}"
 
 
-def percent(value: object, digits: int = 0) -> str:
+def percent(value: float | None, digits: int = 0) -> str:
     """Writes a share as a percentage, and a dash where there is none."""
     if value is None or value != value:
         return "–"
@@ -77,6 +77,9 @@ def svg(figure: style.Figure, label: str, prefix: str) -> markupsafe.Markup:
         figure: Drawn with the colours of `metamer_jax.figures.style`.
         label: What is to be seen, for those who cannot see it.
         prefix: Unique on the page; ids inside the figure begin with it.
+
+    Returns:
+        The element, escaped.
     """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
@@ -94,6 +97,7 @@ def svg(figure: style.Figure, label: str, prefix: str) -> markupsafe.Markup:
     for color, variable in _THEME.items():
         text = text.replace(color, variable)
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
+    assert size is not None  # Matplotlib writes it.
     width_px = float(size.group(1)) * 96 / 72
     text = text.replace(size.group(0), f'style="width: {width_px:.0f}px"', 1)
     text = re.sub(r"\s*\n\s*", "\n", text)

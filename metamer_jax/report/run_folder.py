@@ -37,6 +37,8 @@ class RunFolder:
         return value if isinstance(value, dict) else {}
 
     def json_lines(self, name: str) -> pd.DataFrame | None:
+        """A log as a table, up to its first broken line; None where there is no log."""
+
         def read(path: pathlib.Path) -> pd.DataFrame:
             # The last line may be half written while training goes on.
             rows = []
@@ -67,6 +69,7 @@ class RunFolder:
         return self._read(name, read)
 
     def folders(self, name: str) -> list[str]:
+        """Names of the folders within a folder, sorted."""
         path = self.path / name
         return sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
 

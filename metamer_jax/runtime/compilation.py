@@ -9,6 +9,7 @@ import functools
 import gc
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from absl import logging
@@ -43,7 +44,29 @@ def make_room(share: float = _SHARE) -> bool:
     return True
 
 
-def jit(function: Callable, **options) -> Callable:
+class Compiled:
+    """A function that is compiled for the platform at hand when it is called."""
+
+    def __init__(self, function: Callable, options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function, self._options = function, options
+        self._programs: dict[str, Any] = {}
+
+    def on(self, platform: str) -> Any:
+        """What `jax.jit` makes of the function for a platform, to be lowered or called."""
+        if platform not in self._programs:
+            reproducible = {"xla_cpu_multi_thread_eigen": False} if platform == "cpu" else None
+            self._programs[platform] = jax.jit(
+                self._function, compiler_options=reproducible, **self._options
+            )
+        return self._programs[platform]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls what was compiled for JAX's default platform."""
+        return self.on(jax.default_backend())(*args, **kwargs)
+
+
+def jit(function: Callable, **options: Any) -> Compiled:
     """`jax.jit` for the outermost function, whose results on a CPU are the same at every call.
 
     XLA divides the transforms of one FFT among threads, unless it comes upon it in one of these
@@ -55,17 +78,6 @@ def jit(function: Callable, **options) -> Callable:
         **options: As of `jax.jit`.
 
     Returns:
-        The compiled function; its attribute `on` is what `jax.jit` returned, by platform.
+        The compiled function.
     """
-
-    @functools.cache
-    def compiled(platform):
-        reproducible = {"xla_cpu_multi_thread_eigen": False} if platform == "cpu" else None
-        return jax.jit(function, compiler_options=reproducible, **options)
-
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        return compiled(jax.default_backend())(*args, **kwargs)
-
-    call.on = compiled
-    return call
+    return Compiled(function, options)

@@ -6,7 +6,7 @@ would leave thousands of carriage returns, so a line is written every so often i
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Protocol, TextIO
 
 _LINE_INTERVAL_S = 30.0
@@ -54,6 +54,9 @@ def bar(
         stream: Where to; None: standard error.
         interval_s: Shortest time between two lines, the last one apart.
 
+    Returns:
+        A context that yields what counts: its `update(n, **values)`.
+
     Raises:
         ValueError: Another style.
     """
@@ -72,8 +75,8 @@ def track(
     items: Iterable[Any], description: str, *, unit: str = "item", **options: Any
 ) -> Iterator[Any]:
     """Passes on `items` with a bar that counts them; `options` as of `bar`."""
-    items = items if hasattr(items, "__len__") else list(items)
-    with bar(len(items), description, unit=unit, **options) as shown:
+    total = len(items) if isinstance(items, Sized) else len(items := list(items))
+    with bar(total, description, unit=unit, **options) as shown:
         for item in items:
             yield item
             shown.update()
@@ -122,7 +125,12 @@ class _Bar(_Context):
     """tqdm's, for a terminal or a notebook."""
 
     def __init__(
-        self, total: float, description: str, unit: str, initial: float, stream: TextIO | None
+        self,
+        total: float | None,
+        description: str,
+        unit: str,
+        initial: float,
+        stream: TextIO | None,
     ):
         import warnings
 

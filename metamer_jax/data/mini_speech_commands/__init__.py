@@ -7,7 +7,7 @@ TensorFlow's zip, or takes a given zip or folder of that layout: `<word>/<speake
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from metamer_jax import audio, configs
 from metamer_jax.data import prepared, recordings, wav_folder
@@ -17,11 +17,15 @@ from metamer_jax.storage import cache
 def source(config: configs.DataConfig) -> recordings.Source:
     """Describes the zip or folder that `config` gives, or TensorFlow's zip.
 
+    Returns:
+        Its recordings, prepared when its clips are asked for.
+
     Raises:
         ValueError: What is given is missing, no zip, or lacks a word.
     """
     words = config.words or configs.WORDS
     folder = None
+    identity: Mapping[str, str | int]
     if config.data_dir is not None:
         folder = _find_folder(pathlib.Path(config.data_dir).expanduser(), words)
         found = wav_folder.find_words(folder, (".wav",))
@@ -64,7 +68,7 @@ def _identify_zip(path: pathlib.Path) -> dict[str, str | int]:
 def _clips(
     config: configs.DataConfig,
     words: tuple[str, ...],
-    identity: dict[str, str | int],
+    identity: Mapping[str, str | int],
     folder: pathlib.Path | None,
 ) -> Iterator[recordings.Clip | audio.AudioFileError]:
     """Prepares the data set where it is not yet, and yields its clips."""
@@ -75,11 +79,12 @@ def _clips(
     content = {key: value for key, value in identity.items() if key != "zip"}
     name = f"{next(iter(content))}-{cache.digest([content, list(words)])}"
     builder_config = dataset_builder.BuilderConfig(
-        name=name,
+        name=name,  # pyrefly: ignore[unexpected-keyword]: tfds's own field
+        # pyrefly: ignore[unexpected-keyword]: tfds's own field
         description=f"Made from {', '.join(f'{k} {v}' for k, v in identity.items())}.",
         words=words,
         data_zip=config.data_zip and str(pathlib.Path(config.data_zip).expanduser()),
-        data_dir=folder and str(folder),
+        data_dir=None if folder is None else str(folder),
         skip_bad_files=config.skip_bad_files,
     )
     try:

@@ -38,6 +38,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
+        # pyrefly: ignore[unexpected-keyword]: tfds's own fields
         BuilderConfig(name="tensorflow", description="TensorFlow's zip: 8 words, 1000 clips each.")
     ]
 
@@ -47,7 +48,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         config = self.builder_config
         if config.data_dir is not None:
-            return {"train": self._generate_examples(*_read_folder(config))}
+            files = _read_folder(pathlib.Path(config.data_dir), config.words)
+            return {"train": self._generate_examples(*files)}
         # Read in place: nothing is gained by unpacking thousands of files.
         archive = pathlib.Path(config.data_zip or dl_manager.download(URL))
         held = archives.survey([archive]).words
@@ -62,10 +64,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         yield from examples.decode(self, files, about, total=total)
 
 
-def _read_folder(config: BuilderConfig) -> tuple[Iterator[tuple[str, bytes]], int]:
+def _read_folder(
+    root: pathlib.Path, words: tuple[str, ...]
+) -> tuple[Iterator[tuple[str, bytes]], int]:
     """Returns "<word>/<name>" and the bytes of each file of a folder, and how many they are."""
-    root = pathlib.Path(config.data_dir)
     found = wav_folder.find_words(root, (".wav",))
-    words = wav_folder.choose_words(config.words, found, str(root))
+    words = wav_folder.choose_words(words, found, str(root))
     paths = [path for word in sorted(words) for path in found[word]]
     return ((f"{path.parent.name}/{path.name}", path.read_bytes()) for path in paths), len(paths)

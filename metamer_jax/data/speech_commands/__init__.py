@@ -21,6 +21,9 @@ from metamer_jax.storage import cache
 def source(config: configs.DataConfig) -> recordings.Source:
     """Describes the archives or folder that `config` gives, or the official archive.
 
+    Returns:
+        Their recordings, prepared when the clips are asked for.
+
     Raises:
         ValueError: What is given is missing or no archive.
     """
@@ -69,7 +72,8 @@ def _builder(config, words, sources, identity):
     content = {key: value for key, value in identity.items() if key not in ("archives", "folder")}
     name = f"{next(iter(content))}-{cache.digest([content, list(words)])}"
     builder_config = module.BuilderConfig(
-        name=name,
+        name=name,  # pyrefly: ignore[unexpected-keyword]: tfds's own field
+        # pyrefly: ignore[unexpected-keyword]: tfds's own field
         description=f"Made from {', '.join(f'{k} {v}' for k, v in identity.items())}.",
         words=words,
         sources=tuple(map(str, sources)),

@@ -36,6 +36,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
+        # pyrefly: ignore[unexpected-keyword]: tfds's own fields
         BuilderConfig(name="official", description="The archive of v0.02: 35 words, 105,829 clips.")
     ]
 
