@@ -18,14 +18,13 @@ import numpy as np
 
 from metamer_jax import storage
 from metamer_jax.listening.building import design, files, selection, sounds
-from metamer_jax.listening.building.files import Experiment
+from metamer_jax.listening.building.files import ExperimentContent
 from metamer_jax.listening.building.manifest import (
-    INTEGER_COLUMNS,
     KEY_COLUMNS,
-    MANIFEST_COLUMNS,
     SCHEMA_VERSION,
     describe_sounds,
     digest,
+    typed,
 )
 from metamer_jax.listening.building.material import Material
 from metamer_jax.listening.config import ListeningConfig
@@ -34,93 +33,45 @@ if TYPE_CHECKING:
     import pandas as pd
 # Of one trial's six, how many must be right (Woods et al., 2017; Milne et al., 2021).
 HEADPHONE_LIMITS = {"antiphase": 5, "huggins": 6}
+_HEADPHONE_CHECKS = {"antiphase": sounds.antiphase_check, "huggins": sounds.huggins_check}
 _IDS = 20  # Stream of random numbers for ids; `design` has the ones below 10.
 _log = logging.getLogger(__name__)
 
 
-def make(material: Material, config: ListeningConfig) -> Experiment:
+def make(material: Material, config: ListeningConfig) -> ExperimentContent:
     """Designs the experiment: who hears what, under which names.
+
+    Args:
+        material: Sounds to choose from and what is known about them.
+        config: Settings of the experiment.
+
+    Returns:
+        Everything that the files will hold.
 
     Raises:
         ValueError: No metamer may be played, or too few natural recordings.
     """
-    import pandas as pd
-
     plan, choice = selection.choose(material, config)
     extras = config.natural_trials + config.catch_trials
-    for name, wanted, table in (
-        ("natural_trials + catch_trials", extras, material.naturals),
-        ("practice_trials", config.practice_trials, material.practice),
-    ):
-        if len(table) < wanted:
-            raise ValueError(f"{name} is {wanted}, but the material has only {len(table)} for it")
+    _check_naturals(material, config)
     ordered = design.order(plan, extras=extras, seed=config.seed)
-    used = sorted(set(choice.row[ordered.source[ordered.source >= 0]]))
-    checks = _headphone_checks(material, config)
     names = _Names(config.seed)
-    metamer_id = {row: names.new() for row in used}
-    natural_id = [names.new() for _ in range(extras)]
-    practice_id = [names.new() for _ in range(config.practice_trials)]
-    samples = {metamer_id[row]: material.metamer_sounds[row] for row in used}
-    samples |= dict(zip(natural_id, material.natural_sounds, strict=False))
-    samples |= dict(zip(practice_id, material.practice_sounds, strict=False))
-
-    rows = []
-    for c, b, position, trial, source in zip(*ordered, strict=True):
-        place = {
-            "condition": c + 1,
-            "batch": b + 1,
-            "position_in_batch": position + 1,
-            "trial": trial + 1,
-        }
-        if source >= 0:
-            row = choice.row[source]
-            about = {"kind": "metamer", **material.metamers.iloc[row].to_dict()}
-            rows.append({**place, "stimulus_id": metamer_id[row], **about})
-        else:
-            extra = -1 - source
-            kind = "natural" if extra < config.natural_trials else "catch"
-            about = {"kind": kind, **material.naturals.iloc[extra].to_dict()}
-            rows.append({**place, "stimulus_id": natural_id[extra], **about})
-    for i, stimulus_id in enumerate(practice_id):
-        place = {"condition": 0, "batch": 0, "position_in_batch": i + 1, "trial": i + 1}
-        about = {"kind": "practice", **material.practice.iloc[i].to_dict()}
-        rows.append({**place, "stimulus_id": stimulus_id, **about})
-    manifest = pd.DataFrame(rows)
-
-    audio = {
-        stimulus_id: sounds.encode_wav(sound, material.sample_rate_hz)
-        for stimulus_id, sound in samples.items()
-    }
-    headphone = []
-    for check, trials in checks.items():
-        for sound, correct in zip(trials.sounds, trials.correct, strict=True):
-            stimulus_id = names.new()
-            audio[stimulus_id] = sounds.encode_wav(sounds.to_int16(sound), material.sample_rate_hz)
-            headphone.append(
-                {"check": check, "stimulus_id": stimulus_id, "correct": int(correct) + 1}
-            )
-    noise = sounds.calibration_noise(
-        config.calibration_s,
-        material.sample_rate_hz,
-        level_db=material.level_db,
-        seed=config.seed,
+    used = sorted(set(choice.row[ordered.source[ordered.source >= 0]]))
+    ids = _SoundIds(
+        metamer={row: names.new() for row in used},
+        natural=[names.new() for _ in range(extras)],
+        practice=[names.new() for _ in range(config.practice_trials)],
     )
-    calibration = names.new()
-    audio[calibration] = sounds.encode_wav(sounds.to_int16(noise), material.sample_rate_hz)
+    samples = _samples(material, ids)
+    audio = {i: sounds.encode_wav(x, material.sample_rate_hz) for i, x in samples.items()}
+    headphone = _add_headphone_trials(audio, names, material, config)
+    calibration = _add_calibration(audio, names, material, config)
 
+    manifest = _rows(ordered, choice, ids, material, config)
     manifest = describe_sounds(manifest, samples, audio, material.sample_rate_hz, config)
     design_digest = digest(manifest, material.words, headphone, calibration, audio)
     experiment_id = config.experiment_id or f"{files.slug(config.title)}-{design_digest[:8]}"
-    manifest = manifest.assign(experiment_id=experiment_id)
-    manifest = manifest.reindex(columns=MANIFEST_COLUMNS)
-    for name in INTEGER_COLUMNS:
-        manifest[name] = manifest[name].astype("Int64")
-    for name in ("model", "layer", "speaker_id", "model_prediction", "verdict"):
-        manifest[name] = manifest[name].fillna("")
-    for name in ("played_model_prediction", "played_verdict"):
-        manifest[name] = manifest[name].fillna("")
-
+    manifest = typed(manifest.assign(experiment_id=experiment_id))
     private = {
         "schema_version": SCHEMA_VERSION,
         "experiment_id": experiment_id,
@@ -133,25 +84,136 @@ def make(material: Material, config: ListeningConfig) -> Experiment:
         },
         **selection.account(plan, choice, material, config, manifest),
         "headphone": headphone,
-        "headphone_limits": {check: HEADPHONE_LIMITS[check] for check in checks},
+        "headphone_limits": {check: HEADPHONE_LIMITS[check] for check in _checks(config)},
         "calibration": calibration,
         "level_db": material.level_db,
         "sample_rate_hz": material.sample_rate_hz,
         "config": dataclasses.asdict(config),
         "run": material.source,
     }
-    public = _public(private, manifest, config)
-    return Experiment(
+    return ExperimentContent(
         experiment_id,
         design_digest,
         config,
         manifest,
-        public,
+        _public(private, manifest, config),
         private,
         dict(sorted(audio.items())),
         samples,
         material.sample_rate_hz,
     )
+
+
+def _check_naturals(material: Material, config: ListeningConfig) -> None:
+    for name, wanted, table in (
+        (
+            "natural_trials + catch_trials",
+            config.natural_trials + config.catch_trials,
+            material.naturals,
+        ),
+        ("practice_trials", config.practice_trials, material.practice),
+    ):
+        if len(table) < wanted:
+            raise ValueError(f"{name} is {wanted}, but the material has only {len(table)} for it")
+
+
+@dataclasses.dataclass(frozen=True)
+class _SoundIds:
+    """Under which id each sound of the material is played."""
+
+    metamer: dict[int, str]  # Row of the material's metamers to id.
+    natural: list[str]  # Natural trials, then catch trials.
+    practice: list[str]
+
+
+def _samples(material: Material, ids: _SoundIds) -> dict[str, np.ndarray]:
+    """Returns [time] int16 of each test and practice sound by its id."""
+    samples = {ids.metamer[row]: material.metamer_sounds[row] for row in ids.metamer}
+    samples |= dict(zip(ids.natural, material.natural_sounds, strict=False))
+    return samples | dict(zip(ids.practice, material.practice_sounds, strict=False))
+
+
+def _rows(
+    ordered: design.Ordered,
+    choice: selection.Choice,
+    ids: _SoundIds,
+    material: Material,
+    config: ListeningConfig,
+) -> "pd.DataFrame":
+    """Returns the manifest's rows, in the order of hearing, practice (condition 0) last."""
+    import pandas as pd
+
+    rows = []
+    for c, b, position, trial, source in zip(*ordered, strict=True):
+        if source >= 0:
+            row = choice.row[source]
+            about = {"kind": "metamer", **material.metamers.iloc[row].to_dict()}
+            stimulus_id = ids.metamer[row]
+        else:
+            extra = -1 - source
+            kind = "natural" if extra < config.natural_trials else "catch"
+            about = {"kind": kind, **material.naturals.iloc[extra].to_dict()}
+            stimulus_id = ids.natural[extra]
+        rows.append(_row(c + 1, b + 1, position + 1, trial + 1, stimulus_id, about))
+    for i, stimulus_id in enumerate(ids.practice):
+        about = {"kind": "practice", **material.practice.iloc[i].to_dict()}
+        rows.append(_row(0, 0, i + 1, i + 1, stimulus_id, about))
+    return pd.DataFrame(rows)
+
+
+def _row(
+    condition: int,
+    batch: int,
+    position: int,
+    trial: int,
+    stimulus_id: str,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "condition": condition,
+        "batch": batch,
+        "position_in_batch": position,
+        "trial": trial,
+        "stimulus_id": stimulus_id,
+        **about,
+    }
+
+
+def _add_headphone_trials(
+    audio: dict[str, bytes], names: "_Names", material: Material, config: ListeningConfig
+) -> list[dict[str, Any]]:
+    """Adds the headphone check's sounds to `audio`; returns its trials, answers counted from 1."""
+    trials = []
+    for check in _checks(config):
+        made = _HEADPHONE_CHECKS[check](
+            material.sample_rate_hz, level_db=material.level_db, seed=config.seed
+        )
+        for sound, correct in zip(made.sounds, made.correct, strict=True):
+            stimulus_id = names.new()
+            audio[stimulus_id] = sounds.encode_wav(sounds.to_int16(sound), material.sample_rate_hz)
+            trials.append({"check": check, "stimulus_id": stimulus_id, "correct": int(correct) + 1})
+    return trials
+
+
+def _add_calibration(
+    audio: dict[str, bytes], names: "_Names", material: Material, config: ListeningConfig
+) -> str:
+    """Adds the noise by which listeners set their volume to `audio`; returns its id."""
+    noise = sounds.calibration_noise(
+        config.calibration_s,
+        material.sample_rate_hz,
+        level_db=material.level_db,
+        seed=config.seed,
+    )
+    stimulus_id = names.new()
+    audio[stimulus_id] = sounds.encode_wav(sounds.to_int16(noise), material.sample_rate_hz)
+    return stimulus_id
+
+
+def _checks(config: ListeningConfig) -> tuple[str, ...]:
+    """Returns the names of the headphone checks that are done."""
+    every = {"both": tuple(_HEADPHONE_CHECKS), "none": ()}
+    return every.get(config.headphone_check, (config.headphone_check,))
 
 
 class _Names:
@@ -167,19 +229,6 @@ class _Names:
             if name not in self._taken:
                 self._taken.add(name)
                 return name
-
-
-def _headphone_checks(
-    material: Material, config: ListeningConfig
-) -> dict[str, sounds.HeadphoneTrials]:
-    makers = {"antiphase": sounds.antiphase_check, "huggins": sounds.huggins_check}
-    wanted = {"both": tuple(makers), "none": ()}.get(
-        config.headphone_check, (config.headphone_check,)
-    )
-    return {
-        name: makers[name](material.sample_rate_hz, level_db=material.level_db, seed=config.seed)
-        for name in wanted
-    }
 
 
 def _public(
@@ -213,7 +262,7 @@ def _public(
     }
 
 
-def write(experiment: Experiment, folder: str | os.PathLike) -> pathlib.Path:
+def write(experiment: ExperimentContent, folder: str | os.PathLike) -> pathlib.Path:
     """Writes public/, conditions/, private/ and study.jzip; an earlier build is replaced.
 
     Args:
@@ -250,7 +299,7 @@ def write(experiment: Experiment, folder: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
-def _check_folder(experiment: Experiment, folder: pathlib.Path) -> None:
+def _check_folder(experiment: ExperimentContent, folder: pathlib.Path) -> None:
     path = folder / "private" / "design.json"
     if not path.is_file():
         return

@@ -142,7 +142,7 @@ def shuffle(
         usable: [combination, word, target] bool.
         conditions: How many.
         batches: In each condition; None: as many as there are words.
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
 
     Returns:
         A plan in which each metamer comes once, as long as there are enough of its combination;
@@ -221,7 +221,7 @@ def order(plan: Plan, *, extras: int = 0, seed: int = 0) -> Ordered:
         plan: What is presented.
         extras: Natural and catch trials of each condition, spread evenly over its batches at
             random places. They are told apart by number, 0 to extras - 1.
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
     """
     columns: list[tuple[int, int, int, int, int]] = []
     for condition in np.unique(plan.condition):
@@ -250,7 +250,7 @@ def draw_words(labels: Sequence[int], words: int, count: int, seed: Sequence[int
         labels: [sound] word of each.
         words: How many words there are.
         count: How many sounds to draw.
-        seed: Of the draw.
+        seed: Seeds of the draw.
 
     Returns:
         [count] indices, all different; fewer if there are fewer sounds.

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMESPACE = uuid.UUID("5a3b0c8e-55a1-4e0f-9d3c-1f4a2b7c9e10")  # Of our JATOS ids.
+_PAGE_FILES = (
+    *("index.html", "style.css", "page.js", "session.js", "delivery.js", "timeline.js"),
+    *("screens.js", "experiment.js"),
+)
 _PAGE = importlib.resources.files("metamer_jax.listening") / "page"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Experiment:
-    """Everything that the files say, before they are written."""
+class ExperimentContent:
+    """Everything that an experiment's files say, before they are written."""
 
     experiment_id: str
     design_sha256: str
@@ -39,9 +43,9 @@ class Experiment:
     sample_rate_hz: int
 
 
-def public_files(experiment: Experiment) -> Iterator[tuple[str, bytes]]:
+def public_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]]:
     """Yields name and content of what listeners' browsers load."""
-    for name in ("index.html", "experiment.js", "style.css"):
+    for name in _PAGE_FILES:
         yield name, (_PAGE / name).read_bytes()
     for file in sorted((_PAGE / "vendor").iterdir(), key=lambda file: file.name):
         yield f"vendor/{file.name}", file.read_bytes()
@@ -52,7 +56,7 @@ def public_files(experiment: Experiment) -> Iterator[tuple[str, bytes]]:
         yield f"audio/{stimulus_id}.wav", content
 
 
-def condition_files(experiment: Experiment) -> Iterator[tuple[str, bytes]]:
+def condition_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]]:
     """Yields name and content of each condition's WAV and form, and the script that makes forms."""
     manifest, rate = experiment.manifest, experiment.sample_rate_hz
     marker = batch_marker(experiment.private["level_db"], rate)
@@ -111,7 +115,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return file.getvalue().encode("utf-8")
 
 
-def jatos_study(experiment: Experiment, public: Mapping[str, bytes]) -> bytes:
+def jatos_study(experiment: ExperimentContent, public: Mapping[str, bytes]) -> bytes:
     """Returns a study to import into JATOS: a zip of the page's folder and its description."""
     folder = slug(experiment.experiment_id)
 
@@ -183,7 +187,7 @@ def slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "experiment"
 
 
-def report(experiment: Experiment) -> str:
+def report(experiment: ExperimentContent) -> str:
     """Returns the page for whoever runs the experiment: what the design came to."""
     manifest = experiment.manifest
     metamers = manifest[manifest["kind"] == "metamer"]

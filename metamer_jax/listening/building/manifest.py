@@ -22,7 +22,11 @@ MANIFEST_COLUMNS = (
     "played_null_percentile played_relative_error played_verdict"
 ).split()
 KEY_COLUMNS = "experiment_id condition batch trial stimulus_id kind word".split()
-INTEGER_COLUMNS = ("layer_index", "target_id", "metamer_seed")
+_INTEGER_COLUMNS = ("layer_index", "target_id", "metamer_seed")
+_TEXT_COLUMNS = (
+    *("model", "layer", "speaker_id", "model_prediction", "verdict"),
+    *("played_model_prediction", "played_verdict"),
+)
 
 
 def describe_sounds(
@@ -61,6 +65,16 @@ def describe_sounds(
             )
             onsets[rows] = starts / sample_rate_hz
     return manifest.assign(onset_in_condition_wav_s=onsets)
+
+
+def typed(manifest: "pd.DataFrame") -> "pd.DataFrame":
+    """Gives the manifest its columns and types: whole numbers stay whole, missing text is ""."""
+    manifest = manifest.reindex(columns=MANIFEST_COLUMNS)
+    for name in _INTEGER_COLUMNS:
+        manifest[name] = manifest[name].astype("Int64")
+    for name in _TEXT_COLUMNS:
+        manifest[name] = manifest[name].fillna("")
+    return manifest
 
 
 def digest(

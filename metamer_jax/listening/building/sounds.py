@@ -88,7 +88,7 @@ def antiphase_check(
     Args:
         sample_rate_hz: Sample rate.
         level_db: RMS of the two louder tones, dB re full scale.
-        seed: Of the trials' order.
+        seed: Seed of the trials' order.
         tone_s: Length of a tone; anything but 1 s is for tests.
     """
     time = np.arange(round(tone_s * sample_rate_hz)) / sample_rate_hz
@@ -114,7 +114,7 @@ def huggins_check(
     Args:
         sample_rate_hz: Sample rate.
         level_db: RMS of the noises, dB re full scale.
-        seed: Of the noises and the trials' order.
+        seed: Seed of the noises and the trials' order.
         noise_s: Length of a noise; anything but 1 s is for tests.
     """
     random = np.random.default_rng([seed, 2])
@@ -165,7 +165,7 @@ def condition_recording(
         sounds: Each [time] int16, in order.
         batches: [sound] which batch each belongs to.
         marker: [time] int16.
-        silence_s: Of each silence.
+        silence_s: Length of each silence.
         sample_rate_hz: Sample rate.
 
     Returns:

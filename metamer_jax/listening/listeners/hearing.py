@@ -33,7 +33,7 @@ def hear(
     Args:
         networks: Who listens.
         samples: [sound, time] int16.
-        config: Of the cochleagram.
+        config: Settings of the cochleagram.
         batch_size: Cochleagrams made at once.
 
     Returns:
@@ -67,7 +67,7 @@ def score(
         table: A row per sound: stimulus_id, kind, word, and model, layer, layer_index, target_id
             of metamers.
         words: What the networks tell apart.
-        config: Of the cochleagram.
+        config: Settings of the cochleagram.
         batch_size: Cochleagrams made at once.
 
     Returns:

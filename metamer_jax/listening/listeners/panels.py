@@ -65,10 +65,10 @@ def panel(
     The first listeners of a larger panel are those of a smaller one.
 
     Args:
-        config: Of the run whose metamers are listened to.
+        config: Settings of the run whose metamers are listened to.
         count: How many listeners, the run's own networks not counted.
-        recipes: Of `RECIPES`.
-        networks: Of `models.PRESETS`; empty: `DEFAULT_NETWORKS`.
+        recipes: Names of `RECIPES`.
+        networks: Names of `models.PRESETS`; empty: `DEFAULT_NETWORKS`.
         epochs: At most, in place of the recipes'.
 
     Raises:

@@ -64,9 +64,9 @@ def agreement(
     Args:
         people: Their trials that count, or a table of proportions.
         machines: Trials of machine listeners; their own metamers are left out.
-        confidence: Of the intervals.
+        confidence: Coverage of the intervals.
         resamples: Bootstrap samples, of people and of machines at once; 0: no intervals.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         A row for cells (a model's layer; all models, then each) and one for single metamers, with

@@ -58,7 +58,7 @@ def read(
             tables of trials or of proportions.
         experiment: What they are responses to; only tidy tables can do without.
         duplicates: A session that comes twice: "error", or "first" keeps the first and counts.
-        where: Of a table of proportions, the rows to take: column to value or values.
+        where: Rows of a table of proportions to take: column to value or values.
 
     Raises:
         ResponseError: Something does not fit; the message names file and row.

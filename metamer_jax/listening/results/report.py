@@ -74,7 +74,7 @@ def write(
         read: What it was given.
         folder: Where; the tables of `results.write` stand there too.
         panel: Trials of machine listeners to stand beside the answers, or None.
-        about: A row per machine listener for the report (`machines.accuracy`), or None.
+        about: A row per machine listener for the report (`listeners.accuracy`), or None.
 
     Returns:
         The report's path.

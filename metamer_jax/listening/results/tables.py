@@ -69,9 +69,9 @@ def analyze(
         exclude_layers: Layers to leave out of every table, such as natural sounds that a table of
             proportions holds as a layer.
         unit: What counts as a listener: "participant", "session" or "condition".
-        permutations: Of permutation tests.
-        resamples: Of bootstrap intervals.
-        seed: Of both.
+        permutations: Permutations of each test.
+        resamples: Bootstrap samples of each interval.
+        seed: Seed of both.
 
     Raises:
         ValueError: Simulated or machine answers are mixed with people's, or no trial is of a layer
@@ -112,7 +112,7 @@ def analyze(
             _unless(shares, single, metamers), "paper", permutations=0, **counted
         ),
         "anova": lambda: analysis.anova(
-            _judges_of_all(source, metamers),
+            _raters_of_all(source, metamers),
             dv="correct",
             subject=_subject(unit),
             within=_within(metamers),
@@ -154,8 +154,8 @@ def _people(source: str, table: pd.DataFrame) -> pd.DataFrame:
     return _unless(source == listeners.SOURCE, "machines need no planning", table)
 
 
-def _judges_of_all(source: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Leaves out networks that do not judge themselves: an ANOVA needs every cell."""
+def _raters_of_all(source: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out networks that do not rate themselves: an ANOVA needs every cell."""
     if source != listeners.SOURCE:
         return table
     models = table.groupby("participant")["model"].transform("nunique")

@@ -29,7 +29,7 @@ def write(
         read: What it was given.
         folder: Where.
         panel: Trials of machine listeners to show beside the answers, or None.
-        about: A row per machine listener for the report (`machines.accuracy`), or None.
+        about: A row per machine listener for the report (`listeners.accuracy`), or None.
 
     Returns:
         The folder.
@@ -70,14 +70,14 @@ def write_machines(
     """Analyses what machine listeners answered, and writes it as `write` does; nobody is excluded.
 
     Args:
-        trials: From `machines`; what networks say of their own metamers is kept in trials.csv and
-            in the matrix, and left out of everything else.
+        trials: From `listeners.listen_to_run` or `listen_to_experiment`; what networks say of
+            their own metamers is kept in trials.csv and in the matrix, and left out of all else.
         folder: Where.
         words: The choices.
-        about: From `machines.accuracy`; also written as listeners.csv.
-        permutations: Of permutation tests.
-        resamples: Of bootstrap intervals.
-        seed: Of both.
+        about: From `listeners.accuracy`; also written as listeners.csv.
+        permutations: Permutations of each test.
+        resamples: Bootstrap samples of each interval.
+        seed: Seed of both.
 
     Returns:
         As from `analyze`, and all trials.

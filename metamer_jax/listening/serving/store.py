@@ -252,7 +252,7 @@ def least_used(
 
     Args:
         conditions: All of them.
-        sessions: Of each session, its condition, and whether it counts (a session that was left
+        sessions: Condition of each session, and whether it counts (a session that was left
             does not; it only decides between equals).
         taken: What this listener has had: avoided while there is something else.
 

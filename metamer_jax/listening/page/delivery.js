@@ -1,0 +1,87 @@
+/* Where the answers go, and where the condition comes from: JATOS, our server, a file. */
+ListeningPage.makeDelivery = (page, store) => {
+  "use strict";
+
+  const { E, ON_FILE, JATOS, soundFile, urlParameter } = page;
+  const POST_TRIES_MS = [0, 1000, 4000];
+
+  const usesServer = () => E.server && !ON_FILE && !JATOS;
+
+  async function send() {
+    const body = JSON.stringify(store.session);
+    if (JATOS) {
+      await JATOS.submitResultData(body);
+      return;
+    }
+    for (const wait of POST_TRIES_MS) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      try {
+        const reply = await fetch("api/session", {
+          method: "POST", headers: { "Content-Type": "application/json" }, body,
+        });
+        if (reply.ok && (await reply.json()).stored) return;
+        if (reply.status >= 400 && reply.status < 500) break; // It would be refused again.
+      } catch (error) { /* No connection: try again. */ }
+    }
+    throw new Error("the answers could not be sent");
+  }
+
+  function sendInBackground() {
+    if (JATOS || usesServer()) send().catch(() => {}); // All of it is sent again at the end.
+  }
+
+  async function askCondition(participant) {
+    const numbers = Object.keys(E.conditions).map(Number);
+    const wanted = Number(urlParameter("condition"));
+    if (numbers.includes(wanted)) return { condition: wanted };
+    if (JATOS) {
+      // Ids of results count up: conditions take turns.
+      return { condition: numbers[Number(JATOS.studyResultId || 0) % numbers.length] };
+    }
+    if (usesServer()) {
+      try {
+        const reply = await fetch(`api/condition?participant=${encodeURIComponent(participant)}`);
+        if (reply.ok) {
+          const given = await reply.json();
+          if (numbers.includes(given.condition)) return given;
+        }
+      } catch (error) { /* A static host: the page goes on alone. */ }
+    }
+    return { condition: numbers[Math.floor(Math.random() * numbers.length)] };
+  }
+
+  function download(name, type, text) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  /* As jsPsych writes its data: `response` is the number of the button, from 0. */
+  function asCsv() {
+    const shared = ["experiment_id", "design_sha256", "session_id", "participant", "condition"];
+    const rows = store.session.trials.map((row) => ({
+      ...Object.fromEntries(shared.map((name) => [name, store.session[name]])),
+      trial_type: "audio-button-response",
+      task: "test",
+      trial: row.trial,
+      stimulus_id: row.stimulus_id,
+      stimulus: soundFile(row.stimulus_id),
+      response: row.response === null ? null : row.choice_order.indexOf(row.response),
+      response_word: row.response,
+      choice_order: JSON.stringify(row.choice_order),
+      rt: row.rt_ms,
+      rt_ms: row.rt_ms,
+      played_at: row.played_at,
+      reloaded: row.reloaded,
+      headphone_passed: store.session.headphone.passed,
+    }));
+    if (!rows.length) return "";
+    const quoted = (value) => `"${String(value === null ? "" : value).replace(/"/g, '""')}"`;
+    const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row))];
+    return lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
+  }
+
+  return { usesServer, send, sendInBackground, askCondition, download, asCsv };
+};
