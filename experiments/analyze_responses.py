@@ -25,8 +25,11 @@ from metamer_jax.listening.serving import sessions
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Folder that experiments.build_listening_test wrote."
 )
-_RESPONSES = flags.DEFINE_list(
-    "responses", None, "Files and folders. Unset: responses/ of the experiment."
+_RESPONSES = flags.DEFINE_multi_string(
+    "responses",
+    None,
+    "Files and folders, separated by commas or by giving the flag again; a name that holds a comma "
+    "is taken whole where there is such a file. Unset: responses/ of the experiment.",
 )
 _OUT = flags.DEFINE_string(
     "out", None, "Where tables go. Unset: analysis/ or analysis_simulated/ of the experiment."
@@ -149,8 +152,30 @@ def _read(experiment: sessions.Experiment | None) -> responses.Responses:
         if not equals:
             raise ValueError(f"--where must be COLUMN=VALUE, got {rule!r}")
         where.setdefault(column, []).append(value)
-    paths = [experiment.responses] if _RESPONSES.value is None else _RESPONSES.value
+    if _RESPONSES.value is None:
+        paths = [experiment.responses]
+    else:
+        paths = [path for given in _RESPONSES.value for path in paths_in(given)]
     return responses.read(paths, experiment, duplicates=_DUPLICATES.value, where=where)
+
+
+def paths_in(given: str) -> list[str]:
+    """Splits a list at its commas, but for those in the name of a file or folder that exists.
+
+    Args:
+        given: One path, or several separated by commas.
+
+    Returns:
+        The paths; of pieces that do not exist, as they stand between commas.
+    """
+    pieces = given.split(",")
+    paths = []
+    while pieces:
+        ends = range(len(pieces), 0, -1)
+        end = next((n for n in ends if pathlib.Path(",".join(pieces[:n])).exists()), 1)
+        paths.append(",".join(pieces[:end]))
+        pieces = pieces[end:]
+    return [path for path in paths if path.strip()]
 
 
 def _simulated(experiment: sessions.Experiment | None) -> responses.Responses:

@@ -1,5 +1,6 @@
 import csv
 import json
+import pathlib
 import shutil
 import zipfile
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import analyze_responses
 from metamer_jax import storage
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners import simulated
@@ -293,7 +295,9 @@ class TestServerStore:
         listening_folder.write_json(
             stored / "c.json", listening_folder.session(key, session_id="c")
         )
-        assert "duplicate session 'c'" in error_of(stored, experiment)
+        read = responses.read(stored, experiment)
+        assert (read.sessions.set_index("session")["trials"] == 14).all()
+        assert any("1 earlier states of sessions passed over" in note for note in read.notes)
 
     def test_what_a_killed_server_left_is_read(self, experiment, key, stored, folder):
         # A copy taken in the middle of a write: the journal says what to undo.
@@ -362,20 +366,26 @@ class TestJatos:
     def test_what_does_not_fit_is_named(self, experiment, key, folder):
         session = listening_folder.session(key)
         entry = "study_result_1/comp-result_1/data.txt"
-        cases = [
-            ([session, "{"], f"{entry}, line 1: not JSON"),
-            ([session, session], f"{entry}: duplicate session 'a1'"),
-            ([session, session | {"design_sha256": "x"}], f"{entry}: duplicate session"),
-            ([session, "\x00"], f"{entry}, line 1: not JSON"),
-            ([session, b"\xff"], f"{entry}: not UTF-8"),
-            (["", {"trials": []}], f"{entry}: schema_version"),
-        ]
-        for entries, message in cases:
-            path = self.archive(folder, entries)
-            assert f"{path}, {message}" in error_of(path, experiment)
         wrong = listening_folder.session(key, session_id="b", design_sha256="x")
-        error = error_of(self.archive(folder, [session, wrong]), experiment)
-        assert f"{entry}: design_sha256 must be" in error
+        cases = [
+            ("{", "not JSON"),
+            ("\x00", "not JSON"),
+            (b"\xff", "not UTF-8"),
+            ({"trials": []}, "schema_version"),
+            (wrong, "design_sha256 must be"),
+        ]
+        for content, message in cases:
+            path = self.archive(folder, [session, content])
+            read = responses.read(path, experiment)
+            assert is_whole_and_right(read, key)  # One bad result is no reason to lose the others.
+            (reason,) = read.rejected["reason"]
+            assert reason.startswith(f"{path}, {entry}") and message in reason
+            assert f"session left out: {reason}" in read.notes
+            path = self.archive(folder, ["", content])  # All bad: what was given is wrong.
+            assert f"{path}, {entry}" in error_of(path, experiment)
+        other = session | {"design_sha256": "x"}
+        error = error_of(self.archive(folder, [session, other]), experiment)
+        assert f"{entry}: duplicate session" in error
 
     def test_damaged_and_wrong_archives_are_named(self, experiment, key, folder):
         path = self.archive(folder, [listening_folder.session(key)])
@@ -417,7 +427,7 @@ class TestJspsych:
         )
         for row in rows[1:]:
             order = ["left", "7", "down", "go"]
-            row |= {"choice_order": "|".join(order), "response": order[row["response"]]}
+            row |= {"choice_order": "|".join(order), "response_word": order[row["response"]]}
         assert is_whole_and_right(
             responses.read(write_jsp(folder / "a.csv", rows), experiment), key
         )
@@ -447,7 +457,7 @@ class TestJspsych:
         path = folder / "a.csv"
         cases = [
             ({"stimulus_id": "nowhere"}, "row 5: unknown stimulus 'nowhere'"),
-            ({"response": 7}, "row 5: response '7' was not offered"),
+            ({"response": 7}, "row 5: response 7 was not offered"),
             ({"response": "maybe"}, "row 5: response 'maybe' was not offered"),
             ({"rt": "fast"}, "row 5: rt must be a number, got 'fast'"),
             ({"trial": "third"}, "row 5: trial must be a whole number, got 'third'"),
@@ -777,3 +787,212 @@ class TestSimulate:
         ):
             with pytest.raises(ValueError, match=message):
                 simulated.complete_curves(key, given)
+
+
+class TestFilesOfStrangers:
+    """One case of each kind of file that people were seen to bring."""
+
+    archive = TestJatos.archive
+
+    def test_a_reload_in_jatos_leaves_the_longest_state(self, experiment, key, folder):
+        states = [listening_folder.session(key, num_trials=n) for n in (6, None)]
+        playing = listening_folder.session(key, num_trials=7)
+        playing["trials"][6] |= {"response": None, "rt_ms": None}
+        for found in (states, states[::-1], [states[0], playing, states[1]], [states[1]] * 2):
+            archive = self.archive(folder, found, "results.zip")
+            read = responses.read(archive, experiment)
+            assert is_whole_and_right(read, key) and read.duplicates == 0
+            assert any("earlier states" in note for note in read.notes)
+            with zipfile.ZipFile(archive) as content:
+                content.extractall(folder / "unzipped")
+            assert is_whole_and_right(responses.read(folder / "unzipped", experiment), key)
+            archive.unlink()
+            shutil.rmtree(folder / "unzipped")
+        lines = folder / "lines.txt"
+        lines.write_text("\n".join(map(json.dumps, states)))
+        assert is_whole_and_right(responses.read(lines, experiment), key)
+        lines.unlink()
+        for i, state in enumerate(states):
+            listening_folder.write_json(folder / f"{i}.json", state)
+        assert is_whole_and_right(responses.read(folder, experiment), key)
+
+    def test_states_that_contradict_each_other_are_no_reload(self, experiment, key, folder):
+        first, second = (listening_folder.session(key, num_trials=n) for n in (6, None))
+        right = second["trials"][0]["response"]
+        first["trials"][0]["response"] = "go" if right != "go" else "left"
+        path = self.archive(folder, [first, second])
+        assert "duplicate session 'a1'" in error_of(path, experiment)
+        people = [listening_folder.session(key, participant=name) for name in "ab"]
+        assert "duplicate" in error_of(self.archive(folder, people), experiment)
+
+    @pytest.mark.parametrize("name", ["results", "results/jatos_results_1"])
+    def test_a_zip_of_a_finder(self, experiment, key, folder, name):
+        path = folder / "results.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            inner = f"{name}/study_result_1/comp-result_1"
+            archive.writestr(f"{inner}/data.txt", json.dumps(listening_folder.session(key)))
+            archive.writestr(f"__MACOSX/{inner}/._data.txt", b"\0\5\x16\7\xff")
+            archive.writestr(f"{inner}/.DS_Store", b"\0\0\0\1Bud1")
+            archive.writestr("Thumbs.db", b"\xd0\xcf")
+        assert is_whole_and_right(responses.read(path, experiment), key)
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder / "open")
+        path.unlink()
+        if name == "results":
+            assert is_whole_and_right(responses.read(folder / "open/results", experiment), key)
+
+    def test_collected_files_of_a_finder(self, experiment, key, folder):
+        listening_folder.write_json(folder / "a.json", listening_folder.session(key))
+        (folder / "._a.json").write_bytes(b"\0\5\x16\7")
+        (folder / "more").mkdir()
+        read = responses.read(folder, experiment)
+        assert is_whole_and_right(read, key)
+        assert any("more passed over" in note for note in read.notes)
+
+    @pytest.mark.parametrize("text", ["FALSCH", "FAUX", "false", "0", "FALSO", "No"])
+    def test_flags_that_a_spreadsheet_translated(self, experiment, key, folder, text):
+        rows = [row | {"headphone_passed": text} for row in jsp_rows(key)]
+        rows = [{k: v for k, v in row.items() if k != "headphones_passed"} for row in rows]
+        read = responses.read(write_jsp(folder / "a.csv", rows), experiment)
+        assert read.trials["headphones"].tolist() == [False] * 14
+        kept = exclusions.exclude(read.trials, presented=key.presented())
+        assert kept.sessions["reason"].tolist() == ["headphones"]
+
+    def test_flags_that_are_none_are_named(self, experiment, key, folder):
+        rows = jsp_rows(key)
+        rows[0]["headphones_passed"] = "perhaps"
+        path = write_jsp(folder / "a.csv", rows)
+        assert error_of(path, experiment) == (
+            f"{path}, row 2: headphones must be true or false, got 'perhaps'"
+        )
+
+    def test_decimal_commas(self, experiment, key, folder):
+        rows = [row | ({"rt": "700,5"} if "rt" in row else {}) for row in jsp_rows(key)]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        table = [columns, *([row.get(c, "") for c in columns] for row in rows)]
+        path = write_csv(folder / "a.csv", table, ";")
+        assert set(responses.read(path, experiment).trials["rt_ms"]) == {700.5}
+        table[2][columns.index("rt")] = "1,234"  # A thousand, or little more than one?
+        error = error_of(write_csv(path, table, ";"), experiment)
+        assert error == f"{path}, row 3: rt must be a number, got '1,234'"
+
+    @pytest.mark.parametrize("name", ["data.csv", "jatos_results.txt", "data.tsv", "data"])
+    def test_a_table_is_told_by_its_content(self, experiment, key, folder, name):
+        path = write_jsp(folder / name, jsp_rows(key))
+        assert is_whole_and_right(responses.read(path, experiment), key)
+        path = listening_folder.write_json(folder / "b.csv", listening_folder.session(key))
+        assert is_whole_and_right(responses.read(path, experiment), key)
+
+    @pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "SEP=;\r\n", ""])
+    def test_the_separator_of_a_spreadsheet(self, experiment, key, folder, first):
+        path = write_csv(
+            folder / "form.csv", form_rows(key, title="Sound {}, of 14, the word"), delimiter=";"
+        )
+        path.write_text(first + path.read_text())
+        assert is_whole_and_right(responses.read(path, experiment), key, people=2)
+
+    def test_a_form_in_a_zip(self, experiment, key, folder):
+        inner = "Words and noises - condition 1.csv"
+        table = form_rows(key)
+        del table[0][2], table[1][2], table[2][2]
+        path = write_csv(folder / inner, table)
+        with zipfile.ZipFile(folder / f"{inner}.zip", "w") as archive:
+            archive.write(path, inner)
+        read = responses.read(folder / f"{inner}.zip", experiment)
+        assert is_whole_and_right(read, key, people=2)
+        assert set(read.trials["source"]) == {"google_form"}
+
+    def test_our_forms_titles_have_no_comma(self, tmp_path):
+        forms = (pathlib.Path(responses.__file__).parents[1] / "building/forms.gs").read_text()
+        assert 'replace(/,/g, "") + " - condition "' in forms
+
+    def test_a_path_may_hold_commas(self, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+        for name in ("Words, noises, condition 1.csv", "b.csv"):
+            (folder / name).write_text("x")
+        assert analyze_responses.paths_in("Words, noises, condition 1.csv,b.csv,c.csv") == [
+            *("Words, noises, condition 1.csv", "b.csv", "c.csv")
+        ]
+
+    def test_a_response_of_jspsych_is_a_place_also_where_words_are_digits(self, tmp_path):
+        words = ("1", "2", "3", "0")
+        experiment = listening_folder.make(tmp_path / "digits", words=words)
+        key = responses.AnswerKey(experiment)
+        rows = []
+        for stimulus, entry in key.stimuli(1):
+            about = {"session_id": "j1", "participant": "p", "condition": 1, "trial_type": "a"}
+            about |= {"stimulus_id": stimulus, "trial": entry["trial"]}
+            rows.append(about | {"response": words.index(entry["word"])})
+        for order in ("", json.dumps(words), "|".join(words)):
+            path = write_jsp(tmp_path / "a.csv", [row | {"choice_order": order} for row in rows])
+            assert is_whole_and_right(responses.read(path, experiment), key)
+        path.unlink()
+        path = listening_folder.write_json(tmp_path / "a.json", rows)
+        assert is_whole_and_right(responses.read(path, experiment), key)
+
+    def test_names_that_differ_by_case_are_told(self, experiment, key):
+        found = [
+            listening_folder.session(key, session_id=str(i), participant=name)
+            for i, name in enumerate(("p1", "P1 ", "p2"))
+        ]
+        listening = responses.from_sessions(found, experiment).trials
+        path = experiment.folder / "trials.csv"
+        responses.write_trials(path, listening)
+        (note,) = responses.read(path).notes
+        assert "'p1', 'P1 '" in note and "2 people" in note
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"rt_ms": int("9" * 400)}, "rt_ms must be a number"),
+            ({"rt_ms": -1}, "rt_ms must be a number of ms, at least 0, got -1"),
+            ({"trial": int("9" * 400)}, "trial must be a whole number"),
+            ({"response": int("9" * 400)}, "response must be a word"),
+        ],
+    )
+    def test_numbers_that_cannot_be_are_named(self, experiment, key, folder, change, message):
+        session = listening_folder.session(key)
+        session["trials"][3] |= change
+        path = listening_folder.write_json(folder / "a.json", session)
+        assert f"trials[3]: {message}" in error_of(path, experiment)
+        rows = jsp_rows(key)
+        rows[3] |= {"rt" if name == "rt_ms" else name: value for name, value in change.items()}
+        assert "row 5" in error_of(write_jsp(folder / "a.csv", rows), experiment)
+
+    def test_one_bad_session_is_listed_and_the_others_count(self, experiment, key):
+        bad = {
+            "unknown": {"stimulus_id": "nowhere"},
+            "twice": {"stimulus_id": "s01002"},
+            "word": {"response": "maybe"},
+            "button": {"response": 4},
+            "negative": {"response": -1},
+        }
+        experiment.responses.mkdir()
+        for name, change in bad.items():
+            session = listening_folder.session(key, session_id=name, participant=name)
+            session["trials"][3] |= change
+            listening_folder.write_json(experiment.responses / f"{name}.json", session)
+        good = listening_folder.session(key, session_id="good")
+        listening_folder.write_json(experiment.responses / "good.json", good)
+        read = responses.read(experiment.responses, experiment)
+        assert is_whole_and_right(read, key)
+        assert set(read.rejected["session"]) == set(bad)
+        assert read.rejected["reason"].str.contains(r"trials\[3\]").all()
+        found = exclusions.exclude(read.trials, rejected=read.rejected, presented=key.presented())
+        listed = found.sessions.set_index("session")["reason"]
+        assert listed["good"] == "" and listed["word"].startswith("unfit: ")
+        counts = found.counts.set_index("rule")
+        assert counts.loc["unfit", "dropped"] == 5 and counts.loc["kept", "kept"] == 1
+
+    def test_texts_that_spreadsheets_would_run_are_neutralised(self, experiment, key, folder):
+        names = ("=1+1", "+49", "@SUM(A1)", "-x", "'=1", "plain")
+        found = [
+            listening_folder.session(key, session_id=str(i), participant=name)
+            for i, name in enumerate(names)
+        ]
+        trials = responses.from_sessions(found, experiment).trials
+        responses.write_trials(folder / "trials.csv", trials)
+        with open(folder / "trials.csv", encoding="utf-8") as file:
+            cells = {row["participant"] for row in csv.DictReader(file)}
+        assert cells == {"'=1+1", "'+49", "'@SUM(A1)", "'-x", "''=1", "plain"}
+        pd.testing.assert_frame_equal(responses.read_trials(folder / "trials.csv"), trials)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -133,6 +134,29 @@ class TestTables:
         assert "recognition" in summary.in_words(found, alone)
         with pytest.raises(ValueError, match="no trial is of"):
             tables.analyze(read, exclude_layers=["conv7"])
+
+    @pytest.mark.parametrize("chance", [float("nan"), 0.0, 1.0, -1.0])
+    def test_a_chance_that_cannot_be_is_refused(self, simulated, chance):
+        with pytest.raises(ValueError, match="chance must be a probability"):
+            tables.analyze(simulated[0], chance=chance)
+
+    def test_a_listener_without_a_cell_is_left_out_of_the_anova_and_named(self, tmp_path):
+        rows = ["participant,model,layer,layer_index,proportion_correct"]
+        for i in range(6):
+            for model in ("a", "b"):
+                for depth, layer in enumerate(("conv1", "relu2", "final")):
+                    if (i, model, layer) != (4, "b", "relu2"):
+                        share = 0.9 - 0.2 * depth + 0.01 * ((7 * i + 3 * depth) % 5)
+                        rows.append(f"p{i},{model},{layer},{depth},{share:.3f}")
+        path = tmp_path / "proportions.csv"
+        path.write_text("\n".join(rows))
+        read = responses.read(path)
+        found = tables.analyze(read, chance=0.125, permutations=20, resamples=20)
+        (warning,) = [w for w in found.warnings if "left out" in w and w.startswith("anova")]
+        assert "1 of 6 listeners" in warning and warning.endswith("p4")
+        complete = dataclasses.replace(read, trials=read.trials[read.trials["participant"] != "p4"])
+        expected = tables.analyze(complete, chance=0.125, permutations=20, resamples=20)
+        pd.testing.assert_frame_equal(found.tables["anova"], expected.tables["anova"])
 
 
 class TestDriver:

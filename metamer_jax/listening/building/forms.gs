@@ -12,7 +12,7 @@ function createForms() {
 }
 
 function createForm(plan) {
-  const form = FormApp.create(EXPERIMENT.title + ", condition " + plan.condition);
+  const form = FormApp.create(EXPERIMENT.title.replace(/,/g, "") + " - condition " + plan.condition);
   form.setDescription(
     "Listen to " + plan.recording + " once, from beginning to end, over headphones. A chime " +
     "announces each part. After each sound choose the word that you heard; if you are not " +

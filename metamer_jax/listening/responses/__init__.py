@@ -17,6 +17,7 @@ from metamer_jax.listening.responses.csv_rows import ResponseError
 from metamer_jax.listening.responses.reading import Responses, from_sessions, read
 from metamer_jax.listening.responses.trial_table import (
     COLUMNS,
+    neutral,
     read_proportions,
     read_trials,
     write_trials,
@@ -28,6 +29,7 @@ __all__ = [
     "ResponseError",
     "Responses",
     "from_sessions",
+    "neutral",
     "read",
     "read_proportions",
     "read_trials",

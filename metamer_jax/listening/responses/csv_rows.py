@@ -6,6 +6,7 @@ Rows count as spreadsheets show them, the header is row 1.
 import collections
 import csv
 import io
+import itertools
 import math
 import os
 import pathlib
@@ -16,6 +17,18 @@ from metamer_jax.listening.serving import sessions
 
 Path = str | os.PathLike
 _BLANK = ("", "nan", "na", "null", "none", "<na>")
+# What spreadsheets of several languages make of TRUE and FALSE, and what people type.
+_TRUE = frozenset(
+    "true 1 yes wahr ja vrai oui verdadero sí si vero sì verdadeiro sim waar prawda tak sant sand "
+    "tosi pravda истина да 真 true()".split()
+)
+_FALSE = frozenset(
+    "false 0 no falsch nein faux non falso não onwaar nee fałsz nie falskt falsk usann epätosi "
+    "nepravda ложь нет 假 false()".split()
+)
+_LARGEST = 2**53  # Whole numbers beyond it are not exact in a spreadsheet, nor ever meant.
+# A cell that begins so is a formula to a spreadsheet.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 class ResponseError(ValueError):
@@ -23,6 +36,12 @@ class ResponseError(ValueError):
 
     def __init__(self, where: object, problem: str):
         super().__init__(f"{where}: {problem}")
+
+    @classmethod
+    def as_told(cls, message: str) -> "ResponseError":
+        """Returns the error of a message that names its place already."""
+        where, _, problem = message.partition(": ")
+        return cls(where, problem)
 
 
 def read_rows(
@@ -94,8 +113,7 @@ def _lines(path: pathlib.Path, content: bytes | None, name: str) -> Iterator[tup
         raise ResponseError(name, "empty")
     if "\0" in text:
         raise ResponseError(name, "not a text file")
-    first = text.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
+    text, delimiter = _delimited(text)
     number = 0
     try:
         for number, values in enumerate(
@@ -106,6 +124,37 @@ def _lines(path: pathlib.Path, content: bytes | None, name: str) -> Iterator[tup
         raise ResponseError(f"{name}, row {number + 1}", f"not CSV: {error}") from error
 
 
+def _delimited(text: str) -> tuple[str, str]:
+    """Returns a table's text without a spreadsheet's line "sep=;", and what separates its cells.
+
+    That is the character that cuts the first rows into equally many cells, the most of them: a
+    title may hold commas in a file of semicolons.
+    """
+    told = re.match(r"\ufeff?\"?sep=(.)\"?[^\S\n]*\r?\n", text, re.IGNORECASE)
+    if told:
+        return text[told.end() :], told.group(1)
+    found = {}
+    lines = list(itertools.islice(io.StringIO(text, newline=""), 50))
+    for delimiter in ",;\t":
+        try:
+            rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+        except csv.Error:
+            continue
+        # A quoted cell may run on behind the lines looked at: the last row may be cut short.
+        widths = {len(row) for row in (rows[:-1] if len(lines) == 50 else rows)}
+        width = len(rows[0]) if rows else 0
+        found[delimiter] = (len(widths) == 1 and width > 1, width)
+    return text, max(found, key=found.__getitem__, default=",")
+
+
+def looks_like_csv(content: bytes) -> bool:
+    """Says whether content with no name begins as a table does."""
+    first = content.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
+    if first[:1] in (b"{", b"["):
+        return False
+    return any(sign in first for sign in (b",", b";", b"\t")) or first[:4].lower() == b"sep="
+
+
 def whole(row: Mapping[str, str], name: str, where: str, *, blank: bool = False) -> int | None:
     """Returns a cell's whole number; of a blank cell, if it may be one, None."""
     text = row.get(name, "").strip()
@@ -113,7 +162,7 @@ def whole(row: Mapping[str, str], name: str, where: str, *, blank: bool = False)
         return None
     try:
         value = float(text)
-        if value == int(value):
+        if value == int(value) and abs(value) <= _LARGEST:
             return int(value)
     except (ValueError, OverflowError):
         pass
@@ -126,9 +175,13 @@ def whole_or_text(text: str) -> int | str:
 
 
 def number(text: str, where: str, name: str) -> float:
-    """Returns a cell's number, nan if it is blank."""
-    if text.strip().lower() in _BLANK:
+    """Returns a cell's number, nan if it is blank; the decimal sign may be a comma."""
+    text = text.strip()
+    if text.lower() in _BLANK:
         return math.nan
+    # "1,234" may be either: a thousand, or a decimal.
+    if re.fullmatch(r"-?\d+,\d+", text) and not re.fullmatch(r"-?[1-9]\d{0,2},\d{3}", text):
+        text = text.replace(",", ".")
     try:
         value = float(text)
     except ValueError:
@@ -138,10 +191,18 @@ def number(text: str, where: str, name: str) -> float:
     return value
 
 
+def duration_ms(text: str, where: str, name: str) -> float:
+    """Returns a cell's duration, which is never negative; nan if it is blank."""
+    value = number(text, where, name)
+    if value < 0:
+        raise ResponseError(where, f"{name} must be a number of ms, at least 0, got {text!r}")
+    return value
+
+
 def share(text: str, where: str, name: str, *, blank: bool = False) -> float:
     """Returns a cell's share, 0 to 1; true is 1, false 0."""
-    value = {"true": 1.0, "false": 0.0}.get(text.strip().lower())
-    value = number(text, where, name) if value is None else value
+    value = _truth(text)
+    value = number(text, where, name) if value is None else float(value)
     if math.isnan(value) and blank:
         return value
     if not 0 <= value <= 1:
@@ -149,6 +210,28 @@ def share(text: str, where: str, name: str, *, blank: bool = False) -> float:
     return value
 
 
-def flag(text: str) -> bool | None:
-    """Returns what a cell says, None if neither true nor false."""
-    return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower())
+def flag(text: str, where: str, name: str) -> bool | None:
+    """Returns what a cell says, None if it is blank.
+
+    Raises:
+        ResponseError: It is neither true nor false in any language known.
+    """
+    value = _truth(text)
+    if value is None and text.strip().lower() not in _BLANK:
+        raise ResponseError(where, f"{name} must be true or false, got {text!r}")
+    return value
+
+
+def _truth(text: str) -> bool | None:
+    text = text.strip().lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def neutral(text: str) -> str:
+    """Returns a text that no spreadsheet takes for a formula: an apostrophe comes before one."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def restored(text: str) -> str:
+    """Undoes `neutral`."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -45,8 +45,19 @@ def columns_of(header: Sequence[str]) -> dict[str, Any] | None:
     return found
 
 
-def read(path: pathlib.Path, header: list[str]) -> tuple[list[Session], list[str]]:
+def read(
+    path: pathlib.Path, header: list[str], *, content: bytes | None = None, inside: str = ""
+) -> tuple[list[Session], list[str]]:
     """Returns a session for each row, and the titles of columns that were passed over.
+
+    Args:
+        path: The CSV file, or the archive that holds it.
+        header: Its titles.
+        content: The CSV file's content where it stands in an archive.
+        inside: Its name in there.
+
+    Returns:
+        The sessions, and the titles.
 
     Raises:
         ResponseError: A row or title does not tell who answered what.
@@ -55,13 +66,14 @@ def read(path: pathlib.Path, header: list[str]) -> tuple[list[Session], list[str
     if columns["answers"] is None:
         numbered = [title for title in header if re.search(r"\d", title)]
         raise ResponseError(
-            path,
+            f"{path}, {inside}" if inside else path,
             f"the titles of the questions must hold the numbers 1, 2, ... once each, got "
             f"{sessions.brief(numbered, 200)}",
         )
-    in_name = re.search(r"condition[_ -]*(\d+)", path.stem, re.IGNORECASE)
+    name = f"{path}, {inside}" if inside else str(path)
+    in_name = re.search(r"condition[_ -]*(\d+)", pathlib.Path(inside or path).stem, re.IGNORECASE)
     found = []
-    for place, values in csv_rows.raw_rows(path):
+    for place, values in csv_rows.raw_rows(path, content, name):
         participant = values[columns["participant"]].strip()
         if not participant:
             raise ResponseError(place, "the participant is blank")
@@ -75,11 +87,11 @@ def read(path: pathlib.Path, header: list[str]) -> tuple[list[Session], list[str
             condition = int(in_name.group(1))
         else:
             raise ResponseError(
-                path,
+                name,
                 "no column Condition; where each condition has a form of its own, name the file "
                 "after it, such as condition_03.csv",
             )
-        row = place.removeprefix(f"{path}, ")
+        row = place.removeprefix(f"{name}, ")
         answers = [
             Answer(
                 where=f"{row}, column {header[at]!r}",
@@ -91,7 +103,7 @@ def read(path: pathlib.Path, header: list[str]) -> tuple[list[Session], list[str
         ]
         found.append(
             Session(
-                file=str(path),
+                file=name,
                 where=row,
                 source="google_form",
                 session=f"form-{participant}-condition-{condition}",
@@ -103,7 +115,7 @@ def read(path: pathlib.Path, header: list[str]) -> tuple[list[Session], list[str
             )
         )
     if not found:
-        raise ResponseError(path, "no row of answers, only a header")
+        raise ResponseError(name, "no row of answers, only a header")
     return found, columns["ignored"]
 
 

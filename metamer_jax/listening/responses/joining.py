@@ -2,16 +2,20 @@
 
 import collections
 import math
-import re
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from metamer_jax.listening.responses import google_form, trial_table
 from metamer_jax.listening.responses.answers import Answer, AnswerKey, Session
 from metamer_jax.listening.responses.csv_rows import ResponseError
-from metamer_jax.listening.responses.trial_table import COLUMNS, SESSION_COLUMNS
+from metamer_jax.listening.responses.trial_table import COLUMNS, REJECTED_COLUMNS, SESSION_COLUMNS
 from metamer_jax.listening.serving import sessions
+
+# Tables that went through a person's hands, who can mend the row that an error names. Whatever else
+# comes is as a participant's browser sent it, and one that does not fit is no reason to stop.
+_MENDABLE = ("google_form", "jspsych")
 
 
 def without_duplicates(found: Sequence[Session], duplicates: str) -> tuple[list[Session], int]:
@@ -35,45 +39,37 @@ def without_duplicates(found: Sequence[Session], duplicates: str) -> tuple[list[
     return list(kept.values()), dropped
 
 
-def join(found: Sequence[Session], key: AnswerKey) -> tuple[pd.DataFrame, pd.DataFrame]:
+def join(
+    found: Sequence[Session], key: AnswerKey
+) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
     """Joins answers with the manifest.
 
+    Args:
+        found: Sessions, each of another name.
+        key: What was presented.
+
     Returns:
-        The trial table, and a row about each session.
+        The trial table, a row about each session, and a row (REJECTED_COLUMNS) about each session
+        that cannot be of this experiment, none of whose trials are in the table.
+
+    Raises:
+        ResponseError: A session of a table does not fit.
     """
-    rows, about = [], []
+    rows, about, rejected = [], [], []
     for session in found:
-        _check_belongs(session, key.experiment)
-        if session.source == "google_form":
-            session = google_form.resolve(session, key)
-        answered: collections.Counter[tuple[str, object]] = collections.Counter()
-        for answer in session.answers:
-            place = session.place(answer.where)
-            try:
-                entry = key.find(answer.stimulus_id, session.condition, answer.trial)
-                response = _word(answer, key.experiment.words)
-            except LookupError as error:
-                raise ResponseError(place, str(error.args[0])) from error
-            presentation = (answer.stimulus_id, entry["trial"])
-            answered[presentation] += 1
-            if answered[presentation] > 1:
-                raise ResponseError(place, f"stimulus {answer.stimulus_id!r} is answered twice")
-            rows.append(
-                {
-                    **entry,
-                    "participant": session.participant,
-                    "session": session.session,
-                    "condition": session.condition,
-                    "trial": answer.trial if entry["trial"] is None else entry["trial"],
-                    "stimulus_id": answer.stimulus_id,
-                    "response": response,
-                    "correct": float(response == entry["word"]) if response else math.nan,
-                    "rt_ms": answer.rt_ms,
-                    "headphones": session.headphones,
-                    "reloaded": answer.reloaded,
-                    "source": session.source,
-                }
+        try:
+            _check_belongs(session, key.experiment)
+            if session.source == "google_form":
+                session = google_form.resolve(session, key)
+            rows += _trials(session, key)
+        except ResponseError as error:
+            if session.source in _MENDABLE:
+                raise
+            rejected.append(
+                {name: getattr(session, name) for name in REJECTED_COLUMNS if name != "reason"}
+                | {"reason": str(error)}
             )
+            continue
         about.append(
             {
                 **{name: getattr(session, name) for name in SESSION_COLUMNS if name != "trials"},
@@ -81,7 +77,46 @@ def join(found: Sequence[Session], key: AnswerKey) -> tuple[pd.DataFrame, pd.Dat
             }
         )
     trials = trial_table.typed(pd.DataFrame(rows, columns=list(COLUMNS)))
-    return trials, pd.DataFrame(about, columns=list(SESSION_COLUMNS))
+    return trials, pd.DataFrame(about, columns=list(SESSION_COLUMNS)), rejected
+
+
+def _trials(session: Session, key: AnswerKey) -> list[dict[str, Any]]:
+    """Returns a session's rows of the trial table.
+
+    Raises:
+        ResponseError: An answer is to no sound of the session's condition, to one that was
+            answered before, or none of those offered.
+    """
+    rows = []
+    answered: collections.Counter[tuple[str, object]] = collections.Counter()
+    for answer in session.answers:
+        place = session.place(answer.where)
+        try:
+            entry = key.find(answer.stimulus_id, session.condition, answer.trial)
+            response = _word(answer, key.experiment.words)
+        except LookupError as error:
+            raise ResponseError(place, str(error.args[0])) from error
+        presentation = (answer.stimulus_id, entry["trial"])
+        answered[presentation] += 1
+        if answered[presentation] > 1:
+            raise ResponseError(place, f"stimulus {answer.stimulus_id!r} is answered twice")
+        rows.append(
+            {
+                **entry,
+                "participant": session.participant,
+                "session": session.session,
+                "condition": session.condition,
+                "trial": answer.trial if entry["trial"] is None else entry["trial"],
+                "stimulus_id": answer.stimulus_id,
+                "response": response,
+                "correct": float(response == entry["word"]) if response else math.nan,
+                "rt_ms": answer.rt_ms,
+                "headphones": session.headphones,
+                "reloaded": answer.reloaded,
+                "source": session.source,
+            }
+        )
+    return rows
 
 
 def _check_belongs(session: Session, experiment: sessions.Experiment) -> None:
@@ -116,8 +151,6 @@ def _word(answer: Answer, words: Sequence[str]) -> str:
         words[c] if sessions.is_whole(c) and 0 <= c < len(words) else c
         for c in (words if answer.choices is None else answer.choices)
     ]
-    if isinstance(response, str) and response not in choices and re.fullmatch(r"\d+", response):
-        response = int(response)  # jsPsych's own: the place of the button.
     if sessions.is_whole(response) and 0 <= response < len(choices):
         response = choices[response]
     if response not in choices or response not in words:

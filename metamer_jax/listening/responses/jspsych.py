@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,12 +48,6 @@ def as_text(row: Mapping[str, Any]) -> dict[str, str]:
     return {name: text(value) for name, value in row.items()}
 
 
-def looks_like_csv(content: bytes) -> bool:
-    """Says whether content with no name begins as CSV does."""
-    first = content.lstrip(b"\xef\xbb\xbf \r\n").split(b"\n", 1)[0]
-    return first[:1] not in (b"{", b"[") and b"," in first
-
-
 def read(
     path: pathlib.Path, *, content: bytes | None = None, where: str = "", source: str = "jspsych"
 ) -> list[Session]:
@@ -87,9 +82,14 @@ def sessions_of(
         answered = [(at, row) for at, row in members if row.get("stimulus_id", "")]
         if not answered:
             continue
-        about = {
-            field: next((v for _, row in members if (v := value(row, field))), "")
-            for field in _NAMES
+        about, told_at = {}, {}
+        for field in _NAMES:
+            told = ((at, v) for at, row in members if (v := value(row, field)))
+            at, about[field] = next(told, (answered[0][0], ""))
+            told_at[field] = ", ".join(part for part in (file, where, at) if part)
+        flags = {
+            name: csv_rows.flag(about[name], told_at[name], name)
+            for name in ("simulated", "complete", "headphones")
         }
         place = ", ".join(part for part in (file, where, answered[0][0]) if part)
         if not about["condition"]:
@@ -101,8 +101,11 @@ def sessions_of(
                 response=_pressed(row),
                 choices=_choices(row.get("choice_order", ""), f"{file}, {at}"),
                 trial=csv_rows.whole(row, "trial", f"{file}, {at}", blank=True),
-                rt_ms=csv_rows.number(row.get("rt_ms") or row.get("rt", ""), f"{file}, {at}", "rt"),
-                reloaded=csv_rows.flag(row.get("reloaded", "")) is True,
+                rt_ms=csv_rows.duration_ms(
+                    row.get("rt_ms") or row.get("rt", ""), f"{file}, {at}", "rt"
+                ),
+                reloaded=csv_rows.flag(row.get("reloaded", ""), f"{file}, {at}", "reloaded")
+                is True,
             )
             for at, row in answered
         ]
@@ -110,13 +113,13 @@ def sessions_of(
             Session(
                 file=file,
                 where=where,
-                source="simulated" if csv_rows.flag(about["simulated"]) else source,
+                source="simulated" if flags["simulated"] else source,
                 session=session,
                 participant=about["participant"] or session,
                 condition=csv_rows.whole(about, "condition", place),
                 answers=answers,
-                complete=csv_rows.flag(about["complete"]),
-                headphones=csv_rows.flag(about["headphones"]),
+                complete=flags["complete"],
+                headphones=flags["headphones"],
                 started=about["started"],
                 finished=about["finished"],
                 design={n: about[n] for n in ("experiment_id", "design_sha256") if about[n]},
@@ -125,13 +128,18 @@ def sessions_of(
     return found
 
 
-def _pressed(row: Mapping[str, str]) -> str | None:
-    """The word that our page adds, else jsPsych's own `response`, the place of the button."""
-    for text in (row.get("response_word", ""), row.get("response", "")):
-        # jsPsych writes "null" where no button was pressed; a word "null" stands among choices.
-        if text and (text != "null" or '"null"' in row.get("choice_order", "")):
-            return text
-    return None
+def _pressed(row: Mapping[str, str]) -> str | int | None:
+    """The word that our page adds, else jsPsych's own `response`: a button's place, from 0.
+
+    Digits there are a place whatever the words are, also where words are digits themselves.
+    """
+    word, response = row.get("response_word", ""), row.get("response", "").strip()
+    # jsPsych writes "null" where no button was pressed; a word "null" stands among choices.
+    if word and (word != "null" or '"null"' in row.get("choice_order", "")):
+        return word
+    if response in ("", "null"):
+        return None
+    return int(response.split(".")[0]) if re.fullmatch(r"-?\d{1,9}(\.0+)?", response) else response
 
 
 def _choices(text: str, place: str) -> list[object] | None:

@@ -77,11 +77,11 @@ def from_json(doc: object, file: str, where: str, source: str) -> Session:
     )
 
 
-def read_store(path: pathlib.Path) -> list[Session]:
-    """Returns the sessions of a server's database.
+def read_store(path: pathlib.Path) -> list[tuple[str, Any]]:
+    """Returns where each session of a server's database stands, and its JSON.
 
     Raises:
-        ResponseError: It cannot be read, or holds what is no session.
+        ResponseError: It cannot be read, or holds what is no JSON.
     """
     try:
         bodies = store.read_bodies(path)
@@ -91,17 +91,51 @@ def read_store(path: pathlib.Path) -> list[Session]:
     for session_id, body in bodies:
         where = f"session {session_id}"
         try:
-            found.append(from_json(sessions.parse_json(body), str(path), where, "server"))
+            found.append((where, sessions.parse_json(body)))
         except sessions.SessionError as error:
             raise ResponseError(f"{path}, {where}", str(error)) from error
     return found
 
 
-def longest(found: Sequence[Session]) -> list[Session]:
-    """Returns of each session its state with most trials, the last of equals."""
-    best: dict[str, Session] = {}
+def longest(found: Sequence[Session], *, equals: bool = True) -> list[Session]:
+    """Leaves out states of a session that a later state holds wholly.
+
+    A page that is loaded again, or a component that appends its data, leaves every state that the
+    session was in. What differs in an answer that both have is no earlier state: both stay, to be
+    reported as duplicates.
+
+    Args:
+        found: Sessions in the order in which they stand.
+        equals: Whether the first of two equal states goes too.
+
+    Returns:
+        The states that remain, in the order in which each session first came.
+    """
+    held: dict[str, list[Session]] = {}
     for session in found:
-        held = best.get(session.session)
-        if held is None or len(session.answers) >= len(held.answers):
-            best[session.session] = session
-    return list(best.values())
+        states = held.setdefault(session.session, [])
+        for i, other in enumerate(states):
+            if _continues(session, other) and (equals or not _continues(other, session)):
+                states[i] = session
+                break
+            if _continues(other, session) and (equals or not _continues(session, other)):
+                break
+        else:
+            states.append(session)
+    return [session for states in held.values() for session in states]
+
+
+def _continues(later: Session, earlier: Session) -> bool:
+    """Says whether a session's state has all answers of another, and the same identity."""
+
+    def identity(session):
+        return session.participant, session.condition, session.design
+
+    if identity(later) != identity(earlier) or (earlier.complete and later.complete is False):
+        return False
+    given = {(a.stimulus_id, a.trial): a.response for a in later.answers}
+    # A sound that was playing is there without an answer, which may come afterwards.
+    return len(later.answers) >= len(earlier.answers) and all(
+        (a.stimulus_id, a.trial) in given and a.response in (None, given[a.stimulus_id, a.trial])
+        for a in earlier.answers
+    )

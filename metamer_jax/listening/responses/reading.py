@@ -1,11 +1,14 @@
 """Files and folders of responses: each is told by its content, and read by the module for it."""
 
+import collections
 import dataclasses
+import functools
 import os
 import pathlib
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,9 +23,10 @@ from metamer_jax.listening.responses import (
 )
 from metamer_jax.listening.responses.answers import AnswerKey, Session
 from metamer_jax.listening.responses.csv_rows import Path, ResponseError
-from metamer_jax.listening.responses.trial_table import COLUMNS, SESSION_COLUMNS
+from metamer_jax.listening.responses.trial_table import COLUMNS, REJECTED_COLUMNS, SESSION_COLUMNS
 from metamer_jax.listening.serving import sessions, store
 
+_JATOS_FOLDERS = ("study_result_", "comp-result_")
 _MOST_BYTES = 1 << 28  # Of one file or entry of an archive: more is no answers to questions.
 # Cut short, altered, encrypted, or packed in a way that zipfile does not know.
 _BAD_ARCHIVE = (
@@ -41,6 +45,8 @@ class Responses:
     sessions: pd.DataFrame  # SESSION_COLUMNS; a row per session.
     duplicates: int = 0  # Sessions that came again and were left out.
     notes: tuple[str, ...] = ()  # For people: what was passed over.
+    # REJECTED_COLUMNS; a row per session that cannot be of the experiment. None: there are none.
+    rejected: pd.DataFrame | None = None
 
 
 def read(
@@ -74,7 +80,7 @@ def read(
         reader.read(path)
     if not paths:
         raise ValueError("paths must name at least one file or folder of responses")
-    if not reader.sessions and not reader.tables:
+    if not reader.sessions and not reader.tables and not reader.rejected:
         passed_over = f" ({'; '.join(reader.notes)})" if reader.notes else ""
         raise ResponseError(", ".join(map(str, paths)), f"no responses found{passed_over}")
     if reader.sessions and experiment is None:
@@ -83,19 +89,39 @@ def read(
             f"experiment's folder tells which are right"
         )
     kept, dropped = joining.without_duplicates(reader.sessions, duplicates)
-    tables, about = list(reader.tables), []
+    tables, about, rejected = list(reader.tables), [], list(reader.rejected)
     if kept:
-        trials, summary = joining.join(kept, AnswerKey(experiment))
-        tables, about = [trials, *tables], [summary]
+        trials, summary, unfit = joining.join(kept, AnswerKey(experiment))
+        rejected += unfit
+        if len(summary):
+            tables, about = [trials, *tables], [summary]
+    if not tables:  # Not one bad session among others: what was given is not of this experiment.
+        raise ResponseError.as_told(rejected[0]["reason"])
     trials = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     trial_table.check_sessions_differ(tables)
     about += [trial_table.summarize(table) for table in reader.tables]
+    notes = [*reader.notes, *_alike(trials["participant"].unique())]
+    notes += [f"session left out: {row['reason']}" for row in rejected]
     return Responses(
         trials.reset_index(drop=True),
         pd.concat(about, ignore_index=True)[list(SESSION_COLUMNS)],
         dropped,
-        tuple(reader.notes),
+        tuple(notes),
+        pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)),
     )
+
+
+def _alike(participants: Iterable[str]) -> list[str]:
+    """Tells of participants whose names differ by case, spaces or the form of an accent only."""
+    found = collections.defaultdict(list)
+    for name in participants:
+        found["".join(unicodedata.normalize("NFKC", str(name)).casefold().split())].append(name)
+    return [
+        f"participants {', '.join(map(repr, names))} are counted as {len(names)} people, though "
+        f"their names differ by case or spaces alone"
+        for names in found.values()
+        if len(names) > 1
+    ]
 
 
 def from_sessions(
@@ -120,8 +146,16 @@ def from_sessions(
     kept, _ = joining.without_duplicates(parsed, "error")
     if not kept:
         raise ResponseError(name, "no responses found")
-    trials, summary = joining.join(kept, AnswerKey(experiment))
+    trials, summary, rejected = joining.join(kept, AnswerKey(experiment))
+    if rejected:
+        raise ResponseError.as_told(rejected[0]["reason"])
     return Responses(trials, summary)
+
+
+def _is_ours(name: pathlib.PurePath) -> bool:
+    """Says whether a file is not a system's own beside those of people (Finder, Explorer)."""
+    own = "__MACOSX" in name.parts or name.name.lower() in ("thumbs.db", "desktop.ini")
+    return not own and not name.name.startswith(".")
 
 
 class _Reader:
@@ -130,6 +164,7 @@ class _Reader:
     def __init__(self, where: Mapping[str, Any] | None):
         self.sessions: list[Session] = []
         self.tables: list[pd.DataFrame] = []
+        self.rejected: list[dict[str, Any]] = []
         self.notes: list[str] = []
         self._where = where
 
@@ -144,62 +179,96 @@ class _Reader:
         with open(path, "rb") as file:
             start = file.read(16)
         if start == b"SQLite format 3\0":
-            self.sessions += page_json.read_store(path)
+            for where, doc in page_json.read_store(path):
+                self._session(doc, str(path), where, "server")
         elif start[:4] in (b"PK\3\4", b"PK\5\6"):
-            self._jatos(path)
-        elif path.suffix.lower() in (".csv", ".tsv"):
-            self._csv(path)
+            self._zip(path)
         else:
-            self._text(path.read_bytes(), str(path), "", None)
+            self._content(path.read_bytes(), path)
 
     def _folder(self, folder: pathlib.Path) -> None:
-        """A server's folder, or one in which people collected files."""
-        names = sorted(path for path in folder.iterdir() if path.is_file())
+        """A server's folder, an unzipped archive of JATOS, or collected files."""
+        inside = sorted(path for path in folder.iterdir() if _is_ours(path))
+        if any(path.is_dir() and path.name.startswith(_JATOS_FOLDERS) for path in inside):
+            self._archive(
+                folder,
+                [
+                    (path.relative_to(folder), path.stat().st_size, path.read_bytes)
+                    for path in sorted(folder.rglob("*"))
+                    if path.is_file()
+                ],
+            )
+            return
         stored: dict[str, int] = {}
+        first = len(self.sessions)
         database = folder / store.DATABASE
-        if database in names:
-            found = page_json.read_store(database)
-            stored = {session.session: len(session.answers) for session in found}
-            self.sessions += found
-        for path in names:
-            if path.name.startswith(".") or path.name.startswith(store.DATABASE):
+        if database in inside:
+            self.read(database)
+            stored = {session.session: len(session.answers) for session in self.sessions[first:]}
+        for path in inside:
+            if path.name.startswith(store.DATABASE):
                 continue
-            if path.suffix.lower() not in _SUFFIXES:
-                self.notes.append(f"{path} passed over: not a kind of file that holds responses")
+            if path.is_dir() or path.suffix.lower() not in _SUFFIXES:
+                what = "a folder in a folder" if path.is_dir() else "not a kind of file"
+                self.notes.append(f"{path} passed over: {what} that holds responses")
                 continue
             before = len(self.sessions)
             self.read(path)
             new = self.sessions[before:]
             # The server's own copies; one with more trials than the database is not a copy.
             self.sessions[before:] = [s for s in new if len(s.answers) > stored.get(s.session, -1)]
+        self._keep_longest(first, str(folder), equals=False)
 
-    def _csv(self, path: pathlib.Path) -> None:
-        header = csv_rows.read_header(path)
+    def _keep_longest(self, first: int, place: str, *, equals: bool = True) -> None:
+        found = self.sessions[first:]
+        self.sessions[first:] = page_json.longest(found, equals=equals)
+        fewer = len(found) + first - len(self.sessions)
+        if fewer:
+            self.notes.append(f"{place}: {fewer} earlier states of sessions passed over")
+
+    def _content(
+        self, content: bytes, path: pathlib.Path, inside: str = "", source: str | None = None
+    ) -> None:
+        """Reads what a file, or an archive's entry of the name `inside`, holds."""
+        if csv_rows.looks_like_csv(content) or (
+            pathlib.PurePath(inside or path).suffix.lower() in (".csv", ".tsv")
+            and content.lstrip(b"\xef\xbb\xbf \r\n")[:1] not in (b"{", b"[")
+        ):
+            self._csv(content, path, inside, source)
+        else:
+            self._text(content, str(path), inside, source)
+
+    def _csv(self, content: bytes, path: pathlib.Path, inside: str, source: str | None) -> None:
+        name = f"{path}, {inside}" if inside else str(path)
+        header = csv_rows.read_header(path, content, name)
         if set(COLUMNS) <= set(header):
-            self.tables.append(trial_table.read_trials(path))
+            self.tables.append(trial_table.read_trials(path, content=content, inside=inside))
         elif "stimulus_id" in header or "trial_type" in header:
-            self.sessions += jspsych.read(path)
+            self.sessions += jspsych.read(
+                path, content=content, where=inside, source=source or "jspsych"
+            )
         elif google_form.columns_of(header) is not None:
-            self._form(path, header)
+            found, ignored = google_form.read(path, header, content=content, inside=inside)
+            self.sessions += found
+            if ignored:
+                self.notes.append(f"{name}: columns passed over: {', '.join(map(repr, ignored))}")
         elif {"participant", "model", "layer"} <= set(header):
-            self.tables.append(trial_table.read_proportions(path, where=self._where))
+            self.tables.append(
+                trial_table.read_proportions(
+                    path, where=self._where, content=content, inside=inside
+                )
+            )
         else:
             raise ResponseError(
-                path,
+                name,
                 f"not a table of responses: expected the columns of a trial table (participant, "
                 f"model, layer, ...), of jsPsych (trial_type, stimulus_id) or of a Google form "
                 f"(Timestamp, Participant, Condition, 1, 2, ...), got "
                 f"{sessions.brief(header, 200)}",
             )
 
-    def _form(self, path: pathlib.Path, header: list[str]) -> None:
-        found, ignored = google_form.read(path, header)
-        self.sessions += found
-        if ignored:
-            self.notes.append(f"{path}: columns passed over: {', '.join(map(repr, ignored))}")
-
-    def _text(self, content: bytes, file: str, where: str, source: str | None) -> int:
-        """Reads JSON: one session, several, or jsPsych's data. Returns how many sessions."""
+    def _text(self, content: bytes, file: str, where: str, source: str | None) -> None:
+        """Reads JSON: one session, several, or jsPsych's data."""
         place = f"{file}, {where}" if where else file
         docs = page_json.documents(content, place)
         before = len(self.sessions)
@@ -212,43 +281,80 @@ class _Reader:
             elif isinstance(doc, list):
                 for i, each in enumerate(doc):
                     inner = ", ".join(part for part in (here, f"item {i}") if part)
-                    self.sessions.append(page_json.from_json(each, file, inner, source or "page"))
+                    self._session(each, file, inner, source or "page")
             else:
-                self.sessions.append(page_json.from_json(doc, file, here, source or "page"))
-        if source == "jatos":  # A component that appends its data leaves every state it was in.
-            self.sessions[before:] = page_json.longest(self.sessions[before:])
-        return len(self.sessions) - before
+                self._session(doc, file, here, source or "page")
+        if len(docs) > 1:  # JSON lines: data that are appended leave every state.
+            self._keep_longest(before, place)
 
-    def _jatos(self, path: pathlib.Path) -> None:
-        """A results archive: study_result_1/comp-result_2/data.txt, metadata.json, files/."""
-        empty = 0
-        before = len(self.sessions)
+    def _session(self, doc: object, file: str, where: str, source: str) -> None:
+        """Takes one session, or says why it is none: others are not lost for it."""
+        try:
+            self.sessions.append(page_json.from_json(doc, file, where, source))
+        except ResponseError as error:
+            told = doc if isinstance(doc, dict) else {}
+            about = {name: str(told.get(name) or "")[:200] for name in ("participant", "condition")}
+            about |= {"session": str(told.get("session_id") or "")[:200], "source": source}
+            self.rejected.append({**about, "file": file, "reason": str(error)})
+
+    def _zip(self, path: pathlib.Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
-                entries = [e for e in archive.infolist() if not e.is_dir()]
-                for entry in entries:
-                    name = pathlib.PurePosixPath(entry.filename)
-                    known = name.suffix.lower() in (".txt", ".json", ".csv")
-                    if name.name == "metadata.json" or "files" in name.parts[:-1] or not known:
-                        continue
-                    if entry.file_size > _MOST_BYTES:
-                        raise ResponseError(f"{path}, {name}", f"longer than {_MOST_BYTES} bytes")
-                    content = archive.read(entry)
-                    if not content.strip():
-                        empty += 1
-                    elif jspsych.looks_like_csv(content):
-                        self.sessions += jspsych.read(
-                            path, content=content, where=str(name), source="jatos"
+                self._archive(
+                    path,
+                    [
+                        (
+                            pathlib.PurePosixPath(entry.filename.replace("\\", "/")),
+                            entry.file_size,
+                            functools.partial(archive.read, entry),
                         )
-                    else:
-                        self._text(content, str(path), str(name), "jatos")
+                        for entry in archive.infolist()
+                        if not entry.is_dir()
+                    ],
+                )
         except _BAD_ARCHIVE as error:
             raise ResponseError(path, f"not a readable archive: {error}") from error
+
+    def _archive(
+        self,
+        path: pathlib.Path,
+        entries: Sequence[tuple[pathlib.PurePath, int, Callable[[], bytes]]],
+    ) -> None:
+        """JATOS's results, study_result_1/comp-result_2/data.txt and the like, or zipped files.
+
+        Args:
+            path: The archive, or the folder that it was unzipped to.
+            entries: Name, size in bytes, and what reads its content, of each file.
+        """
+        empty, first, before = 0, len(self.sessions), self._found()
+        for name, size, content_of in entries:
+            known = name.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".tsv")
+            if not _is_ours(name) or name.name == "metadata.json" or "files" in name.parts[:-1]:
+                continue
+            if not known:
+                continue
+            if size > _MOST_BYTES:
+                raise ResponseError(f"{path}, {name}", f"longer than {_MOST_BYTES} bytes")
+            content = content_of()
+            if not content.strip():
+                empty += 1
+                continue
+            of_jatos = any(part.startswith(_JATOS_FOLDERS) for part in name.parts)
+            try:
+                self._content(content, path, str(name), "jatos" if of_jatos else None)
+            except ResponseError as error:
+                about = dict.fromkeys(("participant", "session", "condition"), "")
+                about |= {"source": "jatos" if of_jatos else "", "file": str(path)}
+                self.rejected.append({**about, "reason": str(error)})
+        self._keep_longest(first, str(path))
         if empty:
             self.notes.append(f"{path}: {empty} results without data (nothing was answered)")
-        if len(self.sessions) == before and not empty:
+        if self._found() == before and not empty:
             raise ResponseError(
                 path,
                 "no results in this archive: expected JATOS's export of results, with "
                 "study_result_*/comp-result_*/data.txt (a study's own .jzip holds none)",
             )
+
+    def _found(self) -> int:
+        return len(self.sessions) + len(self.tables) + len(self.rejected)

@@ -26,31 +26,52 @@ SESSION_COLUMNS = (
     *("participant", "session", "condition", "source", "file", "trials", "complete"),
     *("headphones", "started", "finished"),
 )
+# Of sessions that cannot be of the experiment: who, and why.
+REJECTED_COLUMNS = ("participant", "session", "condition", "source", "file", "reason")
 _WHOLE = ("condition", "batch", "trial", "layer_index")
 _PROPORTIONS = ("proportion_correct", "proportion", "p_correct", "correct")
 
 
 def write_trials(path: Path, trials: pd.DataFrame) -> None:
     """Writes a trial table as CSV, all or nothing; `read_trials` reads it back."""
-    storage.write_csv(path, trials, COLUMNS)
+    storage.write_csv(path, neutral(trials), COLUMNS)
 
 
-def read_trials(path: Path) -> pd.DataFrame:
+def neutral(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table whose texts no spreadsheet takes for formulas (`csv_rows.neutral`)."""
+    return table.apply(
+        lambda column: (
+            column.map(lambda cell: csv_rows.neutral(cell) if isinstance(cell, str) else cell)
+            if column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+            else column
+        )
+    )
+
+
+def read_trials(path: Path, *, content: bytes | None = None, inside: str = "") -> pd.DataFrame:
     """Reads a trial table as `write_trials` writes it; further columns are left out.
+
+    Args:
+        path: The CSV file, or the archive that holds it.
+        content: The CSV file's content where it stands in an archive.
+        inside: Its name in there.
+
+    Returns:
+        The table, COLUMNS with their types.
 
     Raises:
         ResponseError: A value cannot be what its column says, or a trial comes twice.
     """
     rows, seen = [], {}
-    for where, row in csv_rows.read_rows(path, COLUMNS):
-        entry: dict[str, Any] = {name: row[name] for name in TEXT}
+    for where, row in csv_rows.read_rows(path, COLUMNS, content=content, inside=inside):
+        entry: dict[str, Any] = {name: csv_rows.restored(row[name]) for name in TEXT}
         for name in _WHOLE:
             entry[name] = csv_rows.whole(row, name, where, blank=True)
         entry["target_id"] = csv_rows.whole_or_text(row["target_id"])
         entry["correct"] = csv_rows.share(row["correct"], where, "correct", blank=True)
-        entry["rt_ms"] = csv_rows.number(row["rt_ms"], where, "rt_ms")
+        entry["rt_ms"] = csv_rows.duration_ms(row["rt_ms"], where, "rt_ms")
         for name in ("headphones", "reloaded"):
-            entry[name] = csv_rows.flag(row[name])
+            entry[name] = csv_rows.flag(row[name], where, name)
         if entry["session"] and entry["stimulus_id"]:
             identity = (entry["session"], entry["stimulus_id"], entry["trial"])
             if identity in seen:
@@ -66,7 +87,11 @@ def read_trials(path: Path) -> pd.DataFrame:
 
 
 def read_proportions(
-    path: Path, *, where: Mapping[str, Sequence[str] | str] | None = None
+    path: Path,
+    *,
+    where: Mapping[str, Sequence[str] | str] | None = None,
+    content: bytes | None = None,
+    inside: str = "",
 ) -> pd.DataFrame:
     """Reads a table with a row per participant, model and layer, and the share of right answers.
 
@@ -74,6 +99,8 @@ def read_proportions(
         path: CSV with participant, model, layer and proportion_correct (or proportion, p_correct,
             correct); layer_index, kind, condition, session and word are used if there.
         where: Rows to take: column to value or values, e.g. {"observer": "human"}.
+        content: The CSV file's content where it stands in an archive.
+        inside: Its name in there.
 
     Returns:
         A trial table; `correct` holds the share.
@@ -81,10 +108,11 @@ def read_proportions(
     Raises:
         ResponseError: A column is missing, a share lies outside 0 to 1, or a cell comes twice.
     """
-    header = csv_rows.read_header(pathlib.Path(path))
+    name = f"{path}, {inside}" if inside else str(path)
+    header = csv_rows.read_header(pathlib.Path(path), content, name)
     scores = [name for name in _PROPORTIONS if name in header]
     if not scores:
-        raise ResponseError(path, f"no column of proportions: expected one of {_PROPORTIONS}")
+        raise ResponseError(name, f"no column of proportions: expected one of {_PROPORTIONS}")
     wanted = {
         column: {values} if isinstance(values, str) else {str(value) for value in values}
         for column, values in (where or {}).items()
@@ -92,25 +120,27 @@ def read_proportions(
     optional = ("session", "stimulus_id", "kind", "word", "response")
     identity = ("participant", "session", "condition", "kind", "model", "layer", "word", "trial")
     rows, seen = [], {}
-    for at, row in csv_rows.read_rows(path, ("participant", "model", "layer", *wanted)):
+    for at, row in csv_rows.read_rows(
+        path, ("participant", "model", "layer", *wanted), content=content, inside=inside
+    ):
         if any(row[column] not in values for column, values in wanted.items()):
             continue
-        for name in ("participant", "model", "layer"):
-            if not row[name]:
-                raise ResponseError(at, f"{name} is empty")
-        entry: dict[str, Any] = {name: row.get(name, "") for name in optional}
-        entry |= {name: row[name] for name in ("participant", "model", "layer")}
-        for name in _WHOLE:
-            entry[name] = csv_rows.whole(row, name, at, blank=True)
+        for column in ("participant", "model", "layer"):
+            if not row[column]:
+                raise ResponseError(at, f"{column} is empty")
+        entry: dict[str, Any] = {column: row.get(column, "") for column in optional}
+        entry |= {column: row[column] for column in ("participant", "model", "layer")}
+        for column in _WHOLE:
+            entry[column] = csv_rows.whole(row, column, at, blank=True)
         entry["target_id"] = csv_rows.whole_or_text(row.get("target_id", ""))
         entry["kind"] = entry["kind"] or "metamer"
         entry["correct"] = csv_rows.share(row[scores[0]], at, scores[0])
         entry |= {"rt_ms": math.nan, "headphones": None, "reloaded": None}
         entry["source"] = row.get("source", "") or "proportions"
-        cell = tuple(entry[name] for name in identity)
+        cell = tuple(entry[column] for column in identity)
         if cell in seen and not entry["stimulus_id"]:
             first, other = seen[cell]
-            differ = [name for name in row if row[name] != other[name] and name != scores[0]]
+            differ = [c for c in row if row[c] != other[c] and c != scores[0]]
             raise ResponseError(
                 at,
                 f"participant {entry['participant']!r}, model {entry['model']!r}, layer "
@@ -120,7 +150,7 @@ def read_proportions(
         seen[cell] = at, row
         rows.append(entry)
     if not rows:
-        raise ResponseError(path, f"no rows{f' with {dict(wanted)}' if wanted else ''}")
+        raise ResponseError(name, f"no rows{f' with {dict(wanted)}' if wanted else ''}")
     return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 

@@ -48,6 +48,7 @@ def exclude(
     *,
     presented: Mapping[int, int] | None = None,
     duplicates: int = 0,
+    rejected: pd.DataFrame | None = None,
 ) -> Exclusions:
     """Applies the rules to a trial table.
 
@@ -60,6 +61,8 @@ def exclude(
         presented: Sounds of each condition, practice aside. None: those in the table, so that
             only blank answers make a session incomplete.
         duplicates: Sessions that the reader left out, to be counted with the rest.
+        rejected: Sessions that cannot be of the experiment (`Responses.rejected`), to be listed
+            and counted with the rest.
 
     Returns:
         What counts, and the accounts.
@@ -76,14 +79,23 @@ def exclude(
     table["kept"] = table["reason"] == ""
     kept = heard[heard["_session"].isin(table.index[table["kept"]])]
     blank = kept["correct"].isna()
+    unfit = 0 if rejected is None else len(rejected)
+    every = len(table) + duplicates + unfit
     counts = [
         {
             "rule": "duplicates in the files",
             "meaning": "the same session came twice; the first was taken",
-            "judged": len(table) + duplicates,
+            "judged": every,
             "failed": duplicates,
             "dropped": duplicates,
-        }
+        },
+        {
+            "rule": "unfit",
+            "meaning": "answers that the experiment cannot have given",
+            "judged": every,
+            "failed": unfit,
+            "dropped": unfit,
+        },
     ]
     for name, meaning, fails, judged in checks:
         first = table["reason"] == name
@@ -111,7 +123,7 @@ def exclude(
         {
             "rule": "kept",
             "meaning": "sessions and trials that count",
-            "judged": len(table) + duplicates,
+            "judged": every,
             "kept": int(table["kept"].sum()),
             "kept_participants": int(table.loc[table["kept"], "participant"].nunique()),
             "kept_trials": int((~blank).sum()),
@@ -121,6 +133,11 @@ def exclude(
     columns += ("kept", "kept_participants", "kept_trials")
     accounts = pd.DataFrame(counts, columns=["rule", "meaning", *columns])
     accounts[list(columns)] = accounts[list(columns)].astype("Int64")
+    if unfit:
+        listed = rejected[["participant", "session", "condition", "source", "reason"]]
+        condition = pd.to_numeric(listed["condition"], errors="coerce").astype("Int64")
+        listed = listed.assign(kept=False, reason="unfit: " + listed["reason"], condition=condition)
+        table = pd.concat([table, listed.astype({"kept": bool})])
     return Exclusions(
         kept[~blank].drop(columns="_session").reset_index(drop=True),
         table.reset_index(drop=True),

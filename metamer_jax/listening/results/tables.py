@@ -77,8 +77,16 @@ def analyze(
         ValueError: Simulated or machine answers are mixed with people's, or no trial is of a layer
             to exclude.
     """
-    found = exclusions.exclude(read.trials, rules, presented=presented, duplicates=read.duplicates)
+    found = exclusions.exclude(
+        read.trials,
+        rules,
+        presented=presented,
+        duplicates=read.duplicates,
+        rejected=read.rejected,
+    )
     source = _source(read.trials)
+    if chance is not None and not 0 < chance < 1:  # NaN is refused too.
+        raise ValueError(f"chance must be a probability between 0 and 1, got {chance!r}")
     if chance is None:
         chance = 1 / len(words) if words else CHANCE
     absent = set(exclude_layers) - set(read.trials["layer"])
@@ -112,7 +120,7 @@ def analyze(
             _unless(shares, single, metamers), "paper", permutations=0, **counted
         ),
         "anova": lambda: analysis.anova(
-            _raters_of_all(source, metamers),
+            _with_every_cell(_raters_of_all(source, metamers), _subject(unit), _within(metamers)),
             dv="correct",
             subject=_subject(unit),
             within=_within(metamers),
@@ -160,6 +168,30 @@ def _raters_of_all(source: str, table: pd.DataFrame) -> pd.DataFrame:
         return table
     models = table.groupby("participant")["model"].transform("nunique")
     return table[models == models.max()]
+
+
+def _with_every_cell(
+    table: pd.DataFrame, subject: Sequence[str], within: Sequence[str]
+) -> pd.DataFrame:
+    """Leaves out listeners without an answer in some cell, which an ANOVA needs; warns of it."""
+    answered = table[table["correct"].notna()]
+    cells = answered.drop_duplicates([*subject, *within])
+    whole = cells.groupby(list(subject), sort=False).size()
+    every = len(cells.drop_duplicates(list(within)))
+    lacking = whole.index[whole < every]
+    if not len(lacking) or len(lacking) == len(whole):
+        return table  # Of nobody who has all, the ANOVA itself says what is missing.
+    names = [str(name) for name in lacking]
+    warnings.warn(
+        f"{len(names)} of {len(whole)} listeners have no answer in some cell and are left out: "
+        f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}",
+        stacklevel=2,
+    )
+    index = pd.MultiIndex.from_frame(table[list(subject)])
+    gone = pd.MultiIndex.from_tuples(
+        [name if isinstance(name, tuple) else (name,) for name in lacking], names=list(subject)
+    )
+    return table[~index.isin(gone)]
 
 
 def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:

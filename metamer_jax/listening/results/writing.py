@@ -42,7 +42,7 @@ def write(
         "exclusions": results.exclusions.counts.assign(source=results.source),
     }
     for name, table in (accounts | results.tables).items():
-        storage.write_csv(folder / f"{name}.csv", table)
+        storage.write_csv(folder / f"{name}.csv", responses.neutral(table))
         storage.write_text(folder / f"{name}.json", analysis.to_json(table) + "\n")
     for name in results.omitted:  # Of an earlier analysis.
         for suffix in (".csv", ".json"):

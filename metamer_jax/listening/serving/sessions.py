@@ -5,7 +5,6 @@ Nothing here knows what a right answer is: the server uses only this.
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import re
@@ -18,6 +17,7 @@ SCHEMA_VERSION = 1
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PARTICIPANT_LENGTH = 200
 MAX_TRIALS = 10_000
+_LONGEST_MS = 1e11  # Three years.
 
 
 class SessionError(ValueError):
@@ -196,8 +196,14 @@ def _optional(accepts: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or accepts(value)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_small(value: object) -> bool:
+    """Says whether a value is an integer that every table and database holds."""
+    return is_whole(value) and abs(value) < 2**31
+
+
+def _is_duration(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value < _LONGEST_MS  # False of NaN, and of numbers of 400 digits.
 
 
 def _is_flag(value: object) -> bool:
@@ -215,7 +221,7 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
         _optional(_text(PARTICIPANT_LENGTH)),
         f"a text of at most {PARTICIPANT_LENGTH} characters",
     ),
-    "condition": (is_whole, "a whole number"),
+    "condition": (_is_small, "a whole number"),
     "trials": (
         lambda value: isinstance(value, list) and len(value) <= MAX_TRIALS,
         f"a list of at most {MAX_TRIALS} trials",
@@ -223,19 +229,19 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 }
 
 _TRIAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "trial": (_optional(is_whole), "a whole number"),
+    "trial": (_optional(_is_small), "a whole number"),
     "stimulus_id": (
         lambda value: isinstance(value, str) and 0 < len(value) <= 200,
         "the name of a stimulus",
     ),
     "response": (
-        lambda value: value is None or is_whole(value) or _text(200)(value),
+        lambda value: value is None or _is_small(value) or _text(200)(value),
         "a word, its place in choice_order, or null",
     ),
     "choice_order": (
         _optional(lambda value: isinstance(value, list) and len(value) <= 1000),
         "a list",
     ),
-    "rt_ms": (_optional(_is_number), "a number"),
+    "rt_ms": (_optional(_is_duration), "a number of ms, at least 0"),
     "reloaded": (_optional(_is_flag), "true or false"),
 }
