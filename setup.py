@@ -45,6 +45,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "speech": ["espeakng-loader>=0.2.4"],
         "notebook": ["ipykernel", "jupyterlab"],
+        "docs": ["furo", "myst-parser", "sphinx"],
         "dev": [
             "espeakng-loader>=0.2.4",
             "ipykernel",

@@ -25,7 +25,7 @@ _FROM = {
     "load_recordings": "data",
     "stage_fn": "own_models",
     "synthesize": "metamers",
-    "verify": "own_verification",
+    "verify": "own_models",
     "wrap_model": "own_models",
 }
 _MODULES = (

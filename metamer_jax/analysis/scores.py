@@ -34,11 +34,11 @@ def recognition(
         seed: Of the bootstrap.
 
     Returns:
-        A row per combination that occurs, with the columns of `by` and
-            correct, trials, proportion, wilson_low, wilson_high, p_chance: trials pooled, their
-                `proportion_unit` being the trial (for a table of proportions NaN, but the mean);
-            mean, ci_low, ci_high: over listeners' own shares, with the BCa interval;
-            unit, n: what listeners are, and how many; chance; reason: why no BCa interval.
+        A row per combination that occurs, with the columns of `by`; correct, trials, proportion,
+        wilson_low, wilson_high and p_chance of trials pooled, their `proportion_unit` being the
+        trial (for a table of proportions NaN, but the mean); mean, ci_low and ci_high over
+        listeners' own shares, with the BCa interval; unit and n, what listeners are and how many;
+        chance; reason, why there is no BCa interval.
 
     Raises:
         ValueError: Naming the argument, or the column and row, at fault.
