@@ -6,7 +6,7 @@ import setuptools
 
 setuptools.setup(
     name="metamer_jax",
-    version="0.1.0",
+    version="0.2.0",
     description="Model metamers of auditory neural networks in JAX",
     long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
@@ -47,6 +47,7 @@ setuptools.setup(
         "notebook": ["ipykernel", "jupyterlab"],
         "docs": ["furo", "myst-parser", "sphinx"],
         "dev": [
+            "check-jsonschema",
             "espeakng-loader>=0.2.4",
             "ipykernel",
             "nbclient",

@@ -14,7 +14,7 @@ nothing is imported before it is used. `pipeline` is the place to start reading,
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _FROM = {
     "CochleagramConfig": "configs",
