@@ -1,5 +1,6 @@
 """Settings of the documentation site: `bash scripts/docs.sh` builds it into build/docs."""
 
+import inspect
 import re
 
 import metamer_jax
@@ -27,10 +28,18 @@ default_role = "code"
 
 html_theme = "furo"  # Fonts of the reader's system, no script from elsewhere.
 html_title = f"metamer_jax {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 
 
+# A field of a dataclass or named tuple, and the comments above and behind it.
+_FIELD = re.compile(
+    r"(?P<above>(?:^    # .*\n)*)^    (?P<name>[a-z]\w*): [^#\n]*(?:#(?P<behind>.*))?$",
+    re.MULTILINE,
+)
 _SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Attributes):$", re.MULTILINE)
 
 
@@ -40,6 +49,8 @@ def _as_text(app, what, name, obj, options, lines):
     Paragraphs before the sections that are indented or aligned in columns stay as they are.
     """
     text = "\n".join(lines)
+    if what == "class" and "Attributes:" not in text:
+        text += _fields(obj)
     first = _SECTION.search(text)
     before, sections = (
         (text, "") if first is None else (text[: first.start()], text[first.start() :])
@@ -49,6 +60,27 @@ def _as_text(app, what, name, obj, options, lines):
         for p in before.split("\n\n")
     ]
     lines[:] = "\n\n".join([*paragraphs, _escaped(sections)]).split("\n")
+
+
+def _fields(of):
+    """What comments say of the fields of a class, as a section of its docstring."""
+    try:
+        source = inspect.getsource(of)
+    except (OSError, TypeError):
+        return ""
+    said = ""
+    for field in _FIELD.finditer(source):
+        comment = " ".join(
+            f"{field['above']} {field['behind'] or ''}".replace("    # ", " ").split()
+        )
+        if comment:
+            said += f"    {field['name']}: {comment}\n"
+    return f"\n\nAttributes:\n{said}" if said else ""
+
+
+def _skips(app, what, name, obj, skip, options):
+    """Fields of named tuples stand in the class's signature."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field") else None
 
 
 def _literal(paragraph):
@@ -64,3 +96,4 @@ def _escaped(text):
 
 def setup(app):
     app.connect("autodoc-process-docstring", _as_text, priority=100)
+    app.connect("autodoc-skip-member", _skips)
