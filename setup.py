@@ -54,6 +54,7 @@ setuptools.setup(
             "nbformat",
             "playwright",
             "pytest",
+            "pytest-cov",
             "pytest-xdist",
             "ruff",
         ],
