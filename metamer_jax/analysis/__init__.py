@@ -5,7 +5,7 @@ Every result is a pandas table that says its unit and n; an undefined number is 
 """
 
 from metamer_jax.analysis.clustered import gee
-from metamer_jax.analysis.comparison import compare_models
+from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
 from metamer_jax.analysis.scores import confusion, matrix, recognition
 from metamer_jax.analysis.tables import select, to_json, to_records

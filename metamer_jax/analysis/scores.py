@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pandas as pd
 
-from metamer_jax.analysis import comparison, intervals, tables
+from metamer_jax.analysis import intervals, paired, tables
 
 NO_ANSWER = "(none)"
 
@@ -44,8 +44,8 @@ def recognition(
         ValueError: Naming the argument, or the column and row, at fault.
     """
     by = tables.as_names(by, "by")
-    if unit not in comparison.UNITS:
-        raise ValueError(f"unit: expected one of {comparison.UNITS}, got {unit!r}.")
+    if unit not in paired.UNITS:
+        raise ValueError(f"unit: expected one of {paired.UNITS}, got {unit!r}.")
     intervals.check_share(chance, "chance")
     intervals.check_share(confidence, "confidence")
     intervals.check_count(resamples, "resamples", 0)
@@ -53,7 +53,7 @@ def recognition(
     tables.check_columns(table, list(dict.fromkeys([*columns, *by, "correct"])))
     table = tables.only_kinds(table, kinds)
     values = tables.numbers(table, "correct", share=True)
-    who, keys, unit_name = comparison.listener_units(table, columns)
+    who, keys, unit_name = paired.listener_units(table, columns)
     cell, labels = _cells(table, by)
     means, _ = tables.cell_means(values, who, cell, (len(keys), len(labels)))
     rows = []

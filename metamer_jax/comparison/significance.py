@@ -49,7 +49,7 @@ def pairwise(
         )
         wanted = {f"{answers.scorers[i].entry.label}-seed{answers.scorers[i].seed}" for i in chosen}
         table = table[table["participant"].isin(wanted)]
-        for method in analysis.comparison.METHODS:
+        for method in analysis.paired.METHODS:
             compared = analysis.compare_models(
                 table, method, models=pair, chance=answers.chance, resamples=0, seed=seed
             )
