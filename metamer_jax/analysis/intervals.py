@@ -19,12 +19,12 @@ class Proportion(NamedTuple):
     p_chance: float  # two-sided exact binomial test against chance
 
 
-def proportion(values: np.ndarray, chance: float, confidence: float) -> Proportion:
+def proportion(values: np.ndarray, chance: float | None, confidence: float) -> Proportion:
     """Counts, Wilson (1927) interval and binomial test of single trials.
 
     Args:
         values: [trial] 0 or 1; shares between them leave everything but the mean undefined.
-        chance: Probability of a right answer by guessing.
+        chance: Probability of a right answer by guessing; None: no test.
         confidence: Of the interval, such as 0.95.
     """
     if not len(values):
@@ -32,9 +32,10 @@ def proportion(values: np.ndarray, chance: float, confidence: float) -> Proporti
     if not is_binary(values):
         return Proportion(np.nan, np.nan, float(values.mean()), *[np.nan] * 3)
     correct, trials = int(values.sum()), len(values)
-    test = scipy.stats.binomtest(correct, trials, chance)
+    test = scipy.stats.binomtest(correct, trials, 0.5 if chance is None else chance)
     low, high = test.proportion_ci(confidence, method="wilson")
-    return Proportion(correct, trials, correct / trials, float(low), float(high), test.pvalue)
+    p = np.nan if chance is None else float(test.pvalue)
+    return Proportion(correct, trials, correct / trials, float(low), float(high), p)
 
 
 def is_binary(values: np.ndarray) -> bool:

@@ -16,7 +16,8 @@ UNITS = ("participant", "session", "condition")
 MISSING = ("error", "drop")
 _SIDE = ("correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance")
 COLUMNS = (
-    *("layer", "method", "model_a", "model_b", "unit", "n", "difference", "ci_low", "ci_high"),
+    *("layer", "method", "model_a", "model_b", "layer_a", "layer_b", "pairing"),
+    *("unit", "n", "difference", "ci_low", "ci_high"),
     *("statistic", "df", "p", "p_holm", "holm_tests", "p_permutation", "permutations", "dz"),
     *(f"{name}_a" for name in _SIDE),
     *(f"{name}_b" for name in _SIDE),
@@ -29,10 +30,11 @@ def compare_models(
     method: str = "listener",
     *,
     models: Sequence[Hashable] | None = None,
+    pairing: tables.Pairing = "name",
     unit: str = "participant",
     missing: str = "error",
     kinds: Sequence[str] | None = ("metamer",),
-    chance: float = 1 / 8,
+    chance: float | None = None,
     confidence: float = 0.95,
     permutations: int = 10_000,
     resamples: int = 10_000,
@@ -42,7 +44,7 @@ def compare_models(
 
     `method="listener"`: each listener's share of right answers, paired t over listeners with the
     sign-flip permutation beside it, effect size dz (mean / SD of the differences), BCa interval of
-    the mean difference. A listener's "all" is the mean over layers.
+    the mean difference. A listener's "all" is the mean over the layers that the two models share.
 
     `method="paper"`: Student's two-sample t over single 0/1 trials, as the paper did. Its p values
     take trials of one listener, and of one recording, as independent.
@@ -57,19 +59,23 @@ def compare_models(
         method: "listener" or "paper".
         models: Those to compare, in this order: differences are later minus earlier. All pairs
             where there are more than two. None takes the models in ascending order.
+        pairing: Which layers of two models are compared: those of the same "name", of the same
+            "index" (column layer_index), or those that a mapping names: `tables.pair_layers`.
         unit: What counts as a listener: "participant" averages all trials of one participant
             first, over conditions and sessions; "condition" and "session" count each as its own,
             and warn where one participant gave several.
-        missing: What to do with a listener who lacks a cell: "error", or "drop" from that layer.
+        missing: What to do with a listener who lacks a cell that others have: "error", or "drop"
+            from that layer. A layer that a model does not have is a row with that reason.
         kinds: Rows to use of a table with a column `kind`; None for all.
-        chance: Probability of a right answer by guessing.
+        chance: Probability of a right answer by guessing, for the binomial tests; None: no tests.
         confidence: Of all intervals.
         permutations: Draws of signs; all patterns are counted where there are no more than that.
         resamples: Bootstrap samples.
         seed: Of permutations and bootstrap.
 
     Returns:
-        A row per pair of models and layer, then one with layer "all", in columns `COLUMNS`. An
+        A row per pair of models and layer that either has, then one with layer "all", in columns
+        `COLUMNS`; `pairing` says how layers met, `layer_a` and `layer_b` their own names. An
         undefined number is NaN and `reason` says why. `n` counts `unit`.
 
     Raises:
@@ -82,7 +88,8 @@ def compare_models(
     ):
         if value not in options:
             raise ValueError(f"{argument}: expected one of {options}, got {value!r}.")
-    intervals.check_share(chance, "chance")
+    if chance is not None:
+        intervals.check_share(chance, "chance")
     intervals.check_share(confidence, "confidence")
     intervals.check_count(permutations, "permutations", 0)
     intervals.check_count(resamples, "resamples", 0)
@@ -91,8 +98,8 @@ def compare_models(
     table = tables.only_kinds(table, kinds)
     model_codes, present = tables.levels(table["model"])
     models = _models(models, present)
-    chosen = np.isin(model_codes, [present.index(model) for model in models])
-    table = table[chosen]
+    table = table[np.isin(model_codes, [present.index(model) for model in models])]
+    table = tables.pair_layers(table, pairing, models)
     values = tables.numbers(table, "correct", share=True)
     if method == "paper":
         bad = ~np.isin(values, (0, 1))
@@ -100,28 +107,36 @@ def compare_models(
     layer_codes, layers = tables.layer_levels(table)
     if "all" in layers:
         raise ValueError("column 'layer': 'all' is the name of the row over all layers.")
-    side = [values[model_codes[chosen] == present.index(model)] for model in models]
-    side_layer = [layer_codes[model_codes[chosen] == present.index(model)] for model in models]
+    rank = {model: i for i, model in enumerate(models)}
+    model_codes = np.array([rank[model] for model in table["model"]])
+    own = _own_names(table, model_codes, layer_codes)
     if method == "listener":
-        codes = model_codes[chosen]
         cells, unit_name = _listener_cells(
-            table, values, codes, layer_codes, layers, models, present, listener_columns, missing
+            table, values, model_codes, layer_codes, layers, models, listener_columns, missing, own
         )
     rows = []
     for a, b in itertools.combinations(range(len(models)), 2):
-        for i, layer in enumerate([*layers, "all"]):
-            pick = [side[m][side_layer[m] == i] if layer != "all" else side[m] for m in (a, b)]
-            row: dict[str, Any] = {"layer": layer, "model_a": models[a], "model_b": models[b]}
+        shared = [i for i in range(len(layers)) if (i, a) in own and (i, b) in own]
+        either = [i for i in range(len(layers)) if (i, a) in own or (i, b) in own]
+        for i in [*either, None]:
+            used = shared if i is None else [i]
+            inside = np.isin(layer_codes, used)
+            pick = [values[inside & (model_codes == m)] for m in (a, b)]
+            row: dict[str, Any] = {"layer": "all" if i is None else layers[i]}
+            row |= {"model_a": models[a], "model_b": models[b]}
+            row |= {"pairing": pairing if isinstance(pairing, str) else "table"}
+            row |= {"layer_a": own.get((i, a), ""), "layer_b": own.get((i, b), "")}
             row |= _sides(pick, chance, confidence)
-            if method == "paper":
-                row |= {"unit": "trial", "n": sum(map(len, pick))} | _two_sample(*pick)
+            row |= {"unit": "trial" if method == "paper" else unit_name}
+            if not used:
+                row |= {"n": 0, "permutations": 0}
+                row["reason"] = f"the models share no layer (paired by {row['pairing']})"
+            elif method == "paper":
+                row |= {"n": sum(map(len, pick))} | _two_sample(*pick)
             else:
-                pair = cells[:, :, [a, b]]
-                pair = pair[:, i] if layer != "all" else pair.mean(axis=1)
-                row |= {"unit": unit_name} | _paired(
-                    pair, confidence, permutations, resamples, seed
-                )
-            rows.append(row | {"method": method, "chance": chance})
+                pair = cells[:, used][:, :, [a, b]]
+                row |= _paired(pair, confidence, permutations, resamples, seed)
+            rows.append(row | {"method": method, "chance": np.nan if chance is None else chance})
     result = pd.DataFrame(rows, columns=list(COLUMNS))
     tested = (result["layer"] != "all") & result["p"].notna()
     result["p_holm"] = intervals.holm(result["p"].where(tested).to_numpy(float))
@@ -164,20 +179,28 @@ def listener_units(
     return codes, keys, " x ".join(columns)
 
 
+def _own_names(table, model_codes, layer_codes) -> dict[tuple[int, int], Hashable]:
+    """(layer, model), as numbers, to the model's own name of it; of the pairs that occur."""
+    pairs = zip(layer_codes, model_codes, table["own_layer"], strict=True)
+    return {(int(layer), int(model)): name for layer, model, name in pairs}
+
+
 def _listener_cells(
-    table, values, model_codes, layer_codes, layers, models, present, columns, missing
+    table, values, model_codes, layer_codes, layers, models, columns, missing, own
 ) -> tuple[np.ndarray, str]:
     """Shares of right answers [listener, layer, model], NaN where a listener lacks a cell."""
     who, keys, name = listener_units(table, columns, stacklevel=4)
-    rank = {present.index(model): i for i, model in enumerate(models)}
-    cell = layer_codes * len(models) + np.array([rank[code] for code in model_codes])
+    cell = layer_codes * len(models) + model_codes
     means, _ = tables.cell_means(values, who, cell, (len(keys), len(layers) * len(models)))
     means = means.reshape(len(keys), len(layers), len(models))
-    if missing == "error" and np.isnan(means).any():
-        i, j, k = np.argwhere(np.isnan(means))[0]
+    lacking = np.isnan(means)
+    for j, k in np.ndindex(lacking.shape[1:]):
+        lacking[:, j, k] &= (j, k) in own
+    if missing == "error" and lacking.any():
+        i, j, k = np.argwhere(lacking)[0]
         raise ValueError(
             f"table: listener ({tables.describe(columns, keys[i])}) has no trial with layer "
-            f"{layers[j]!r}, model {models[k]!r}; {int(np.isnan(means).sum())} cells are missing. "
+            f"{layers[j]!r}, model {models[k]!r}; {int(lacking.sum())} cells are missing. "
             "missing='drop' leaves such listeners out of that layer."
         )
     return means, name
@@ -197,6 +220,16 @@ def _sides(pick, chance, confidence) -> dict[str, Any]:
     return row | {"proportion_unit": "proportion given" if shares else "trial"}
 
 
+def _why_nobody(heard: np.ndarray) -> str:
+    """Why no listener has all cells: [listener, layer, model] whether there is one."""
+    for model, letter in enumerate("ab"):
+        if not heard[:, :, model].any():
+            return f"no trials of model_{letter}"
+    if heard.shape[1] > 1 and heard.all(axis=2).any():
+        return "no listener heard both models at every layer that they share"
+    return "no listener heard both models"
+
+
 def _two_sample(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Student's t of trials [trial] of two models, with the reason where it is undefined."""
     row = {"df": len(a) + len(b) - 2, "reason": "", "permutations": 0}
@@ -212,12 +245,13 @@ def _two_sample(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 
 def _paired(pair, confidence, permutations, resamples, seed) -> dict[str, Any]:
-    """Paired t and its companions of shares [listener, model]."""
-    pair = pair[~np.isnan(pair).any(axis=1)]
+    """Paired t and its companions of shares [listener, layer, model], averaged over layers."""
+    heard = ~np.isnan(pair)
+    pair = pair[heard.all(axis=(1, 2))].mean(axis=1)
     n = len(pair)
     row: dict[str, Any] = {"n": n, "df": n - 1, "reason": "", "permutations": 0}
     if n == 0:
-        return row | {"df": np.nan, "reason": "no listener heard both models"}
+        return row | {"df": np.nan, "reason": _why_nobody(heard)}
     differences = pair[:, 1] - pair[:, 0]
     row["difference"] = differences.mean()
     if n == 1:

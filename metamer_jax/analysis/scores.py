@@ -16,7 +16,7 @@ def recognition(
     *,
     unit: str = "participant",
     kinds: Sequence[str] | None = ("metamer",),
-    chance: float = 1 / 8,
+    chance: float | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
@@ -28,7 +28,7 @@ def recognition(
         by: Columns; layers come in the order of layer_index, or as they come.
         unit: What counts as a listener: "participant", "session" or "condition".
         kinds: Rows to use of a table with a column `kind`; None for all.
-        chance: Probability of a right answer by guessing.
+        chance: Probability of a right answer by guessing, for the binomial test; None: no test.
         confidence: Of both intervals.
         resamples: Bootstrap samples of listeners.
         seed: Of the bootstrap.
@@ -46,7 +46,8 @@ def recognition(
     by = tables.as_names(by, "by")
     if unit not in paired.UNITS:
         raise ValueError(f"unit: expected one of {paired.UNITS}, got {unit!r}.")
-    intervals.check_share(chance, "chance")
+    if chance is not None:
+        intervals.check_share(chance, "chance")
     intervals.check_share(confidence, "confidence")
     intervals.check_count(resamples, "resamples", 0)
     columns = ["participant"] + ([unit] if unit != "participant" else [])
@@ -70,7 +71,8 @@ def recognition(
             reason = "zero variance"
         row |= {"mean": own.mean(), "ci_low": low, "ci_high": high, "unit": unit_name}
         row |= {"proportion_unit": "trial" if pooled.trials > 0 else "proportion given"}
-        rows.append(row | {"n": len(own), "chance": chance, "reason": reason})
+        row |= {"n": len(own), "chance": np.nan if chance is None else chance}
+        rows.append(row | {"reason": reason})
     return pd.DataFrame(rows)
 
 
@@ -139,11 +141,23 @@ def matrix(confusions: pd.DataFrame, value: str = "count") -> pd.DataFrame:
 
 
 def _cells(table: pd.DataFrame, by: Sequence[str]) -> tuple[np.ndarray, list[tuple[Hashable, ...]]]:
-    """Numbers the combinations of columns that occur, in the order of their levels."""
+    """Numbers the combinations of columns that occur, in the order of their levels.
+
+    A model's layers come in its own order, also where another model has them in another.
+    """
     coded = [
         tables.layer_levels(table) if column == "layer" else tables.levels(table[column])
         for column in by
     ]
     unique, cell = np.unique(np.stack([c for c, _ in coded], 1), axis=0, return_inverse=True)
     labels = [tuple(coded[i][1][code] for i, code in enumerate(row)) for row in unique]
+    if "layer" in by and "model" in by:
+        model, layer = by.index("model"), by.index("layer")
+        own = tables.own_layers(table)
+        keys = unique.copy()
+        keys[:, layer] = [own[label[model]].index(label[layer]) for label in labels]
+        order = sorted(range(len(labels)), key=lambda i: tuple(keys[i]))
+        rank = np.empty(len(order), int)
+        rank[order] = np.arange(len(order))
+        cell, labels = rank[cell.reshape(-1)], [labels[i] for i in order]
     return cell.reshape(-1), labels

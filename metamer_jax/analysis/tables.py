@@ -144,17 +144,172 @@ def levels(column: pd.Series, *, appearance: bool = False) -> tuple[np.ndarray, 
     return rank[codes], [labels[i] for i in order]
 
 
-def layer_levels(table: pd.DataFrame) -> tuple[np.ndarray, list[Hashable]]:
-    """Layers from the input to the output: by layer_index where there is one, else as they come."""
+# Stages of this package's networks and of published tables, from the input to the output.
+KNOWN_LAYERS = (
+    *("natural", "natural_audio", "input_after_preproc", "cochleagram"),
+    *("filtered_signal", "spectempfilter_power", "conv1", "conv1_relu1"),
+    *("relu0", "conv2", "layer1", "relu1", "layer2", "relu2", "layer3", "relu3", "layer4", "relu4"),
+    *("avgpool", "dense", "relufc", "final", "logits"),
+)
+_KNOWN_RANK = {name: rank for rank, name in enumerate(KNOWN_LAYERS)}
+
+
+def own_layers(table: pd.DataFrame) -> dict[Hashable, list[Hashable]]:
+    """Each model's layers from the input to the output; of a table without models, one list.
+
+    By the model's own layer_index where all its rows have one, else in the order of `KNOWN_LAYERS`
+    where it has no others, else as they come.
+
+    Returns:
+        Model (None in a table without) to its layers.
+    """
     codes, labels = levels(table["layer"], appearance=True)
-    if "layer_index" not in table.columns or table["layer_index"].isna().any():
-        return codes, labels
+    if "model" in table.columns:
+        model_codes, models = levels(table["model"], appearance=True)
+    else:
+        model_codes, models = np.zeros(len(table), int), [None]
+    index = np.full(len(table), np.nan)
+    if "layer_index" in table.columns:
+        missing = table["layer_index"].isna().to_numpy()
+        index[~missing] = numbers(table[~missing], "layer_index")
+    found = {}
+    for i, model in enumerate(models):
+        rows = model_codes == i
+        present = list(dict.fromkeys(codes[rows]))
+        if not np.isnan(index[rows]).any():
+            depth = {j: index[rows & (codes == j)].mean() for j in present}
+            present.sort(key=depth.__getitem__)
+        elif all(labels[j] in _KNOWN_RANK for j in present):
+            present.sort(key=lambda j: _KNOWN_RANK[labels[j]])
+        found[model] = [labels[j] for j in present]
+    return found
+
+
+def layer_levels(table: pd.DataFrame) -> tuple[np.ndarray, list[Hashable]]:
+    """Layers from the input to the output, in an order that agrees with each model's own.
+
+    The orders of `own_layers` are merged (a topological sort; among layers that may come next, the
+    one that lies nearest to the input of its models). An index averaged over models would not do:
+    of networks of different depth, one's last layer lies before another's last but one. Where two
+    models contradict each other there is no such order, and the layer nearest to the input goes
+    first.
+
+    Returns:
+        codes: [row] int.
+        labels: [level].
+    """
+    codes, labels = levels(table["layer"], appearance=True)
+    orders = list(own_layers(table).values())
+    before: dict[Hashable, set[Hashable]] = {label: set() for label in labels}
+    depths: dict[Hashable, list[float]] = {label: [] for label in labels}
+    for order in orders:
+        for place, label in enumerate(order):
+            before[label].update(order[:place])
+            depths[label].append(place / max(len(order) - 1, 1))
+    nearest = sorted(
+        labels, key=lambda label: (np.mean(depths[label]), _KNOWN_RANK.get(label, len(_KNOWN_RANK)))
+    )
+    merged: list[Hashable] = []
+    while nearest:
+        free = [label for label in nearest if not before[label] - set(merged)]
+        merged.append((free or nearest)[0])
+        nearest.remove(merged[-1])
+    rank = np.array([merged.index(label) for label in labels])
+    return rank[codes], merged
+
+
+PAIRINGS = ("name", "index")
+Pairing = str | Mapping[str, Mapping[Hashable, Hashable]]
+
+
+def pair_layers(
+    table: pd.DataFrame, pairing: Pairing = "name", models: Sequence[Hashable] | None = None
+) -> pd.DataFrame:
+    """Gives layers of different models that are to be compared the same name.
+
+    Args:
+        table: Rows with model and layer, and layer_index to pair by.
+        pairing: "name": layers of the same name. "index": those of the same layer_index, named
+            after all of them ("relufc / avgpool"). A mapping of names to each model's layer, such
+            as {"first": {"cochcnn9": "relu0", "cochresnet50": "conv1_relu1"}}: these alone.
+        models: To name layers in this order; None: ascending.
+
+    Returns:
+        The table with `layer` so named, the model's own name in `own_layer`, and layer_index in
+        the order of the names; rows whose layer the mapping does not have are left out.
+
+    Raises:
+        ValueError: The pairing is none of these, a layer has no or several indices, two layers of
+            a model have the same, or the mapping names what the table does not have.
+    """
+    check_columns(table, ["model", "layer"])
+    if models is None:
+        models = levels(table["model"])[1]
+    if isinstance(pairing, str) and pairing not in PAIRINGS:
+        raise ValueError(f"pairing: expected one of {PAIRINGS} or a mapping, got {pairing!r}.")
+    if pairing == "name":
+        codes, _ = layer_levels(table)
+        return table.assign(own_layer=table["layer"], layer_index=codes)
+    own = own_layers(table)
+    if pairing == "index":
+        places = _names_by_index(table, models)
+    else:
+        places = _names_by_table(own, pairing, models)
+    names = [places.get(key) for key in zip(table["model"], table["layer"], strict=True)]
+    kept = np.array([name is not None for name in names])
+    if not kept.any():
+        raise ValueError("pairing: no row has any of its layers.")
+    order = list(dict.fromkeys(places.values()))
+    named = pd.Series(names, index=table.index, dtype=object)[kept]
+    return table[kept].assign(
+        own_layer=table["layer"][kept], layer=named, layer_index=named.map(order.index).astype(int)
+    )
+
+
+def _names_by_index(table, models) -> dict[tuple[Hashable, Hashable], str]:
+    """The common name of each model's layer, in the order of the index."""
+    check_columns(table, ["layer_index"])
     index = numbers(table, "layer_index")
-    depth = [index[codes == i].mean() for i in range(len(labels))]
-    order = sorted(range(len(labels)), key=lambda i: (depth[i], i))
-    rank = np.empty(len(labels), int)
-    rank[order] = np.arange(len(labels))
-    return rank[codes], [labels[i] for i in order]
+    rows = pd.DataFrame(
+        {"model": table["model"].to_numpy(), "layer": table["layer"].to_numpy(), "index": index}
+    ).drop_duplicates()
+    for keys, what in ((["model", "layer"], "several indices"), (["model", "index"], "two layers")):
+        twice = rows[rows.duplicated(keys)]
+        if len(twice):
+            first = twice.iloc[0]
+            raise ValueError(
+                f"pairing: by index, but {describe(keys, first[keys])} has {what}; pair by name "
+                "or by a table."
+            )
+    rank = {model: i for i, model in enumerate(models)}
+    rows = rows[rows["model"].isin(rank)].sort_values(
+        ["index", "model"], key=lambda c: c.map(rank) if c.name == "model" else c
+    )
+    joined = {
+        at: " / ".join(dict.fromkeys(map(str, g["layer"]))) for at, g in rows.groupby("index")
+    }
+    several = pd.Series(joined).duplicated(keep=False)
+    names = {at: f"{name} ({at:g})" if several[at] else name for at, name in joined.items()}
+    return {(r.model, r.layer): names[r.index] for r in rows.itertuples(index=False)}
+
+
+def _names_by_table(own, pairing, models) -> dict[tuple[Hashable, Hashable], str]:
+    if not isinstance(pairing, Mapping) or not pairing:
+        raise ValueError(f"pairing: expected one of {PAIRINGS} or a mapping, got {pairing!r}.")
+    places: dict[tuple[Hashable, Hashable], str] = {}
+    for name, layers in pairing.items():
+        for model, layer in layers.items():
+            if model not in models:
+                continue
+            if layer not in own.get(model, ()):
+                raise ValueError(
+                    f"pairing[{name!r}]: model {model!r} has no layer {layer!r}; found "
+                    f"{brief(own.get(model, ()))}."
+                )
+            if (model, layer) in places:
+                raise ValueError(f"pairing: layer {layer!r} of {model!r} is named twice.")
+            places[model, layer] = str(name)
+    return places
 
 
 def subjects(table: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, list[tuple]]:

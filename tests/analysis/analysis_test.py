@@ -365,12 +365,15 @@ class TestCompareModels:
     def test_pooled_proportions(self, table_1):
         import statsmodels.stats.proportion
 
-        row = analysis.compare_models(table_1).set_index("layer").loc["dense"]
+        result = analysis.compare_models(table_1, chance=1 / 8)
+        row = result.set_index("layer").loc["dense"]
         low, high = statsmodels.stats.proportion.proportion_confint(18, 56, method="wilson")
         assert (row["wilson_low_a"], row["wilson_high_a"]) == pytest.approx((low, high))
         assert row["p_chance_a"] == pytest.approx(scipy.stats.binomtest(18, 56, 1 / 8).pvalue)
         assert row["trials_a"] == 56 and row["proportion_unit"] == "trial"
         assert row["chance"] == 1 / 8
+        unknown = analysis.compare_models(table_1)
+        assert unknown[["p_chance_a", "p_chance_b", "chance"]].isna().all(axis=None)
 
     def test_does_not_depend_on_order_or_dtype(self, table_1):
         first = analysis.compare_models(table_1)
@@ -426,7 +429,7 @@ class TestCompareModels:
         assert result["n"].to_dict() == {"x": 6, "y": 5, "z": 6, "all": 5}
         table = simulated().query("not (layer == 'y' and model == 'a')")
         row = analysis.compare_models(table, missing="drop").set_index("layer").loc["y"]
-        assert row["reason"] == "no listener heard both models" and row["n"] == 0
+        assert row["reason"] == "no trials of model_a" and row["n"] == 0
         row = analysis.compare_models(table, "paper").set_index("layer").loc["y"]
         assert row["reason"] == "no trials of model_a"
 
@@ -437,9 +440,63 @@ class TestCompareModels:
         result = analysis.compare_models(one, "paper").set_index("layer")
         assert (result.loc[["x", "y", "z"], "reason"] == "one trial per model").all()
 
+    @pytest.mark.parametrize("method", ["listener", "paper"])
+    def test_a_third_model_with_other_layers_leaves_a_pair_as_it_is(self, method):
+        table = simulated()
+        third = simulated(seed=1, models=("c",), layers=("v", "w"))
+        both = pd.concat([table, third], ignore_index=True)
+        alone = analysis.compare_models(table, method)
+        beside = analysis.compare_models(both, method)
+        pair = beside[beside["model_b"] == "b"].reset_index(drop=True)
+        columns = ["layer", "n", "difference", "p", "p_permutation", "ci_low", "reason"]
+        pd.testing.assert_frame_equal(pair[columns], alone[columns])
+        others = beside[beside["model_b"] == "c"].set_index(["model_a", "layer"])
+        assert others.loc[("a", "all"), "reason"] == "the models share no layer (paired by name)"
+        assert others.loc[("a", "x"), "reason"] == "no trials of model_b"
+        assert others.loc[("a", "v"), "reason"] == "no trials of model_a"
+
+    def test_layers_are_paired_by_index_or_table(self):
+        table = simulated()
+        renamed = table.assign(
+            layer_index=table["layer"].map({"x": 1, "y": 2, "z": 3}),
+            layer=table["layer"].where(table["model"] == "a", table["layer"] + "b"),
+        )
+        same = analysis.compare_models(table).set_index("layer")
+        by_index = analysis.compare_models(renamed, pairing="index")
+        assert list(by_index["layer"]) == ["x / xb", "y / yb", "z / zb", "all"]
+        assert list(by_index["layer_b"]) == ["xb", "yb", "zb", ""]
+        assert set(by_index["pairing"]) == {"index"}
+        np.testing.assert_allclose(by_index["p"], same["p"])
+        given = {"late": {"a": "z", "b": "zb"}, "early": {"a": "x", "b": "xb"}}
+        by_table = analysis.compare_models(renamed, pairing=given).set_index("layer")
+        assert set(by_table["pairing"]) == {"table"}
+        assert list(by_table.index) == ["late", "early", "all"]
+        assert by_table.loc["early", "p"] == pytest.approx(same.loc["x", "p"])
+        by_name = analysis.compare_models(renamed).set_index("layer")
+        assert by_name.loc["all", "reason"] == "the models share no layer (paired by name)"
+        assert by_name.loc["xb", "reason"] == "no trials of model_a"
+
+    def test_nobody_heard_everything(self):
+        table = simulated().query(
+            "not (participant < 3 and layer == 'x' and model == 'a')"
+            " and not (participant >= 3 and layer == 'y' and model == 'b')"
+        )
+        result = analysis.compare_models(table, missing="drop").set_index("layer")
+        assert result.loc["x", "n"] == 3 and result.loc["z", "n"] == 6
+        reason = "no listener heard both models at every layer that they share"
+        assert result.loc["all", "reason"] == reason
+        apart = simulated().query("(participant < 3) == (model == 'a')")
+        result = analysis.compare_models(apart, missing="drop")
+        assert set(result["reason"]) == {"no listener heard both models"}
+
     @pytest.mark.parametrize(
         ("change", "arguments", "message"),
         [
+            ({}, {"pairing": "depth"}, "pairing: expected one of"),
+            ({}, {"pairing": "index"}, "no column named 'layer_index'"),
+            ({"layer_index": 1}, {"pairing": "index"}, "model='a', index=1.0 has two layers"),
+            ({}, {"pairing": {"x": {"a": "q"}}}, "model 'a' has no layer 'q'; found 'x'"),
+            ({}, {"pairing": {"x": {"c": "q"}}}, "pairing: no row has any of its layers"),
             ({}, {"method": "t"}, "method: expected one of"),
             ({}, {"unit": "trial"}, "unit: expected one of"),
             ({}, {"unit": "session"}, "no column named 'session'"),
@@ -581,6 +638,49 @@ class TestPower:
     def test_bad_arguments_are_named(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             analysis.power(**arguments)
+
+
+class TestLayerOrder:
+    def layers(self, **orders):
+        return pd.DataFrame(
+            [
+                {"participant": 0, "model": m, "layer": name, "layer_index": i, "correct": i % 2}
+                for m, names in orders.items()
+                for i, name in enumerate(names)
+            ]
+        )
+
+    def test_each_model_keeps_its_own_order(self):
+        """Networks of the field: of an index averaged over both, final comes before relufc."""
+        from metamer_jax import models
+
+        names = ("cochresnet50", "cochcnn9")
+        field = {name: models.build_model(name, 8).stage_names for name in names}
+        field["short"] = ("cochleagram", "final")
+        table = self.layers(**field)
+        index = table.groupby("layer")["layer_index"].mean()
+        assert index["final"] < index["relufc"]
+        _, merged = analysis.tables.layer_levels(table)
+        shown = analysis.recognition(table, resamples=0)
+        for model, names in field.items():
+            assert [name for name in merged if name in names] == list(names)
+            assert tuple(shown[shown["model"] == model]["layer"]) == names
+        assert set(field["cochcnn9"]) | set(field["cochresnet50"]) <= {
+            *analysis.tables.KNOWN_LAYERS
+        }
+
+    def test_models_that_contradict_each_other(self):
+        table = self.layers(a=("x", "y", "z"), b=("x", "z", "y"))
+        shown = analysis.recognition(table, resamples=0)
+        assert list(shown["layer"]) == ["x", "y", "z", "x", "z", "y"]
+
+    def test_known_layers_need_no_index(self):
+        table = self.layers(a=("final", "relufc", "relu3", "cochleagram"))
+        table = table.drop(columns="layer_index")
+        shown = analysis.recognition(table, resamples=0)
+        assert list(shown["layer"]) == ["cochleagram", "relu3", "relufc", "final"]
+        strange = table.assign(layer=table["layer"] + "'")
+        assert list(analysis.recognition(strange, resamples=0)["layer"]) == list(strange["layer"])
 
 
 class TestScores:
