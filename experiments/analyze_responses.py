@@ -2,7 +2,7 @@
 
   python -m experiments.analyze_responses --experiment=runs/mine/listening
   python -m experiments.analyze_responses --experiment=runs/mine/listening --simulate=20
-  python -m experiments.analyze_responses --responses=proportions.csv --out=tables
+  python -m experiments.analyze_responses --responses=proportions.csv --chance=0.125 --out=tables
 
 Takes a server's folder, the page's JSON, JATOS archives, jsPsych's CSV, Google forms' CSV and tidy
 tables. `--simulate` lets simulated listeners take the experiment instead, and says so everywhere.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import pandas as pd
 from absl import app, flags
 
-from metamer_jax import storage
+from metamer_jax import analysis, storage
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.results import exclusions, summary, tables, writing
@@ -48,7 +48,18 @@ _UNIT = flags.DEFINE_enum(
 )
 _EXCLUDE_LAYERS = flags.DEFINE_list("exclude_layers", [], "Layers to leave out of every table.")
 _CHANCE = flags.DEFINE_float(
-    "chance", None, "Right answers by guessing. Unset: one of the experiment's words.", 0, 1
+    "chance",
+    None,
+    "Right answers by guessing. Unset: one of the experiment's words; needed without --experiment.",
+    0,
+    1,
+)
+_PAIRING = flags.DEFINE_string(
+    "pairing",
+    None,
+    "Which layers of different networks are compared: 'name', 'index' (layer_index), or a CSV with "
+    "a column 'name' and one for each network, a row per set of layers. Unset: by name where all "
+    "networks have the same, else by index.",
 )
 
 _DEFAULT = exclusions.ExclusionRules()
@@ -114,6 +125,7 @@ def _analyze() -> None:
         words=None if key is None else experiment.words,
         chance=_CHANCE.value,
         exclude_layers=_EXCLUDE_LAYERS.value,
+        pairing=_pairing(),
         unit=_UNIT.value,
         permutations=_DRAWS.value,
         resamples=_DRAWS.value,
@@ -124,6 +136,21 @@ def _analyze() -> None:
     print(summary.in_words(found, read))
     print(f"\nTables: {folder.resolve()}")
     print(f"Report: {(folder / 'report.html').resolve()}")
+
+
+def _pairing() -> analysis.Pairing | None:
+    value = _PAIRING.value
+    if value is None or value in analysis.tables.PAIRINGS:
+        return value
+    if not pathlib.Path(value).is_file():
+        raise ValueError(f"--pairing must be 'name', 'index' or a CSV, got {value!r}")
+    table = pd.read_csv(value, dtype=str, keep_default_na=False)
+    if "name" not in table or table["name"].duplicated().any():
+        raise ValueError(f"--pairing: {value} must have a column 'name' without repetitions")
+    return {
+        row["name"]: {str(m): layer for m, layer in row.drop("name").items() if layer}
+        for _, row in table.iterrows()
+    }
 
 
 def _machines(

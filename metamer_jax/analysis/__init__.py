@@ -8,16 +8,18 @@ from metamer_jax.analysis.clustered import gee
 from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
 from metamer_jax.analysis.scores import confusion, matrix, recognition
-from metamer_jax.analysis.tables import select, to_json, to_records
+from metamer_jax.analysis.tables import Pairing, pair_layers, select, to_json, to_records
 from metamer_jax.analysis.variance import anova, epsilons
 
 __all__ = [
+    "Pairing",
     "anova",
     "compare_models",
     "confusion",
     "epsilons",
     "gee",
     "matrix",
+    "pair_layers",
     "power",
     "recognition",
     "select",

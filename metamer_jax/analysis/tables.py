@@ -232,7 +232,7 @@ def pair_layers(
         pairing: "name": layers of the same name. "index": those of the same layer_index, named
             after all of them ("relufc / avgpool"). A mapping of names to each model's layer, such
             as {"first": {"cochcnn9": "relu0", "cochresnet50": "conv1_relu1"}}: these alone.
-        models: To name layers in this order; None: ascending.
+        models: Whose layers, named in this order; a mapping may tell of others. None: all.
 
     Returns:
         The table with `layer` so named, the model's own name in `own_layer`, and layer_index in
@@ -245,7 +245,11 @@ def pair_layers(
     check_columns(table, ["model", "layer"])
     if models is None:
         models = levels(table["model"])[1]
-    if isinstance(pairing, str) and pairing not in PAIRINGS:
+        named = {m for layers in pairing.values() for m in layers} if _is_mapping(pairing) else {}
+        for model in named:
+            if model not in models:
+                raise ValueError(f"pairing: no row has model {model!r}; found {brief(models)}.")
+    if not _is_mapping(pairing) and pairing not in PAIRINGS:
         raise ValueError(f"pairing: expected one of {PAIRINGS} or a mapping, got {pairing!r}.")
     if pairing == "name":
         codes, _ = layer_levels(table)
@@ -264,6 +268,10 @@ def pair_layers(
     return table[kept].assign(
         own_layer=table["layer"][kept], layer=named, layer_index=named.map(order.index).astype(int)
     )
+
+
+def _is_mapping(pairing: Any) -> bool:
+    return isinstance(pairing, Mapping) and all(isinstance(v, Mapping) for v in pairing.values())
 
 
 def _names_by_index(table, models) -> dict[tuple[Hashable, Hashable], str]:
@@ -294,8 +302,6 @@ def _names_by_index(table, models) -> dict[tuple[Hashable, Hashable], str]:
 
 
 def _names_by_table(own, pairing, models) -> dict[tuple[Hashable, Hashable], str]:
-    if not isinstance(pairing, Mapping) or not pairing:
-        raise ValueError(f"pairing: expected one of {PAIRINGS} or a mapping, got {pairing!r}.")
     places: dict[tuple[Hashable, Hashable], str] = {}
     for name, layers in pairing.items():
         for model, layer in layers.items():

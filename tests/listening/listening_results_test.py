@@ -9,6 +9,7 @@ import listening_folder
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from metamer_jax import analysis, configs, storage
 from metamer_jax.listening import responses
@@ -122,18 +123,38 @@ class TestTables:
         read, _ = simulated
         one = read.trials[read.trials["participant"] == "simulated-0000"]
         alone = responses.Responses(one, read.sessions[:1])
-        found = tables.analyze(alone, permutations=100, resamples=100)
+        found = tables.analyze(alone, chance=1 / 4, permutations=100, resamples=100)
         assert "recognition" in found.tables
         assert "two" in found.omitted["gee"]
-        rules = exclusions.ExclusionRules(reference_layer="conv1")
+        rules = exclusions.ExclusionRules(reference_layer="conv1", catch_min=None)
         found = tables.analyze(
-            responses.Responses(one.assign(correct=0.0), read.sessions[:1]), rules=rules
+            responses.Responses(one.assign(correct=0.0), read.sessions[:1]),
+            rules=rules,
+            chance=1 / 4,
         )
         assert set(found.omitted.values()) == {"no trials are left"}
         writing.write(found, alone, tmp_path)
-        assert "recognition" in summary.in_words(found, alone)
+        said = summary.in_words(found, alone).splitlines()
+        reason = "No session counts: of 1, 1 as below 100 % right on metamers of conv1"
+        assert said[2].startswith(reason)  # First of all, below whose answers they are.
+        assert sum("no trials are left" in line for line in said) == 1
+        assert reason in (tmp_path / "report.html").read_text()
         with pytest.raises(ValueError, match="no trial is of"):
-            tables.analyze(read, exclude_layers=["conv7"])
+            tables.analyze(read, chance=1 / 4, exclude_layers=["conv7"])
+        with pytest.raises(ValueError, match="chance: the answers do not tell how many words"):
+            tables.analyze(read)
+
+    def test_one_listener_has_wilsons_interval_in_words_too(self, simulated):
+        read, _ = simulated
+        one = read.trials[read.trials["participant"] == "simulated-0000"]
+        found = tables.analyze(
+            responses.Responses(one, read.sessions[:1]), chance=1 / 4, permutations=0, resamples=0
+        )
+        row = found.tables["recognition"].iloc[0]
+        assert row["layer"] == "cochleagram" and row["mean"] == 1 and row["trials"] == 2
+        low = 100 * scipy.stats.binomtest(2, 2).proportion_ci(method="wilson").low
+        assert f"100 % [{low:.0f}, 100]" in summary.in_words(found, read)
+        assert "100 % [100, 100]" not in summary.in_words(simulated[1], read)
 
     @pytest.mark.parametrize("chance", [float("nan"), 0.0, 1.0, -1.0])
     def test_a_chance_that_cannot_be_is_refused(self, simulated, chance):
@@ -177,7 +198,7 @@ class TestDriver:
     def test_a_published_table(self, tmp_path):
         done = analyze(
             *(f"--responses={HUMAN}", "--where=observer=human", f"--out={tmp_path}"),
-            *("--exclude_layers=natural_audio", "--draws=100"),
+            *("--exclude_layers=natural_audio", "--draws=100", "--chance=0.125"),
         )
         assert done.returncode == 0, done.stderr
         source = pd.read_csv(ROOT / HUMAN)
@@ -195,11 +216,28 @@ class TestDriver:
         np.testing.assert_allclose(found["F"], direct["F"], rtol=1e-12)
         assert "SIMULATED" not in done.stdout
 
+    def test_layers_are_paired_by_a_table(self, tmp_path):
+        models = ("cochresnet50", "cochresnet50_l2_1_robust_waveform")
+        pairs = tmp_path / "pairs.csv"
+        pairs.write_text(f"name,{models[0]},{models[1]}\nend,final,avgpool\nfinal,avgpool,final\n")
+        rows = pd.read_csv(ROOT / HUMAN).query("observer == 'human' and model in @models")
+        rows.to_csv(tmp_path / "two.csv", index=False)
+        given = (f"--responses={tmp_path / 'two.csv'}", f"--out={tmp_path}", "--draws=50")
+        done = analyze(*given, "--chance=0.125", f"--pairing={pairs}")
+        assert done.returncode == 0, done.stderr
+        found = runs.read_csv(tmp_path / "compare_models.csv").set_index("layer")
+        assert list(found["layer_b"].fillna("")[:2]) == ["avgpool", "final"]
+        wide = rows.set_index(["participant", "model", "layer"])["proportion_correct"].unstack()
+        mean = wide.groupby("model").mean()
+        expected = mean.loc[models[1], "avgpool"] - mean.loc[models[0], "final"]
+        assert found.loc["end", "difference"] == pytest.approx(expected)
+
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
             (["--simulate=3"], "--simulate needs --experiment"),
             (["--responses=nowhere.csv"], "no such file"),
+            ([f"--responses={HUMAN}", "--where=observer=human"], "chance: the answers do not tell"),
         ],
     )
     def test_mistakes_are_told_without_a_traceback(self, flags, message):

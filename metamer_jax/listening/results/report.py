@@ -194,12 +194,21 @@ def render(
         participants=kept.trials["participant"].nunique(),
         counted=int(kept.sessions["kept"].sum()),
         overall=_overall(found),
+        omitted=by_reason(found),
         figures=svgs,
         captions=CAPTIONS,
         tables={name: _shown(name, table) for name, table in shown.items()},
         exclusions=_cells(kept.counts.drop(columns="source", errors="ignore")),
         about=None if about is None else _cells(about.drop(columns="source", errors="ignore")),
     )
+
+
+def by_reason(found: "Results") -> dict[str, str]:
+    """Returns why tables are missing, with their names."""
+    names: dict[str, list[str]] = {}
+    for name, reason in found.omitted.items():
+        names.setdefault(reason, []).append(name)
+    return {reason: ", ".join(them) for reason, them in names.items()}
 
 
 def _overall(found: "Results") -> float | None:

@@ -3,11 +3,12 @@
 import json
 import math
 
-import numpy as np
 import pandas as pd
 
 from metamer_jax import analysis
+from metamer_jax.figures import listening as plots
 from metamer_jax.listening import responses
+from metamer_jax.listening.results import report
 from metamer_jax.listening.results.tables import Results
 
 
@@ -26,6 +27,7 @@ def summary(results: Results, read: responses.Responses) -> dict[str, object]:
         "trials_counted": len(kept),
         "exclusions": json.loads(analysis.to_json(results.exclusions.counts)),
         "settings": results.settings,
+        "nothing": results.nothing,
         "tables": list(results.tables),
         "omitted": results.omitted,
         "warnings": list(results.warnings),
@@ -41,6 +43,8 @@ def in_words(results: Results, read: responses.Responses) -> str:
     if results.machine:
         lines += ["MACHINE LISTENERS: networks, no person answered.", ""]
     kept = results.exclusions
+    if results.nothing:
+        lines += [results.nothing, ""]
     who = "networks" if results.machine else "participants"
     lines.append(
         f"{len(read.sessions)} sessions read ({results.source}), "
@@ -58,18 +62,16 @@ def in_words(results: Results, read: responses.Responses) -> str:
         lines += ["", _comparison_in_words(compared)]
     if results.omitted:
         lines.append("")
-    lines += [f"No {name}: {reason}" for name, reason in results.omitted.items()]
+    lines += [f"No {names}: {reason}" for reason, names in report.by_reason(results).items()]
     lines += [f"Note: {note}" for note in (*read.notes, *results.warnings)]
     return "\n".join(lines)
 
 
 def _recognition_in_words(table: pd.DataFrame) -> str:
     shown = table[["model", "layer", "mean", "ci_low", "ci_high", "n", "trials"]].copy()
-    low = np.where(shown["ci_low"].isna(), shown["mean"], shown["ci_low"])
-    high = np.where(shown["ci_high"].isna(), shown["mean"], shown["ci_high"])
     shown["recognised"] = [
-        f"{100 * mean:.0f} % [{100 * a:.0f}, {100 * b:.0f}]"
-        for mean, a, b in zip(shown["mean"], low, high, strict=True)
+        f"{100 * mean:.0f} %" + ("" if math.isnan(a) else f" [{100 * a:.0f}, {100 * b:.0f}]")
+        for mean, a, b in zip(shown["mean"], *plots.intervals(table), strict=True)
     ]
     title = f"Recognition by model and layer (chance {100 * table['chance'].iloc[0]:.1f} %):\n"
     return title + shown[["model", "layer", "recognised", "n", "trials"]].to_string(index=False)

@@ -20,7 +20,6 @@ from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.results import exclusions
 
-CHANCE = 1 / 8  # The paper's words.
 _RULES = exclusions.ExclusionRules()
 
 
@@ -34,6 +33,7 @@ class Results:
     omitted: dict[str, str]  # Table to the reason why there is none.
     warnings: tuple[str, ...]
     settings: dict[str, object]
+    nothing: str = ""  # Why there is no table at all.
 
     @property
     def simulated(self) -> bool:
@@ -52,6 +52,7 @@ def analyze(
     words: Sequence[str] | None = None,
     chance: float | None = None,
     exclude_layers: Sequence[str] = (),
+    pairing: analysis.Pairing | None = None,
     unit: str = "participant",
     permutations: int = 10_000,
     resamples: int = 10_000,
@@ -64,18 +65,22 @@ def analyze(
         rules: Who counts.
         presented: Sounds of each condition (`AnswerKey.presented`).
         words: The choices. None: unknown, as of tables of proportions.
-        chance: Probability of a right answer by guessing. None: one of the words; without words,
-            the paper's 1/8.
+        chance: Probability of a right answer by guessing. None: one of the words.
         exclude_layers: Layers to leave out of every table, such as natural sounds that a table of
             proportions holds as a layer.
+        pairing: Which layers of different networks are compared: "name", "index", or a mapping
+            (`analysis.pair_layers`). None: by name where all have the same, else by index.
         unit: What counts as a listener: "participant", "session" or "condition".
         permutations: Permutations of each test.
         resamples: Bootstrap samples of each interval.
         seed: Seed of both.
 
+    Returns:
+        The tables, and why others are missing.
+
     Raises:
-        ValueError: Simulated or machine answers are mixed with people's, or no trial is of a layer
-            to exclude.
+        ValueError: Simulated or machine answers are mixed with people's, no trial is of a layer
+            to exclude, or the answers do not tell the chance level and none is given.
     """
     found = exclusions.exclude(
         read.trials,
@@ -88,15 +93,25 @@ def analyze(
     if chance is not None and not 0 < chance < 1:  # NaN is refused too.
         raise ValueError(f"chance must be a probability between 0 and 1, got {chance!r}")
     if chance is None:
-        chance = 1 / len(words) if words else CHANCE
+        if not words:
+            raise ValueError(
+                "chance: the answers do not tell how many words were offered; give the probability "
+                "of a right answer by guessing, such as 0.125 for eight words"
+            )
+        chance = 1 / len(words)
     absent = set(exclude_layers) - set(read.trials["layer"])
     if absent:
         raise ValueError(f"exclude_layers: no trial is of {sorted(absent)}")
     table = found.trials[~found.trials["layer"].isin(exclude_layers)]
     metamers = table[table["kind"] == "metamer"]
+    if pairing is None:
+        pairing = _usual_pairing(metamers)
+    if len(metamers):
+        analysis.pair_layers(metamers, pairing)  # A mistake in a table of pairs is said now.
     shares = not metamers["correct"].isin((0, 1)).all()
     random = {"seed": seed}
     counted = {"chance": chance, "resamples": resamples, **random}
+    within = ["layer"] + (["model"] if metamers["model"].nunique() > 1 else [])
     single = "the table holds proportions, and this takes single trials"
     makers: dict[str, Callable[[], pd.DataFrame]] = {
         "recognition": lambda: analysis.recognition(metamers, unit=unit, **counted),
@@ -114,16 +129,29 @@ def analyze(
             _known(metamers, "word"), ("model", "layer"), words=words
         ),
         "compare_models": lambda: analysis.compare_models(
-            metamers, unit=unit, missing="drop", permutations=permutations, **counted
+            metamers,
+            pairing=pairing,
+            unit=unit,
+            missing="drop",
+            permutations=permutations,
+            **counted,
         ),
         "compare_models_paper": lambda: analysis.compare_models(
-            _unless(shares, single, metamers), "paper", permutations=0, **counted
+            _unless(shares, single, metamers),
+            "paper",
+            pairing=pairing,
+            permutations=0,
+            **counted,
         ),
         "anova": lambda: analysis.anova(
-            _with_every_cell(_raters_of_all(source, metamers), _subject(unit), _within(metamers)),
+            _with_every_cell(
+                _shared_layers(_raters_of_all(source, metamers), pairing),
+                _subject(unit),
+                within,
+            ),
             dv="correct",
             subject=_subject(unit),
-            within=_within(metamers),
+            within=within,
             permutations=permutations,
             **random,
         ),
@@ -133,7 +161,11 @@ def analyze(
         ),
     }
     tables, omitted, noticed = {}, {}, []
+    nothing = _why_nothing(found) if metamers.empty else ""
     for name, make in makers.items():
+        if nothing:
+            omitted[name] = "no trials are left"
+            continue
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -141,11 +173,26 @@ def analyze(
             tables[name] = made.assign(source=source)
             noticed += [f"{name}: {warning.message}" for warning in caught]
         except ValueError as error:
-            omitted[name] = "no trials are left" if metamers.empty else str(error)
+            omitted[name] = str(error)
     settings = dict(dataclasses.asdict(rules), chance=chance, unit=unit, seed=seed)
     settings |= {"permutations": permutations, "resamples": resamples}
     settings["exclude_layers"] = list(exclude_layers)
-    return Results(source, found, tables, omitted, tuple(dict.fromkeys(noticed)), settings)
+    settings["pairing"] = pairing if isinstance(pairing, str) else dict(pairing)
+    noticed = tuple(dict.fromkeys(noticed))
+    return Results(source, found, tables, omitted, noticed, settings, nothing)
+
+
+def _why_nothing(found: exclusions.Exclusions) -> str:
+    """Says which rules dropped everything, the first to blame first."""
+    counts = found.counts
+    dropped = counts[counts["dropped"].fillna(0) > 0].sort_values("dropped", ascending=False)
+    rules = "; ".join(f"{row.dropped} as {row.meaning}" for row in dropped.itertuples())
+    kept = int(found.sessions["kept"].sum())
+    if kept:
+        return f"No metamer is among the trials of the {kept} sessions that count" + (
+            f" ({rules})." if rules else "."
+        )
+    return f"No session counts: of {len(found.sessions)}, {rules}."
 
 
 def _source(trials: pd.DataFrame) -> str:
@@ -218,11 +265,24 @@ def _subject(unit: str) -> list[str]:
     return ["participant"] if unit == "participant" else ["participant", unit]
 
 
-def _within(metamers: pd.DataFrame) -> list[str]:
-    """Layers and models; layers of other names in each model are paired by their index."""
+def _usual_pairing(metamers: pd.DataFrame) -> str:
     names = metamers.groupby("model")["layer"].agg(frozenset)
-    layer = "layer" if names.nunique() <= 1 else "layer_index"
-    return [layer] + (["model"] if len(names) > 1 else [])
+    if names.nunique() <= 1 or metamers["layer_index"].isna().any():
+        return "name"
+    return "index"
+
+
+def _shared_layers(metamers: pd.DataFrame, pairing: analysis.Pairing) -> pd.DataFrame:
+    """Leaves the layers that all networks have, under their common names."""
+    paired = analysis.pair_layers(metamers, pairing)
+    models = paired.groupby("layer")["model"].nunique()
+    shared = paired[paired["layer"].map(models) == metamers["model"].nunique()]
+    if shared.empty:
+        raise ValueError("no layer is shared by all networks")
+    if len(shared) < len(metamers):
+        left_out = sorted({*metamers["layer"]} - {*shared["own_layer"]})
+        warnings.warn(f"layers that not all networks have are left out: {left_out}", stacklevel=2)
+    return shared
 
 
 def _planned(metamers: pd.DataFrame, shares: bool, reason: str) -> dict[str, object]:
