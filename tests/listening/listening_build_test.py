@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import small_run
 
-from metamer_jax import audio, auditory, metamers, models, pipeline, runs, storage
+from metamer_jax import analysis, audio, auditory, metamers, models, pipeline, runs, storage
 from metamer_jax.listening.building import build, files, material, sounds
 from metamer_jax.listening.building.manifest import KEY_COLUMNS, MANIFEST_COLUMNS
 from metamer_jax.listening.config import ListeningConfig
@@ -398,6 +398,22 @@ class TestFailures:
         for _, rows in made.manifest.groupby("condition"):
             assert rows["target_id"].is_unique
             assert rows["trial"].tolist() == list(range(1, len(rows) + 1))
+
+    def test_fewer_trials_than_cells_are_warned_of_with_the_power(self):
+        few = self.fabricate(targets=1)  # 2 words, 1 recording each: 2 trials of 4 cells.
+        (warning, _) = build.make(few, self.CONFIG).private["warnings"]
+        assert warning.startswith("a listener hears 2 metamers of 4 combinations")
+        assert "its power is 0" in warning
+        more = listening_material.fabricate(
+            models=("a", "b"), layers=("x", "y", "z"), words=("left", "no"), targets=2
+        )
+        made = build.make(more, dataclasses.replace(self.CONFIG, conditions=6))
+        heard = made.manifest.groupby(["condition", "layer"])["model"].nunique()
+        share = (heard == 2).sum() / 18
+        assert 0 < share < 1
+        assert f"{share:.0%} of listeners hear two networks" in made.private["warnings"][0]
+        power = analysis.power(round(20 * share), trials=1).loc[0, "power"]
+        assert f"{power:.2f} with 20 listeners" in made.private["warnings"][0]
 
     def test_replacements_are_reported(self):
         config = dataclasses.replace(self.CONFIG, targets_per_word=4)

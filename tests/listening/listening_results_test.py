@@ -225,7 +225,7 @@ class TestDriver:
         given = (f"--responses={tmp_path / 'two.csv'}", f"--out={tmp_path}", "--draws=50")
         done = analyze(*given, "--chance=0.125", f"--pairing={pairs}")
         assert done.returncode == 0, done.stderr
-        found = runs.read_csv(tmp_path / "compare_models.csv").set_index("layer")
+        found = storage.read_csv(tmp_path / "compare_models.csv").set_index("layer")
         assert list(found["layer_b"].fillna("")[:2]) == ["avgpool", "final"]
         wide = rows.set_index(["participant", "model", "layer"])["proportion_correct"].unstack()
         mean = wide.groupby("model").mean()

@@ -1,10 +1,12 @@
 """Which metamers an experiment plays: those that may be played, laid out by the design."""
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metamer_jax import analysis
 from metamer_jax.listening.building import design
 from metamer_jax.listening.building.material import Material
 from metamer_jax.listening.config import ListeningConfig
@@ -117,6 +119,54 @@ def _left_out(
     return found
 
 
+def _thin(heard: "pd.DataFrame", combinations: list[tuple[str, str]]) -> list[str]:
+    """Warns where a listener hears fewer metamers than there are cells, with the power left.
+
+    Args:
+        heard: Rows of the manifest, metamers alone.
+        combinations: (model, layer), the cells.
+    """
+    trials = heard.groupby("condition").size()
+    if not len(trials) or trials.min() >= len(combinations):
+        return []
+    counts = heard.groupby(["condition", "layer", "model"]).size().unstack(fill_value=0)
+    models = counts.shape[1]
+    if models < 2:
+        return [
+            f"a listener hears {trials.min()} metamers of {len(combinations)} layers: not every "
+            "listener hears every layer"
+        ]
+    # Over conditions, layers and pairs of networks: who heard both, and how many of each.
+    pairs = [
+        np.minimum(counts.iloc[:, i], counts.iloc[:, j])
+        for i, j in itertools.combinations(range(models), 2)
+    ]
+    both = np.concatenate(pairs)
+    layers = heard["layer"].nunique()
+    share = float((both > 0).sum() / (len(trials) * layers * len(pairs)))
+    hears = (
+        f"a listener hears {trials.min()} metamers of {len(combinations)} combinations of network "
+        "and layer"
+    )
+    remedy = "; more words or targets_per_word, or fewer networks and stages, make it larger"
+    if not share:
+        return [
+            f"{hears}, and never of two networks at the same layer: a paired test there is not "
+            f"possible, its power is 0{remedy}"
+        ]
+    each = max(1, int(np.median(both[both > 0])))
+    found = []
+    for listeners in (20, 50):
+        paired = round(listeners * share)
+        power = analysis.power(paired, trials=each).loc[0, "power"] if paired > 1 else 0.0
+        found.append(f"{power:.2f} with {listeners} listeners")
+    return [
+        f"{hears}; {share:.0%} of listeners hear two networks at the same layer, {each} of each. "
+        f"The power of a paired test there, for a difference as the paper's at its dense layer "
+        f"(.32 against .54), is {' and '.join(found)}{remedy}"
+    ]
+
+
 def account(
     plan: design.Plan,
     choice: Choice,
@@ -141,7 +191,7 @@ def account(
     played = manifest[manifest["kind"] == "metamer"].drop_duplicates("stimulus_id")
     failed = played[(played["verdict"] != "pass") | (played["played_verdict"] != "pass")]
     available = [sum(t >= 0 for t in ids) for ids in choice.target_ids]
-    warnings = []
+    warnings = _thin(manifest[manifest["kind"] == "metamer"], choice.combinations)
     if holes:
         warnings.append(
             f"{len(holes)} presentations have no metamer that may be played and were left out "
