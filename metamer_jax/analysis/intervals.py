@@ -1,11 +1,16 @@
-"""Intervals, corrections and resampling used by every comparison."""
+"""Intervals, corrections and resampling used by every comparison.
 
-import functools
+The methods are SciPy's and statsmodels'. What is here is what they leave open: tests that are
+undefined, samples without variance, and ties. Shares of right answers tie often, and sums of thirds
+tie but for rounding, so statistics are rounded to `_DECIMALS` before they are compared.
+"""
+
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 import scipy.stats
+
+_DECIMALS = 12
 
 
 class Proportion(NamedTuple):
@@ -59,20 +64,26 @@ def check_count(value: int, argument: str, least: int) -> int:
     return int(value)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's (1979) step-down correction over the p values that are defined.
+CORRECTIONS = ("holm", "bonferroni", "holm-sidak", "fdr_bh", "fdr_by")
+
+
+def correct(p: np.ndarray, method: str = "holm") -> np.ndarray:
+    """Correction over the p values of a family that are defined, by statsmodels' `multipletests`.
 
     Args:
         p: [test]; NaN is not a test.
+        method: One of `CORRECTIONS`; "holm" is Holm's (1979) step-down correction.
 
     Returns:
         [test] corrected p values, NaN where p is.
     """
+    # Only here: it takes a second to import, and most results need no correction.
+    import statsmodels.stats.multitest
+
     corrected = np.full(len(p), np.nan)
-    defined = np.flatnonzero(np.isfinite(p))
-    order = defined[np.argsort(p[defined], kind="stable")]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    defined = np.isfinite(p)
+    if defined.any():
+        corrected[defined] = statsmodels.stats.multitest.multipletests(p[defined], method=method)[1]
     return corrected
 
 
@@ -85,32 +96,30 @@ def sign_flip(differences: np.ndarray, permutations: int, seed: int) -> tuple[fl
         seed: Of the draws.
 
     Returns:
-        p, and the number of patterns or draws it stands on. p is exact where all patterns were
-        counted, else (b + 1) / (draws + 1); NaN where all differences are zero.
+        p of SciPy's `permutation_test`, twice that of the nearer tail, and the number of patterns
+        or draws it stands on. p is exact where all patterns were counted, else each tail's is
+        (b + 1) / (draws + 1); NaN where all differences are zero.
     """
     n = len(differences)
     if n == 0 or permutations == 0 or not np.any(differences):
         return np.nan, 0
-    exact = 2**n <= permutations
-    means = _signs(n, None if exact else permutations, seed) @ differences
-    observed = abs(differences.sum())
-    # Ties with the observed sum are frequent among proportions: rounding must not split them.
-    beyond = int(np.sum(np.abs(means) >= observed * (1 - 1e-9) - 1e-15))
-    if exact:
-        return beyond / len(means), len(means)
-    return (beyond + 1) / (len(means) + 1), len(means)
+    test = scipy.stats.permutation_test(
+        (differences,),
+        _rounded_mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=permutations,
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue), len(test.null_distribution)
 
 
-@functools.lru_cache(maxsize=4)
-def _signs(n: int, draws: int | None, seed: int) -> np.ndarray:
-    """[pattern, listener] of -1 and 1; all 2^n patterns where draws is None."""
-    if draws is None:
-        return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) * 2.0 - 1
-    return np.random.default_rng(seed).integers(0, 2, (draws, n)) * 2.0 - 1
+def _rounded_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.round(np.mean(values, axis=axis), _DECIMALS)
 
 
 def bca(values: np.ndarray, confidence: float, resamples: int, seed: int) -> tuple[float, float]:
-    """Bias-corrected and accelerated bootstrap interval of a mean (Efron, 1987).
+    """Bias-corrected and accelerated bootstrap interval of a mean (Efron, 1987), by SciPy.
 
     Args:
         values: [listener], a number each.
@@ -124,19 +133,13 @@ def bca(values: np.ndarray, confidence: float, resamples: int, seed: int) -> tup
     n = len(values)
     if n < 2 or resamples == 0 or np.ptp(values) < 1e-12:
         return np.nan, np.nan
-    means = values[_resamples(n, resamples, seed)].mean(axis=1)
-    mean = values.mean()
-    # Ties count half; rounding must not decide which way.
-    below = np.mean(means < mean - 1e-12) / 2 + np.mean(means <= mean + 1e-12) / 2
-    left_out = (values.sum() - values) / (n - 1)
-    spread = left_out.mean() - left_out
-    acceleration = (spread**3).sum() / (6 * (spread**2).sum() ** 1.5)
-    bias = scipy.special.ndtri(below)
-    tail = bias + scipy.special.ndtri(np.array([1 - confidence, 1 + confidence]) / 2)
-    low, high = np.quantile(means, scipy.special.ndtr(bias + tail / (1 - acceleration * tail)))
-    return float(low), float(high)
-
-
-@functools.lru_cache(maxsize=4)
-def _resamples(n: int, resamples: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, n, (resamples, n))
+    found = scipy.stats.bootstrap(
+        (values,),
+        _rounded_mean,
+        vectorized=True,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)

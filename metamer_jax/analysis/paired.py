@@ -139,7 +139,7 @@ def compare_models(
             rows.append(row | {"method": method, "chance": np.nan if chance is None else chance})
     result = pd.DataFrame(rows, columns=list(COLUMNS))
     tested = (result["layer"] != "all") & result["p"].notna()
-    result["p_holm"] = intervals.holm(result["p"].where(tested).to_numpy(float))
+    result["p_holm"] = intervals.correct(result["p"].where(tested).to_numpy(float))
     result["holm_tests"] = int(tested.sum())
     return result
 

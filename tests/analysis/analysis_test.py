@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import pathlib
@@ -524,22 +525,39 @@ class TestCompareModels:
 
 
 class TestIntervals:
-    def test_bca_agrees_with_scipy(self):
-        values = np.random.default_rng(2).exponential(1, 20)
-        ours = intervals.bca(values, 0.9, 50_000, 0)
-        theirs = scipy.stats.bootstrap(
-            (values,), np.mean, confidence_level=0.9, n_resamples=50_000, rng=1
-        ).confidence_interval
-        assert ours == pytest.approx(tuple(theirs), abs=0.02)
+    def test_bca_follows_efron(self):
+        """Efron and Tibshirani (1993), 14.3: bias and acceleration written out, ties by half."""
+        rng = np.random.default_rng(2)
+        for values in (rng.exponential(1, 20), rng.integers(0, 4, 12) / 3):
+            n = len(values)
+            means = np.round(values[rng.integers(0, n, (50_000, n))].mean(axis=1), 12)
+            mean = np.round(values.mean(), 12)
+            bias = scipy.stats.norm.ppf(np.mean(means < mean) + np.mean(means == mean) / 2)
+            left_out = (values.sum() - values) / (n - 1)
+            spread = left_out.mean() - left_out
+            a = (spread**3).sum() / (6 * (spread**2).sum() ** 1.5)
+            tail = bias + scipy.stats.norm.ppf([0.05, 0.95])
+            expected = np.quantile(means, scipy.stats.norm.cdf(bias + tail / (1 - a * tail)))
+            ours = intervals.bca(values, 0.9, 50_000, 0)
+            assert ours == pytest.approx(tuple(expected), abs=0.02)
         assert all(map(math.isnan, intervals.bca(np.ones(5), 0.9, 100, 0)))
 
-    def test_holm_agrees_with_statsmodels(self):
-        import statsmodels.stats.multitest
-
+    def test_corrections_by_hand(self):
         p = np.array([0.01, np.nan, 0.04, 0.03, 0.005, 0.9])
-        expected = statsmodels.stats.multitest.multipletests(p[~np.isnan(p)], method="holm")[1]
-        np.testing.assert_allclose(intervals.holm(p)[~np.isnan(p)], expected)
-        assert np.isnan(intervals.holm(p)[1])
+        holm = [0.04, np.nan, 0.09, 0.09, 0.025, 0.9]  # 4 x .01; 3 x .03; no less than before.
+        np.testing.assert_allclose(intervals.correct(p), holm)
+        bonferroni = [0.05, np.nan, 0.2, 0.15, 0.025, 1]
+        np.testing.assert_allclose(intervals.correct(p, "bonferroni"), bonferroni)
+        fdr = [0.025, np.nan, 0.05, 0.05, 0.025, 0.9]
+        np.testing.assert_allclose(intervals.correct(p, "fdr_bh"), fdr)
+        assert np.isnan(intervals.correct(np.full(2, np.nan))).all()
+
+    def test_sign_flip_counts_every_pattern(self):
+        d = np.array([1, 2, 0, 1, -1, 3]) / 3  # Ties among the sums, but for rounding.
+        sums = [abs(np.dot(signs, d)) for signs in itertools.product((-1, 1), repeat=6)]
+        expected = np.mean(np.array(sums) >= abs(d.sum()) - 1e-9)
+        assert intervals.sign_flip(d, 64, 0) == (expected, 64)
+        assert math.isnan(intervals.sign_flip(np.zeros(4), 64, 0)[0])
 
     def test_sign_flip_counts_or_draws(self):
         d = np.random.default_rng(1).normal(0.4, 1, 12)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 from metamer_jax import analysis
 
@@ -126,7 +127,5 @@ def _correlations(people, machines, confidence, resamples, seed) -> dict[str, An
 
 
 def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    def ranks(x):
-        return pd.Series(x).rank().to_numpy()
-
-    return float(np.corrcoef(a, b)[0, 1]), float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+    ranks = scipy.stats.rankdata(a), scipy.stats.rankdata(b)
+    return float(np.corrcoef(a, b)[0, 1]), float(np.corrcoef(*ranks)[0, 1])
