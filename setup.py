@@ -44,12 +44,14 @@ setuptools.setup(
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "speech": ["espeakng-loader>=0.2.4"],
+        "statistics": ["mixedlm>=1.3"],  # Mixed models of listeners and recordings.
         "notebook": ["ipykernel", "jupyterlab"],
         "docs": ["furo", "myst-parser", "sphinx"],
         "dev": [
             "check-jsonschema",
             "espeakng-loader>=0.2.4",
             "ipykernel",
+            "mixedlm>=1.3",
             "nbclient",
             "nbformat",
             "playwright",

@@ -4,7 +4,10 @@ Every result is a pandas table that says its unit and n; an undefined number is 
 `reason` says why. `to_json` and `DataFrame.to_csv` write it.
 """
 
+from metamer_jax.analysis.bayes import bayes_factors, jzs
 from metamer_jax.analysis.clustered import gee
+from metamer_jax.analysis.equivalence import equivalence_tests
+from metamer_jax.analysis.mixed import mixed_model
 from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
 from metamer_jax.analysis.scores import confusion, matrix, recognition
@@ -14,11 +17,15 @@ from metamer_jax.analysis.variance import anova, epsilons
 __all__ = [
     "Pairing",
     "anova",
+    "bayes_factors",
     "compare_models",
     "confusion",
     "epsilons",
+    "equivalence_tests",
     "gee",
+    "jzs",
     "matrix",
+    "mixed_model",
     "pair_layers",
     "power",
     "recognition",

@@ -1,7 +1,7 @@
 """Single trials of listeners who each gave many: logistic GEE, clustered by listener."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,9 @@ COLUMNS = (
 )
 
 
-class _Test(NamedTuple):
+class Test(NamedTuple):
+    """One row of the results."""
+
     effect: str
     at: int | None  # level of the second factor, for an effect at one level
     levels: list[int]  # of the second factor, that the test rests on
@@ -77,22 +79,15 @@ def gee(
     table = tables.only_kinds(table, kinds)
     values = tables.numbers(table, "correct")
     tables.reject_rows(table["correct"], ~np.isin(values, (0, 1)), "0 or 1")
-    coded = [
-        tables.layer_levels(table) if name == "layer" else tables.levels(table[name])
-        for name in factors
-    ]
-    if len(factors) == 1:  # A second factor of one level, so that there is one code path.
-        coded.append((np.zeros(len(values), int), [""]))
-    if len(coded[0][1]) < 2:
-        raise ValueError(f"factors: {factors[0]!r} needs two levels or more.")
+    coded = coded_factors(table, factors)
     who, _ = tables.subjects(table, [cluster])
     if who.max() == 0:
         raise ValueError(f"cluster: {cluster!r} needs two levels or more.")
-    reasons = _unusable(values, coded)
+    reasons = unusable(values, coded)
     kept = [j for j, reason in enumerate(reasons) if not reason]
     fit = _fit(values, coded, who, kept, correlation, covariance) if kept else None
     rows = []
-    for test in _tests(factors, len(coded[0][1]), kept, reasons):
+    for test in tests(factors, len(coded[0][1]), kept, reasons):
         inside = np.isin(coded[1][0], test.levels)
         clusters = len(np.unique(who[inside]))
         row: dict[str, Any] = {
@@ -110,28 +105,74 @@ def gee(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _tests(factors, size, kept, reasons) -> list[_Test]:
-    """All effects over the levels kept, then the first factor's effect at each level."""
+def coded_factors(
+    table: pd.DataFrame, factors: Sequence[str]
+) -> list[tuple[np.ndarray, list[Hashable]]]:
+    """Two factors, the second of one level where there is one only: one code path for both.
+
+    Args:
+        table: Has the factors.
+        factors: One or two columns.
+
+    Returns:
+        For each factor [row] int and the labels.
+
+    Raises:
+        ValueError: The first factor has one level.
+    """
+    coded = [
+        tables.layer_levels(table) if name == "layer" else tables.levels(table[name])
+        for name in factors
+    ]
+    if len(factors) == 1:
+        coded.append((np.zeros(len(table), int), [""]))
+    if len(coded[0][1]) < 2:
+        raise ValueError(f"factors: {factors[0]!r} needs two levels or more.")
+    return coded
+
+
+def tests(
+    factors: Sequence[str], size: int, kept: Sequence[int], reasons: Sequence[str]
+) -> list[Test]:
+    """All effects over the levels kept, then the first factor's effect at each level.
+
+    Args:
+        factors: One or two names.
+        size: Levels of the first.
+        kept: Levels of the second that can be used.
+        reasons: Of each level of the second, why it cannot; "" where it can.
+
+    Returns:
+        The tests, as contrasts of log odds [second, first] flattened.
+    """
     everything = list(range(len(reasons)))
     if not kept:
-        tests = [_Test(factors[0], None, everything, None, "; ".join(dict.fromkeys(reasons)))]
+        tests = [Test(factors[0], None, everything, None, "; ".join(dict.fromkeys(reasons)))]
     else:
         first, mean = _differences(size), np.full((1, len(kept)), 1 / len(kept))
-        tests = [_Test(factors[0], None, kept, np.kron(mean, first), "")]
+        tests = [Test(factors[0], None, kept, np.kron(mean, first), "")]
         if len(kept) > 1:
             second, over = _differences(len(kept)), np.full((1, size), 1 / size)
-            tests.append(_Test(factors[1], None, kept, np.kron(second, over), ""))
-            tests.append(_Test(":".join(factors), None, kept, np.kron(second, first), ""))
+            tests.append(Test(factors[1], None, kept, np.kron(second, over), ""))
+            tests.append(Test(":".join(factors), None, kept, np.kron(second, first), ""))
     for j in everything if len(factors) == 2 else []:
         here = None
         if j in kept:
             here = np.kron(np.eye(len(kept))[[kept.index(j)]], _differences(size))
-        tests.append(_Test(factors[0], j, [j], here, reasons[j]))
+        tests.append(Test(factors[0], j, [j], here, reasons[j]))
     return tests
 
 
-def _unusable(values, coded) -> list[str]:
-    """Why a level of the second factor has no finite log odds; "" where it has."""
+def unusable(values: np.ndarray, coded: Sequence[tuple[np.ndarray, list[Hashable]]]) -> list[str]:
+    """Why a level of the second factor has no finite log odds; "" where it has.
+
+    Args:
+        values: [row] 0 or 1.
+        coded: From `coded_factors`.
+
+    Returns:
+        [level] reasons.
+    """
     reasons = []
     for j in range(len(coded[1][1])):
         absent, constant = [], []

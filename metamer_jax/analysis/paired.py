@@ -18,7 +18,7 @@ _SIDE = ("correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chan
 COLUMNS = (
     *("layer", "method", "model_a", "model_b", "layer_a", "layer_b", "pairing"),
     *("unit", "n", "difference", "ci_low", "ci_high"),
-    *("statistic", "df", "p", "p_holm", "holm_tests", "p_permutation", "permutations", "dz"),
+    *("statistic", "df", "p", "p_holm", "holm_tests", "p_permutation", "permutations", "dz", "sd"),
     *(f"{name}_a" for name in _SIDE),
     *(f"{name}_b" for name in _SIDE),
     *("proportion_unit", "chance", "reason"),
@@ -261,7 +261,8 @@ def _paired(pair, confidence, permutations, resamples, seed) -> dict[str, Any]:
     if np.ptp(differences) < 1e-12:
         return row | {"reason": "zero variance"}
     row["ci_low"], row["ci_high"] = intervals.bca(differences, confidence, resamples, seed)
-    row["dz"] = differences.mean() / differences.std(ddof=1)
+    row["sd"] = differences.std(ddof=1)
+    row["dz"] = differences.mean() / row["sd"]
     row["statistic"] = row["dz"] * np.sqrt(n)
     row["p"] = float(2 * scipy.stats.t.sf(abs(row["statistic"]), n - 1))
     return row

@@ -1,0 +1,180 @@
+"""Single trials of listeners and recordings, both drawn from many: crossed random effects."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.linalg
+import scipy.stats
+
+from metamer_jax.analysis import clustered, tables
+
+COLUMNS = (
+    *("effect", "level", "estimate", "se", "odds_ratio", "ci_low", "ci_high", "statistic", "df1"),
+    *("p", "unit", "n", "listeners", "items", "levels", "listener_sd", "listener_by_first_sd"),
+    *("item_sd", "log_likelihood", "reason"),
+)
+
+
+class Fit(NamedTuple):
+    """A fitted model."""
+
+    log_odds: np.ndarray  # [cell]
+    covariance: np.ndarray  # [cell, cell]
+    sds: dict[str, float]  # Standard deviations of the random effects, logit.
+    log_likelihood: float
+
+
+def mixed_model(
+    table: pd.DataFrame,
+    factors: str | Sequence[str] = ("model", "layer"),
+    *,
+    listener: str = "participant",
+    item: str = "target_id",
+    slopes: bool = True,
+    kinds: Sequence[str] | None = ("metamer",),
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Logistic mixed model of trials with crossed random effects of listeners and items.
+
+    A difference that holds for other listeners and for other recordings: each has its own
+    deviation (Baayen, Davidson and Bates, 2008; Clark, 1973), and with `slopes` each listener one
+    per level of the first factor (Barr et al., 2013). Fitted by maximum likelihood with Laplace's
+    approximation by the package `mixedlm`, which gives lme4's `glmer` to 4 digits; standard errors
+    take the random effects' SDs as known (lme4's `use.hessian = FALSE`), a percent or two too
+    small. Each combination of the factors has its own log odds, and effects are contrasts of them
+    as in `gee`, tested by Wald's z and chi-square. A level where a cell has only right or only
+    wrong answers is left out, as in `gee`.
+
+    Args:
+        table: Trials: correct (0 or 1), the factors, listener and item.
+        factors: One or two columns.
+        listener: Column of the listener.
+        item: Column of the recording.
+        slopes: Also a random effect of listener by level of the first factor.
+        kinds: Rows to use of a table with a column `kind`; None for all.
+        confidence: Of the intervals of odds ratios.
+
+    Returns:
+        Rows and columns as of `gee`, with the SDs of the random effects (logit). NaN and a reason
+        where undefined.
+
+    Raises:
+        ValueError: Naming the argument, or the column and row, at fault.
+        ImportError: The package `mixedlm` is not installed.
+    """
+    factors = tables.as_names(factors, "factors")
+    if len(factors) > 2 or {listener, item} & set(factors):
+        raise ValueError(
+            f"factors: expected one or two columns beside {listener!r} and {item!r}, got {factors}."
+        )
+    tables.check_columns(table, [*factors, listener, item, "correct"])
+    table = tables.only_kinds(table, kinds)
+    values = tables.numbers(table, "correct")
+    tables.reject_rows(table["correct"], ~np.isin(values, (0, 1)), "0 or 1")
+    coded = clustered.coded_factors(table, factors)
+    random = {}
+    for argument, name in (("listener", listener), ("item", item)):
+        codes, labels = tables.levels(table[name].astype(str))
+        if len(labels) < 2:
+            raise ValueError(f"{argument}: {name!r} needs two levels or more.")
+        random[argument] = codes
+    if slopes:
+        random["listener_by_first"] = random["listener"] * len(coded[0][1]) + coded[0][0]
+    reasons = clustered.unusable(values, coded)
+    kept = [j for j, reason in enumerate(reasons) if not reason]
+    fit, failure = None, ""
+    if kept:
+        inside = np.isin(coded[1][0], kept)
+        rank = {j: i for i, j in enumerate(kept)}
+        cell = np.array([rank[j] for j in coded[1][0][inside]]) * len(coded[0][1])
+        cell = cell + coded[0][0][inside]
+        codes = {name: of[inside] for name, of in random.items()}
+        fit, failure = fit_crossed(values[inside], cell, codes)
+    rows = []
+    for test in clustered.tests(factors, len(coded[0][1]), kept, reasons):
+        inside = np.isin(coded[1][0], test.levels)
+        row: dict[str, Any] = {
+            "effect": test.effect,
+            "level": "" if test.at is None else coded[1][1][test.at],
+            "unit": f"trial, {listener} and {item} random",
+            "n": int(inside.sum()),
+            "listeners": len(np.unique(random["listener"][inside])),
+            "items": len(np.unique(random["item"][inside])),
+            "levels": ", ".join(str(coded[1][1][j]) for j in test.levels),
+            "reason": test.reason or failure,
+        }
+        if fit is not None:
+            row |= {f"{name}_sd": sd for name, sd in fit.sds.items()}
+            row["log_likelihood"] = fit.log_likelihood
+            if test.contrasts is not None:
+                row |= _wald(fit, test.contrasts, confidence)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def fit_crossed(
+    correct: np.ndarray, cell: np.ndarray, random: dict[str, np.ndarray]
+) -> tuple[Fit | None, str]:
+    """Fits log odds of cells with independent random intercepts.
+
+    Args:
+        correct: [trial] 0 or 1.
+        cell: [trial] int, from 0; every cell occurs.
+        random: Name of a random effect to [trial] int, its level.
+
+    Returns:
+        The fit and "", or None and the reason why there is none.
+
+    Raises:
+        ImportError: The package `mixedlm` is not installed.
+    """
+    try:
+        import mixedlm
+        from mixedlm import families
+    except ImportError as error:
+        raise ImportError(
+            "mixed models need the package mixedlm: pip install 'metamer_jax[statistics]'"
+        ) from error
+    cells = int(cell.max()) + 1
+    data = {f"c{i}": (cell == i).astype(float) for i in range(cells)}
+    data |= {name: np.char.add("g", codes.astype(str)) for name, codes in random.items()}
+    formula = " + ".join(
+        ["correct ~ 0", *(f"c{i}" for i in range(cells)), *(f"(1 | {name})" for name in random)]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What they would say becomes the reason.
+        try:
+            fit = mixedlm.glmer(
+                formula, pd.DataFrame(data).assign(correct=correct), family=families.Binomial()
+            )
+        except (np.linalg.LinAlgError, ValueError) as error:
+            return None, f"the fit failed: {error}"
+    if not fit.converged:
+        return None, "the fit did not converge"
+    # Random intercepts alone, in the formula's order: theta holds their SDs.
+    sds = dict(zip(random, map(float, np.abs(fit.theta)), strict=True))
+    covariance = np.array(fit.vcov(), float)
+    found = Fit(np.array(fit.beta, float), covariance, sds, float(fit.logLik()))
+    if not np.isfinite(found.covariance).all():
+        return None, "singular covariance"
+    return found, ""
+
+
+def _wald(fit: Fit, contrasts: np.ndarray, confidence: float) -> dict[str, Any]:
+    estimates = contrasts @ fit.log_odds
+    covariance = contrasts @ fit.covariance @ contrasts.T
+    q = len(estimates)
+    if q == 1:
+        estimate, se = float(estimates[0]), float(np.sqrt(covariance[0, 0]))
+        half = scipy.stats.norm.isf((1 - confidence) / 2) * se
+        row = {"df1": 1, "estimate": estimate, "se": se, "odds_ratio": float(np.exp(estimate))}
+        row |= {"ci_low": np.exp(estimate - half), "ci_high": np.exp(estimate + half)}
+        z = estimate / se
+        return row | {"statistic": z, "p": float(2 * scipy.stats.norm.sf(abs(z)))}
+    if np.linalg.matrix_rank(covariance) < q:
+        return {"df1": q, "reason": "singular covariance"}
+    chi2 = float(estimates @ scipy.linalg.solve(covariance, estimates, assume_a="pos"))
+    return {"df1": q, "statistic": chi2, "p": float(scipy.stats.chi2.sf(chi2, q))}
