@@ -10,6 +10,13 @@ from metamer_jax.analysis.equivalence import equivalence_tests
 from metamer_jax.analysis.mixed import mixed_model
 from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
+from metamer_jax.analysis.reliability import (
+    error_consistency,
+    machine_correlation,
+    noise_ceiling,
+    split_half,
+    stimuli,
+)
 from metamer_jax.analysis.scores import confusion, matrix, recognition
 from metamer_jax.analysis.tables import Pairing, pair_layers, select, to_json, to_records
 from metamer_jax.analysis.variance import anova, epsilons
@@ -22,14 +29,19 @@ __all__ = [
     "confusion",
     "epsilons",
     "equivalence_tests",
+    "error_consistency",
     "gee",
     "jzs",
+    "machine_correlation",
     "matrix",
     "mixed_model",
+    "noise_ceiling",
     "pair_layers",
     "power",
     "recognition",
     "select",
+    "split_half",
+    "stimuli",
     "to_json",
     "to_records",
 ]
