@@ -6,10 +6,17 @@ Every result is a pandas table that says its unit and n; an undefined number is 
 
 from metamer_jax.analysis.bayes import bayes_factors, jzs
 from metamer_jax.analysis.clustered import gee
+from metamer_jax.analysis.confusions import (
+    confusion_similarity,
+    response_bias,
+    transmitted_information,
+)
+from metamer_jax.analysis.curves import curve_summary
 from metamer_jax.analysis.equivalence import equivalence_tests
 from metamer_jax.analysis.mixed import mixed_model
 from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
+from metamer_jax.analysis.reaction_times import order_effects, response_times
 from metamer_jax.analysis.reliability import (
     error_consistency,
     machine_correlation,
@@ -27,6 +34,8 @@ __all__ = [
     "bayes_factors",
     "compare_models",
     "confusion",
+    "confusion_similarity",
+    "curve_summary",
     "epsilons",
     "equivalence_tests",
     "error_consistency",
@@ -36,12 +45,16 @@ __all__ = [
     "matrix",
     "mixed_model",
     "noise_ceiling",
+    "order_effects",
     "pair_layers",
     "power",
     "recognition",
+    "response_bias",
+    "response_times",
     "select",
     "split_half",
     "stimuli",
     "to_json",
     "to_records",
+    "transmitted_information",
 ]

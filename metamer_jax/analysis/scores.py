@@ -55,7 +55,7 @@ def recognition(
     table = tables.only_kinds(table, kinds)
     values = tables.numbers(table, "correct", share=True)
     who, keys, unit_name = paired.listener_units(table, columns)
-    cell, labels = _cells(table, by)
+    cell, labels = cells_of(table, by)
     means, _ = tables.cell_means(values, who, cell, (len(keys), len(labels)))
     rows = []
     for i, label in enumerate(labels):
@@ -101,6 +101,42 @@ def confusion(
         ValueError: An unknown column, or a word or response not among `words`, with its row.
     """
     by = [] if by is None else tables.as_names(by, "by")
+    counts, labels, words, responses = count_answers(table, by, words, kinds)
+    rows = []
+    for i, label in enumerate(labels):
+        for j, word in enumerate(words):
+            total = int(counts[i, j].sum())
+            for k, response in enumerate(responses):
+                row = dict(zip(by, label, strict=True)) | {"word": word, "response": response}
+                count = int(counts[i, j, k])
+                share = count / total if total else np.nan
+                rows.append(row | {"count": count, "share": share, "unit": "trial", "n": total})
+    return pd.DataFrame(rows)
+
+
+def count_answers(
+    table: pd.DataFrame,
+    by: Sequence[str],
+    words: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = ("metamer",),
+) -> tuple[np.ndarray, list[tuple[Hashable, ...]], list[str], list[str]]:
+    """Counts which word was answered to which, as `confusion` does.
+
+    Args:
+        table: Trials with word and response, and the columns of `by`.
+        by: Columns to count apart; may be empty.
+        words: The words offered; None takes those that occur, ascending.
+        kinds: Rows to use of a table with a column `kind`; None for all.
+
+    Returns:
+        counts: [combination, word, response] int.
+        labels: [combination] tuples of the columns of `by`.
+        words: [word].
+        responses: [response], the words and "(none)" where there was no answer.
+
+    Raises:
+        ValueError: As `confusion`.
+    """
     tables.check_columns(table, list(dict.fromkeys([*by, "word", "response"])))
     table = tables.only_kinds(table, kinds)
     heard = table["word"].astype(object)
@@ -114,21 +150,12 @@ def confusion(
     responses = words + ([NO_ANSWER] if blank.any() else [])
     for column, allowed in ((heard, words), (answered, responses)):
         tables.reject_rows(column, ~column.isin(allowed).to_numpy(), f"one of {words}")
-    cell, labels = _cells(table, by) if by else (np.zeros(len(table), int), [()])
+    cell, labels = cells_of(table, by) if by else (np.zeros(len(table), int), [()])
     counts = np.zeros((len(labels), len(words), len(responses)), int)
     at_word = heard.map({word: i for i, word in enumerate(words)}).to_numpy(int)
     at_response = answered.map({word: i for i, word in enumerate(responses)}).to_numpy(int)
     np.add.at(counts, (cell, at_word, at_response), 1)
-    rows = []
-    for i, label in enumerate(labels):
-        for j, word in enumerate(words):
-            total = int(counts[i, j].sum())
-            for k, response in enumerate(responses):
-                row = dict(zip(by, label, strict=True)) | {"word": word, "response": response}
-                count = int(counts[i, j, k])
-                share = count / total if total else np.nan
-                rows.append(row | {"count": count, "share": share, "unit": "trial", "n": total})
-    return pd.DataFrame(rows)
+    return counts, labels, words, responses
 
 
 def matrix(confusions: pd.DataFrame, value: str = "count") -> pd.DataFrame:
@@ -140,7 +167,9 @@ def matrix(confusions: pd.DataFrame, value: str = "count") -> pd.DataFrame:
     return square.loc[pd.unique(confusions["word"]), pd.unique(confusions["response"])]
 
 
-def _cells(table: pd.DataFrame, by: Sequence[str]) -> tuple[np.ndarray, list[tuple[Hashable, ...]]]:
+def cells_of(
+    table: pd.DataFrame, by: Sequence[str]
+) -> tuple[np.ndarray, list[tuple[Hashable, ...]]]:
     """Numbers the combinations of columns that occur, in the order of their levels.
 
     A model's layers come in its own order, also where another model has them in another.
