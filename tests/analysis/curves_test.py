@@ -71,7 +71,7 @@ class TestCurve:
             analysis.curve_summary(table, chance=0.5, ceiling=0.4)
 
     def test_a_published_curve(self):
-        published = pd.read_csv("tests/data/human_responses/auditory_3.csv")
+        published = pd.read_csv("tests/reference/human_responses/auditory_3.csv")
         humans = published[published["observer"] == "human"]
         humans = humans.rename(columns={"proportion_correct": "correct"})
         found = analysis.curve_summary(humans, chance=0.01, resamples=50).set_index("model")

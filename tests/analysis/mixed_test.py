@@ -11,7 +11,7 @@ import pytest
 from metamer_jax import analysis
 from metamer_jax.analysis import mixed
 
-DATA = pathlib.Path(__file__).parent / "data" / "mixed_models"
+DATA = pathlib.Path(__file__).parents[1] / "reference" / "mixed_models"
 LME4 = json.loads((DATA / "lme4_reference.json").read_text())
 
 

@@ -12,7 +12,7 @@ import statsmodels.stats.weightstats
 from metamer_jax import analysis
 from metamer_jax.analysis import bayes
 
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = pathlib.Path(__file__).parents[1] / "reference"
 REFERENCE = json.loads((DATA / "bayes_factors" / "bayesfactor_reference.json").read_text())
 
 
