@@ -11,9 +11,16 @@ from metamer_jax.analysis.confusions import (
     response_bias,
     transmitted_information,
 )
+from metamer_jax.analysis.contrasts import planned_contrasts
 from metamer_jax.analysis.curves import curve_summary
 from metamer_jax.analysis.equivalence import equivalence_tests
 from metamer_jax.analysis.mixed import mixed_model
+from metamer_jax.analysis.observers import (
+    both_observers,
+    network_trials,
+    observer_anova,
+    with_natural_layer,
+)
 from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
 from metamer_jax.analysis.reaction_times import order_effects, response_times
@@ -32,6 +39,7 @@ __all__ = [
     "Pairing",
     "anova",
     "bayes_factors",
+    "both_observers",
     "compare_models",
     "confusion",
     "confusion_similarity",
@@ -44,9 +52,12 @@ __all__ = [
     "machine_correlation",
     "matrix",
     "mixed_model",
+    "network_trials",
     "noise_ceiling",
+    "observer_anova",
     "order_effects",
     "pair_layers",
+    "planned_contrasts",
     "power",
     "recognition",
     "response_bias",
@@ -57,4 +68,5 @@ __all__ = [
     "to_json",
     "to_records",
     "transmitted_information",
+    "with_natural_layer",
 ]

@@ -18,7 +18,7 @@ BIAS_COLUMNS = (
     *("p_holm", "share_of_errors", "unit", "n", "reason"),
 )
 SIMILARITY_COLUMNS = (
-    *("model", "pearson_r", "ci_low", "ci_high", "spearman_r", "unit", "n", "errors_people"),
+    *("model", "pearson_r", "ci_low", "ci_high", "spearman_r", "unit", "n", "errors_listeners"),
     *("errors_machines", "listeners", "machines", "reason"),
 )
 
@@ -211,7 +211,7 @@ def confusion_similarity(
         profiles = [_errors(c.sum(axis=0))[off] for c in counts]
         both = np.isfinite(profiles[0]) & np.isfinite(profiles[1])
         row |= {"n": int(both.sum()), "listeners": len(counts[0]), "machines": len(counts[1])}
-        for name, of_side in (("people", counts[0]), ("machines", counts[1])):
+        for name, of_side in (("listeners", counts[0]), ("machines", counts[1])):
             row[f"errors_{name}"] = int(of_side.sum(axis=0)[off].sum())
         r = reliability.row_correlations(profiles[0][None], profiles[1][None])[0]
         if not np.isfinite(r):

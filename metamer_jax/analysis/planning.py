@@ -9,6 +9,8 @@ import scipy.stats
 
 from metamer_jax.analysis import intervals
 
+_CHUNK = 4_000_000  # Numbers held at once: 32 MB.
+
 
 def power(
     listeners: int | Sequence[int] = (5, 7, 10, 15, 20, 30),
@@ -17,6 +19,8 @@ def power(
     trials: int = 8,
     listener_sd: float = 0.5,
     model_sd: float = 0.3,
+    item_sd: float = 0.0,
+    items: int | None = None,
     alpha: float = 0.05,
     simulations: int = 10_000,
     seed: int = 0,
@@ -24,8 +28,13 @@ def power(
     """Share of simulated experiments in which a paired t test finds a difference of two models.
 
     A listener's chance of a right answer is, in logits, that of the model's proportion, plus the
-    listener's own deviation (the same for both models), plus one per listener and model; answers
-    are independent given these. An experiment whose differences do not vary finds nothing.
+    listener's own deviation (the same for both models), plus one per listener and model, plus the
+    metamer's; answers are independent given these. An experiment whose differences do not vary
+    finds nothing.
+
+    Metamers are sampled too. Where `items` of them are shared by all listeners, a difference that
+    is only these metamers' is found over and over: with equal proportions, power is then the rate
+    of false alarms of a test over listeners, and `mixed_model` is the remedy (Clark, 1973).
 
     Args:
         listeners: Numbers of listeners to try, each 2 or more.
@@ -34,6 +43,9 @@ def power(
         trials: Per listener and model.
         listener_sd: Of listeners, in logits.
         model_sd: Of listener by model, in logits: differences of models vary with sqrt(2) times it.
+        item_sd: Of metamers, in logits.
+        items: Metamers of each model, of which every listener hears `trials`, drawn without
+            replacement; None: none is heard by two listeners.
         alpha: Two-sided level.
         simulations: Number of experiments for each number of listeners.
         seed: Of the simulation.
@@ -55,7 +67,13 @@ def power(
     intervals.check_count(trials, "trials", 1)
     intervals.check_count(simulations, "simulations", 1)
     intervals.check_share(alpha, "alpha")
-    for argument, value in (("listener_sd", listener_sd), ("model_sd", model_sd)):
+    if items is not None and intervals.check_count(items, "items", 1) < trials:
+        raise ValueError(f"items: expected at least as many as trials ({trials}), got {items}.")
+    for argument, value in (
+        ("listener_sd", listener_sd),
+        ("model_sd", model_sd),
+        ("item_sd", item_sd),
+    ):
         if not np.isfinite(value) or value < 0:
             raise ValueError(f"{argument}: expected 0 or more (logits), got {value!r}.")
     settings = {
@@ -64,18 +82,22 @@ def power(
         "trials": trials,
         "listener_sd": listener_sd,
         "model_sd": model_sd,
+        "item_sd": item_sd,
+        "items": np.nan if items is None else items,
         "alpha": alpha,
         "simulations": simulations,
     }
     rows = []
     for n in sizes:
         rng = np.random.default_rng([seed, n])
-        found = _experiments(n, proportions, trials, listener_sd, model_sd, alpha, simulations, rng)
+        sds = (listener_sd, model_sd, item_sd)
+        found = _experiments(n, proportions, trials, sds, items, alpha, simulations, rng)
         _, _, share, low, high, _ = intervals.proportion(found, 0.5, 0.95)
         words = (
             f"{n} listeners, {trials} trials per listener and model, right answers "
             f"{proportions[0]:.3g} and {proportions[1]:.3g} for the average listener, SD "
             f"{listener_sd:g} logit of listeners and {model_sd:g} logit of listener by model, "
+            f"{_items_in_words(item_sd, items)}"
             f"answers independent given these, paired t test over listeners, "
             f"two-sided level {alpha:g}, one test; "
             f"{simulations} simulated experiments"
@@ -85,16 +107,41 @@ def power(
     return pd.DataFrame(rows)
 
 
-def _experiments(
-    n, proportions, trials, listener_sd, model_sd, alpha, simulations, rng
-) -> np.ndarray:
+def _items_in_words(item_sd: float, items: int | None) -> str:
+    if not item_sd:
+        return ""
+    shared = "each heard by one listener" if items is None else f"{items} of each model for all"
+    return f"SD {item_sd:g} logit of metamers ({shared}), "
+
+
+def _experiments(n, proportions, trials, sds, items, alpha, simulations, rng) -> np.ndarray:
     """Whether each simulated experiment found a difference: [simulation] 0 or 1."""
+    listener_sd, model_sd, item_sd = sds
     logits = scipy.special.logit(proportions) + rng.normal(0, model_sd, (simulations, n, 2))
     logits += rng.normal(0, listener_sd, (simulations, n, 1))
-    correct = rng.binomial(trials, scipy.special.expit(logits))
+    if not item_sd:
+        correct = rng.binomial(trials, scipy.special.expit(logits))
+    else:
+        correct = np.empty((simulations, n, 2))
+        for at in range(0, simulations, max(1, _CHUNK // (n * 2 * (items or trials)))):
+            part = slice(at, at + max(1, _CHUNK // (n * 2 * (items or trials))))
+            correct[part] = _with_items(logits[part], trials, item_sd, items, rng)
     difference = correct[..., 1] - correct[..., 0]
     spread = difference.std(axis=1, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = difference.mean(axis=1) / (spread / np.sqrt(n))
     p = 2 * scipy.stats.t.sf(np.abs(t), n - 1)
     return ((spread > 0) & (p < alpha)).astype(float)
+
+
+def _with_items(logits, trials, item_sd, items, rng) -> np.ndarray:
+    """Right answers [simulation, listener, model] to metamers of their own difficulty."""
+    shape = logits.shape
+    if items is None:
+        item = rng.normal(0, item_sd, (*shape, trials))
+    else:
+        pool = rng.normal(0, item_sd, (shape[0], 1, 2, items))
+        heard = rng.random((*shape, items)).argsort(axis=-1)[..., :trials]
+        item = np.take_along_axis(np.broadcast_to(pool, (*shape, items)), heard, axis=-1)
+    share = scipy.special.expit(logits[..., None] + item)
+    return (rng.random(share.shape) < share).sum(axis=-1)

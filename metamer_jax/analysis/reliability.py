@@ -25,7 +25,7 @@ CEILING_COLUMNS = (
     *("listeners", "reason"),
 )
 MACHINE_COLUMNS = (
-    *("level", "r", "ci_low", "ci_high", "reliability_people", "reliability_machines"),
+    *("level", "r", "ci_low", "ci_high", "reliability_listeners", "reliability_machines"),
     *("r_corrected", "corrected_low", "corrected_high", "unit", "n", "listeners", "machines"),
     "reason",
 )
@@ -217,7 +217,7 @@ def noise_ceiling(
         seed: Of the bootstrap.
 
     Returns:
-        A row "people" (r is the lower bound), then one per machine and one for their mean, with
+        A row "listeners" (r is the lower bound), then one per machine and one for their mean, with
         share_of_ceiling = r / lower. n counts what was correlated. NaN and a reason where
         undefined.
 
@@ -229,11 +229,13 @@ def noise_ceiling(
     about = {"unit": _LEVELS[level][0], "n": values.shape[1], "listeners": len(values)}
     if len(values) < 2:
         reason = "one listener"
-        return pd.DataFrame([{"who": "people", **about, "reason": reason}], columns=CEILING_COLUMNS)
+        return pd.DataFrame(
+            [{"who": "listeners", **about, "reason": reason}], columns=CEILING_COLUMNS
+        )
     others = np.stack([_mean_profile(np.delete(values, i, axis=0)) for i in range(len(values))])
     lower = row_correlations(values, others)
     upper = row_correlations(values, np.tile(_mean_profile(values), (len(values), 1)))
-    rows = [{"who": "people", **about, **_over(lower, confidence, resamples, seed)}]
+    rows = [{"who": "listeners", **about, **_over(lower, confidence, resamples, seed)}]
     bounds = {"lower": rows[0].get("r", np.nan), "upper": _nanmean(upper)}
     rows[0] |= bounds
     if machines is not None:
@@ -328,12 +330,12 @@ def _disattenuated(values, splits, confidence, seed) -> dict[str, Any]:
         return {"reason": "zero variance, or fewer than three to correlate"}
     row: dict[str, Any] = {"r": r, "reason": "", "reliability_machines": 1.0}
     rng = np.random.default_rng([seed, 5])
-    for name, side in (("people", people), ("machines", machines)):
+    for name, side in (("listeners", people), ("machines", machines)):
         if name == "machines" and len(side) == 1:
             continue
         found = _stepped_up(split_correlations(side, splits, rng), "") if len(side) > 1 else {}
         row[f"reliability_{name}"] = found.get("spearman_brown", np.nan)
-    attenuation = row["reliability_people"] * row["reliability_machines"]
+    attenuation = row["reliability_listeners"] * row["reliability_machines"]
     factor = 1 / np.sqrt(attenuation) if attenuation > 0 else np.nan
     row["r_corrected"] = r * factor
     if not np.isfinite(factor):
@@ -375,7 +377,7 @@ def error_consistency(
         seed: Of the bootstrap.
 
     Returns:
-        By kind of pair ("people", "people and machines", "machines"): the mean of listeners' own
+        By kind of pair ("listeners", "listeners and machines", "machines"): the mean of listeners' own
         means over their pairs with its BCa interval over listeners (of machines, over machines);
         n counts these. Then a row per pair, with statsmodels' interval. NaN and a reason where
         undefined.
@@ -383,7 +385,7 @@ def error_consistency(
     Raises:
         ValueError: The table has no single trials, or names no stimuli.
     """
-    groups = {"people": people} | ({} if machines is None else {"machines": machines})
+    groups = {"listeners": people} | ({} if machines is None else {"machines": machines})
     answers, group_of = {}, {}
     for group, table in groups.items():
         table = tables.only_kinds(table, kinds)
@@ -406,7 +408,7 @@ def error_consistency(
     rows = []
     for kind in dict.fromkeys(pairs["kind"]):
         some = pairs[(pairs["kind"] == kind) & pairs["kappa"].notna()]
-        own = "machines" if kind == "machines" else "people"
+        own = "machines" if kind == "machines" else "listeners"
         row: dict[str, Any] = {"kind": kind, "unit": "participant", "pairs": len(some)}
         sides = [some.assign(who=some[f"observer_{side}"]) for side in "ab"]
         both = pd.concat(sides)
@@ -438,7 +440,7 @@ def _pair(a, b, one, other, group_of, confidence) -> dict[str, Any] | None:
     x, y = one.loc[shared, "correct"].to_numpy(), other.loc[shared, "correct"].to_numpy()
     kinds = {group_of[a], group_of[b]}
     row: dict[str, Any] = {"observer_a": a, "observer_b": b, "n": len(shared), "reason": ""}
-    row["kind"] = kinds.pop() if len(kinds) == 1 else "people and machines"
+    row["kind"] = kinds.pop() if len(kinds) == 1 else "listeners and machines"
     row["agreement"] = float(np.mean(x == y))
     row["expected"] = float(x.mean() * y.mean() + (1 - x.mean()) * (1 - y.mean()))
     cells, _ = tables.subjects(one.loc[shared], CELL)

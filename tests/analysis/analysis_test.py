@@ -641,9 +641,24 @@ class TestPower:
         result = analysis.power(15, proportions=(0.4, 0.4), trials=20)
         assert result.loc[0, "power"] == pytest.approx(0.05, abs=0.01)
 
+    def test_items_cost_power_and_shared_ones_make_false_alarms(self):
+        plain = analysis.power(15, simulations=2000).loc[0, "power"]
+        own = analysis.power(15, item_sd=1.0, simulations=2000)
+        assert own.loc[0, "power"] < plain
+        assert "SD 1 logit of metamers (each heard by one listener)" in own.loc[0, "assumptions"]
+        equal = {"proportions": (0.5, 0.5), "simulations": 2000, "item_sd": 1.0}
+        assert analysis.power(15, **equal).loc[0, "power"] == pytest.approx(0.05, abs=0.02)
+        shared = analysis.power(15, items=8, **equal).loc[0, "power"]
+        # The difference of two means of 8 metamers has SD 1/2 logit, and all listeners hear it.
+        assert shared > 0.25
+        more = analysis.power(15, items=80, **equal).loc[0, "power"]
+        assert 0.05 < more < shared
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            ({"items": 3}, r"items: expected at least as many as trials \(8\), got 3"),
+            ({"item_sd": -1}, "item_sd: expected 0 or more"),
             ({"listeners": 1}, "listeners: expected a whole number from 2"),
             ({"listeners": []}, "listeners: expected at least one"),
             ({"proportions": (0.5,)}, "proportions: expected two"),

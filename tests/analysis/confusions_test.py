@@ -92,4 +92,4 @@ class TestSimilarity:
         found = analysis.confusion_similarity(*sides).set_index("model")
         assert list(found.index) == ["all", "a", "b"]
         assert found.loc["a", "pearson_r"] > 0.95
-        assert found.loc["b", "errors_people"] == 0 and "no errors" in found.loc["b", "reason"]
+        assert found.loc["b", "errors_listeners"] == 0 and "no errors" in found.loc["b", "reason"]

@@ -102,7 +102,7 @@ class TestCeilingAndMachines:
         found = analysis.machine_correlation(people, machines, splits=100)
         row = found.set_index("level").loc["metamer"]
         assert row["r"] < 0.8 and row["r_corrected"] == pytest.approx(1, abs=0.1)
-        product = row["reliability_people"] * row["reliability_machines"]
+        product = row["reliability_listeners"] * row["reliability_machines"]
         assert row["r_corrected"] == pytest.approx(row["r"] / np.sqrt(product))
         assert row["corrected_low"] < row["r_corrected"] < row["corrected_high"]
         alone = machines[machines["participant"] == "p2-00"]
@@ -117,15 +117,15 @@ class TestErrorConsistency:
         people = trials(8, 400, item_sd=0.0)
         summary, pairs = analysis.error_consistency(people)
         row = summary.iloc[0]
-        assert row["kind"] == "people" and row["pairs"] == 28 == len(pairs) and row["n"] == 8
+        assert row["kind"] == "listeners" and row["pairs"] == 28 == len(pairs) and row["n"] == 8
         assert row["ci_low"] - 0.02 < 0 < row["ci_high"] + 0.02 and abs(row["kappa"]) < 0.03
         inside = (pairs["ci_low"] < 0) & (pairs["ci_high"] > 0)
         assert inside.mean() > 0.8
         twin = people[people["participant"] == "p0-00"].assign(participant="machine")
         summary, pairs = analysis.error_consistency(people, twin)
         pair = pairs[(pairs["observer_a"] == "p0-00") & (pairs["observer_b"] == "machine")].iloc[0]
-        assert pair["kappa"] == 1 and pair["kind"] == "people and machines"
-        assert set(summary["kind"]) == {"people", "people and machines"}
+        assert pair["kappa"] == 1 and pair["kind"] == "listeners and machines"
+        assert set(summary["kind"]) == {"listeners", "listeners and machines"}
 
     def test_by_hand(self):
         """Geirhos et al. (2020), equation 4: of 10 metamers, 6 and 5 right, 7 agree."""
