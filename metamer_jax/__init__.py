@@ -22,6 +22,7 @@ _FROM = {
     "SynthesisConfig": "configs",
     "SYNTHESIS_RECIPES": "configs",
     "VerificationConfig": "configs",
+    "load_published": "published",
     "load_recordings": "data",
     "stage_fn": "own_models",
     "synthesize": "metamers",

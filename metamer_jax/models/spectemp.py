@@ -6,6 +6,7 @@ are applied as matrices, since every filter is a sum of three such products (`mo
 """
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -236,11 +237,14 @@ def _matrices(response: np.ndarray, size: int, padded: int) -> np.ndarray:
     return np.stack([np.fft.irfft(part, num_points)[lag] for part in parts])
 
 
-def transfer_functions(network: SpecTemp, num_channels: int, num_frames: int) -> np.ndarray:
+def transfer_functions(
+    network: SpecTemp, num_channels: int, num_frames: int
+) -> Iterator[np.ndarray]:
     """The filters of a network as the original keeps them, for cochleagrams padded with zeros.
 
-    Returns:
-        [filter, 2 x num_channels, 3 x num_frames] complex128, filters as in `modulations`.
+    Yields:
+        [2 x num_channels, 3 x num_frames] complex128, one by one (a gigabyte in all at the
+        published size), as in `modulations`.
     """
     sizes = (2 * num_channels, 3 * num_frames)
     over_frames = {
@@ -256,12 +260,8 @@ def transfer_functions(network: SpecTemp, num_channels: int, num_frames: int) ->
         for rate, ends in _with_ends(network.spectral_rates)
     }
     signs = np.multiply.outer(*(_signs(size) for size in sizes))
-    return np.stack(
-        [
-            np.multiply.outer(over_channels[s], over_frames[abs(t)]) * (signs * np.sign(t) >= 0)
-            for t, s in network.modulations
-        ]
-    )
+    for t, s in network.modulations:
+        yield np.multiply.outer(over_channels[s], over_frames[abs(t)]) * (signs * np.sign(t) >= 0)
 
 
 def _both_signs(response, num_points):

@@ -1,7 +1,6 @@
 """Weights of the networks of Feather et al. (2023) that were trained in PyTorch.
 
-    # Where there is a PyTorch: np.savez("cochcnn9.npz", **{k: v.numpy() for k, v in state.items()})
-    state = read_state_dict("cochcnn9.npz")                 # or .safetensors
+    state = read_state_dict("cochcnn9.npz")     # or .safetensors; .pt: `torch_checkpoints`
     model = build_model("cochcnn9", num_words=794)
     variables = from_torch(state, model, num_channels=211, num_frames=390, prefix="module.model.1.")
 
@@ -45,8 +44,8 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a state dictionary that was exported from PyTorch.
 
     Args:
-        path: A .npz of plain arrays, or a .safetensors file. Pickles (.pt, .pth) are not read:
-            they can run any code.
+        path: A .npz of plain arrays, or a .safetensors file; for pickles (.pt, .pth) there is
+            `torch_checkpoints.read_checkpoint`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -125,7 +124,9 @@ def from_torch(
     leaves = flax.traverse_util.flatten_dict(shapes)
     names = {path: torch_name(path) for path in leaves}
     _check_names(set(given), set(names.values()))
-    made = {path: _converted(given[names[path]], leaf, path) for path, leaf in leaves.items()}
+    arrays = {path: _turned(given[name], path) for path, name in names.items()}
+    _check_shapes({names[p]: (arrays[p].shape, leaf.shape) for p, leaf in leaves.items()})
+    made = {path: jnp.asarray(array, jnp.float32) for path, array in arrays.items()}
     # As a network that was not standardised.
     fitted = {name: jnp.full((), name == "variance", leaf.dtype) for name, leaf in scalars.items()}
     return {**flax.traverse_util.unflatten_dict(made), "normalization": fitted}
@@ -151,16 +152,24 @@ def _check_names(given: set[str], expected: set[str]) -> None:
         raise ValueError(f"state_dict {' and '.join(problems)}; does prefix fit?")
 
 
-def _converted(array: np.ndarray, like: jax.ShapeDtypeStruct, path: tuple[str, ...]) -> jax.Array:
-    array = np.asarray(array, np.float32)
-    if path[-1] == "kernel":  # [output, input, ...] to [..., input, output].
-        array = np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array
-    if array.shape != like.shape:
+def _turned(array: np.ndarray, path: tuple[str, ...]) -> np.ndarray:
+    array = np.asarray(array)
+    if path[-1] == "kernel" and array.ndim > 1:  # [output, input, ...] to [..., input, output].
+        array = np.moveaxis(array, (0, 1), (-1, -2))
+    return array
+
+
+def _check_shapes(shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    other = [
+        f"{name!r} must make an array of shape {wanted}, got {given}"
+        for name, (given, wanted) in shapes.items()
+        if given != wanted
+    ]
+    if other:
         raise ValueError(
-            f"{torch_name(path)!r} must make an array of shape {like.shape}, got {array.shape}: "
-            "does it belong to other widths, or to cochleagrams of another size?"
+            f"{'; '.join(other[:5])}{'; ...' * (len(other) > 5)} ({len(other)} in all): are they "
+            "of other widths, or for cochleagrams of another size?"
         )
-    return jnp.asarray(array)
 
 
 def _check_filters(given, model, num_channels, num_frames):
@@ -169,10 +178,13 @@ def _check_filters(given, model, num_channels, num_frames):
 
     if not isinstance(model, spectemp.SpecTemp):
         raise ValueError(f"state_dict has also {_FILTERS}, which only SpecTemp has")
+    shape = (len(model.modulations), 2 * num_channels, 3 * num_frames, 2)
     ours = spectemp.transfer_functions(model, num_channels, num_frames)
-    theirs = given[..., 0] + 1j * given[..., 1]
-    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-4):
+    if given.shape != shape or not all(
+        np.allclose(own, theirs[..., 0] + 1j * theirs[..., 1], atol=1e-4)
+        for own, theirs in zip(ours, given, strict=True)
+    ):
         raise ValueError(
-            f"{_FILTERS} must be the filters of {model.modulations}, {ours.shape}, got others, "
-            f"{theirs.shape}: set temporal_rates_hz and spectral_rates"
+            f"{_FILTERS} must be the filters of {model.modulations}, {shape}, got others, "
+            f"{given.shape}: set temporal_rates_hz and spectral_rates"
         )

@@ -114,6 +114,11 @@ class StateDict(dict):
         self[f"{name}.num_batches_tracked"] = np.int64(100)
 
 
+def as_trained(state):
+    """The state with floating-point numbers as PyTorch has them."""
+    return {k: np.float32(v) if np.asarray(v).dtype.kind == "f" else v for k, v in state.items()}
+
+
 def cnn9_state(widths, dense, words, flat, seed=0):
     """`flat`: size of the average pool's output."""
     state = StateDict(seed)
