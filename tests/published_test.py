@@ -242,9 +242,7 @@ def test_a_file_that_does_not_fit_says_what_it_holds(tmp_path):
     refused(path, r"coch_filters must have \(channels, bins\)", cochleagram=fewer)
     # Another width, another network, and preprocessing that is not there in the published ones.
     refused(path, "'conv1.weight' must make", name={**SMALL, "conv_features": (3, 8, 5, 6, 4)})
-    refused(
-        path, "lacks bn1.*has also batch.*all the names of 'cochcnn9'", name="cochresnet50"
-    )
+    refused(path, "lacks bn1.*has also batch.*all the names of 'cochcnn9'", name="cochresnet50")
     state = {f"net.{name}": array for name, array in STATE.items()}
     np.savez(tmp_path / "scaled.npz", **state, **{"preproc.normalize.new_std": np.int64([2])})
     refused(tmp_path / "scaled.npz", "new_std must be 1")

@@ -1,0 +1,21 @@
+"""What networks hear besides cochleagrams: spectrograms as librosa and torchaudio make them."""
+
+from metamer_jax.front_ends.spectrograms import (
+    SPECTROGRAMS,
+    SpectrogramConfig,
+    SpectrogramFilters,
+    design_spectrogram,
+    log_mel,
+    mel_spectrogram,
+    stft,
+)
+
+__all__ = [
+    "SPECTROGRAMS",
+    "SpectrogramConfig",
+    "SpectrogramFilters",
+    "design_spectrogram",
+    "log_mel",
+    "mel_spectrogram",
+    "stft",
+]

@@ -1,0 +1,275 @@
+"""Spectrograms and mel spectrograms, differentiable, in the conventions of librosa and torchaudio.
+
+    config = dataclasses.replace(SPECTROGRAMS["librosa"], sample_rate_hz=16000)
+    filters = design_spectrogram(config)                       # host, float64, cast once
+    features = log_mel(waveform, filters, config=config)       # [..., mel, frame]
+
+As with cochleagrams the filters are a pytree that jit takes as an argument: they go with a
+network's weights. In front of a network they are a function around it:
+
+    def network(variables, waveform):
+        return net(variables["weights"], log_mel(waveform, variables["filters"], config=config))
+
+    wrap_model(network, {"weights": weights, "filters": filters}, num_samples=16000)
+"""
+
+import dataclasses
+import functools
+import math
+import types
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.signal
+
+from metamer_jax import gradients
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpectrogramConfig:
+    """How a waveform becomes a (mel, logarithmic) spectrogram; the defaults are librosa's."""
+
+    sample_rate_hz: int = 22050
+    num_fft: int = 2048  # Points of each Fourier transform.
+    window_length: int | None = None  # Samples; None: num_fft. A shorter one lies in the middle.
+    hop_length: int | None = None  # Samples between frames; None: a quarter of the window.
+    window: str = "hann"  # Any of `scipy.signal.get_window`, periodic.
+    # Frame t is centred on sample t * hop_length, with `pad_mode` beyond the edges; else it begins
+    # there, and only whole frames are kept.
+    center: bool = True
+    pad_mode: str = (
+        "constant"  # "constant" (zeros), "reflect", "edge" or "wrap", as of `numpy.pad`.
+    )
+    # "none"; "window": by the root of the window's sum of squares (torchaudio's normalized=True);
+    # "frame_length": by that of num_fft.
+    normalization: str = "none"
+    power: float = 2.0  # Of the magnitudes, before mel bands are summed; 1: magnitudes.
+    num_mels: int = 128
+    low_hz: float = 0.0
+    high_hz: float | None = None  # None: half the sample rate.
+    mel_scale: str = "slaney"  # Slaney's (1998, linear up to 1 kHz) or "htk".
+    mel_norm: str = "slaney"  # "slaney": bands of equal area; "none": of height one.
+    # Frequencies of the bins: "exact", or "whole" as torchaudio has them, evenly spaced up to
+    # sample_rate_hz // 2 (which differs for odd rates and odd num_fft only).
+    bin_frequencies: str = "exact"
+    log: str = "decibel"  # "decibel": of what is at least `floor`; "offset": log(x + floor).
+    floor: float = 1e-10
+    reference: float = 1.0  # "decibel": what has 0 dB.
+    range_db: float | None = 80.0  # "decibel": kept below a sound's maximum; None: everything.
+
+    def __post_init__(self):
+        for name, choices in (
+            ("pad_mode", ("constant", "reflect", "edge", "wrap")),
+            ("normalization", ("none", "window", "frame_length")),
+            ("mel_scale", ("slaney", "htk")),
+            ("mel_norm", ("slaney", "none")),
+            ("bin_frequencies", ("exact", "whole")),
+            ("log", ("decibel", "offset")),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+        for name in ("num_fft", "window_length", "hop_length", "num_mels"):
+            value = getattr(self, name)
+            if value is None and name in ("window_length", "hop_length"):
+                continue
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+        for name in ("sample_rate_hz", "floor", "reference", "range_db"):
+            value = getattr(self, name)
+            if value is None and name == "range_db":
+                continue
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        if not 1 <= self.power < math.inf:
+            raise ValueError(
+                f"power must be at least 1 (below, its derivative is infinite where a bin is "
+                f"empty), got {self.power!r}"
+            )
+        if self.resolved_window_length > self.num_fft:
+            raise ValueError(
+                f"window_length must not exceed num_fft={self.num_fft}, got {self.window_length}"
+            )
+        if not 0 <= self.low_hz < self.resolved_high_hz <= self.sample_rate_hz / 2:
+            raise ValueError(
+                f"low_hz and high_hz must ascend from 0 to at most {self.sample_rate_hz / 2} Hz, "
+                f"got {self.low_hz} and {self.high_hz}"
+            )
+
+    @property
+    def resolved_window_length(self) -> int:
+        return self.num_fft if self.window_length is None else self.window_length
+
+    @property
+    def resolved_hop_length(self) -> int:
+        return self.hop_length or max(1, self.resolved_window_length // 4)
+
+    @property
+    def resolved_high_hz(self) -> float:
+        if self.high_hz is not None:
+            return self.high_hz
+        half = self.sample_rate_hz / 2
+        return float(half // 1) if self.bin_frequencies == "whole" else half
+
+    @property
+    def num_bins(self) -> int:
+        return self.num_fft // 2 + 1
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a sound of so many samples; none where it is shorter than a frame."""
+        padded = num_samples + 2 * (self.num_fft // 2) * self.center
+        return max(0, (padded - self.num_fft) // self.resolved_hop_length + 1)
+
+
+# The defaults of librosa 0.11 (`feature.melspectrogram` and `power_to_db`) and of torchaudio 2
+# (`MelSpectrogram` and `AmplitudeToDB`; "_mfcc": the logarithm of `MFCC(log_mels=True)`).
+_TORCHAUDIO = SpectrogramConfig(
+    sample_rate_hz=16000,
+    num_fft=400,
+    hop_length=200,
+    pad_mode="reflect",
+    mel_scale="htk",
+    mel_norm="none",
+    bin_frequencies="whole",
+    range_db=None,
+)
+SPECTROGRAMS: Mapping[str, SpectrogramConfig] = types.MappingProxyType(
+    {
+        "librosa": SpectrogramConfig(),
+        "torchaudio": _TORCHAUDIO,
+        "torchaudio_mfcc": dataclasses.replace(_TORCHAUDIO, log="offset", floor=1e-6),
+    }
+)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["window", "mel"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class SpectrogramFilters:
+    """What spectrograms need besides the waveform: a pytree, so that jit takes it as argument."""
+
+    window: jax.Array  # [sample of a frame], normalisation included.
+    mel: jax.Array  # [mel, bin]
+
+
+def design_spectrogram(
+    config: SpectrogramConfig, *, dtype: np.dtype | type = np.float32
+) -> SpectrogramFilters:
+    """Designs window and mel bands in float64 (the bands by librosa) and casts them once.
+
+    Args:
+        config: The spectrogram's settings.
+        dtype: Floating type of the arrays, and so of the computation.
+
+    Returns:
+        A pytree of arrays for `stft`, `mel_spectrogram` and `log_mel`.
+
+    Raises:
+        ValueError: There is no such window.
+    """
+    import librosa
+
+    length = config.resolved_window_length
+    window = scipy.signal.get_window(config.window, length, fftbins=True)
+    if config.normalization == "window":
+        window = window / np.sqrt(np.sum(window**2))
+    elif config.normalization == "frame_length":
+        window = window / np.sqrt(config.num_fft)
+    before = (config.num_fft - length) // 2
+    window = np.pad(window, (before, config.num_fft - length - before))
+    rate_hz, num_fft = config.sample_rate_hz, config.num_fft
+    if config.bin_frequencies == "whole":
+        rate_hz, num_fft = 2 * (rate_hz // 2), 2 * (num_fft // 2)
+    mel = librosa.filters.mel(
+        sr=rate_hz,
+        n_fft=num_fft,
+        n_mels=config.num_mels,
+        fmin=config.low_hz,
+        fmax=config.resolved_high_hz,
+        htk=config.mel_scale == "htk",
+        norm="slaney" if config.mel_norm == "slaney" else None,
+        dtype=np.float64,
+    )
+    return SpectrogramFilters(jnp.asarray(window, dtype), jnp.asarray(mel, dtype))
+
+
+def stft(
+    waveform: jax.Array, filters: SpectrogramFilters, *, config: SpectrogramConfig
+) -> jax.Array:
+    """Computes short-time Fourier transforms.
+
+    Args:
+        waveform: [..., time], floating point.
+        filters: What `design_spectrogram(config)` returned.
+        config: The same config.
+
+    Returns:
+        [..., bin, frame] complex.
+
+    Raises:
+        ValueError: The waveform is shorter than a frame, or than what is reflected at its edges.
+    """
+    num_samples, edge = waveform.shape[-1], config.num_fft // 2
+    num_frames = config.num_frames(num_samples)
+    reflected = config.center and config.pad_mode == "reflect"
+    if num_frames < 1 or num_samples < 1 or (reflected and num_samples <= edge):
+        needed = edge + 1 if reflected else 1 if config.center else config.num_fft
+        raise ValueError(f"waveform must have at least {needed} samples, got {num_samples}")
+    if config.center:
+        widths = [(0, 0)] * (waveform.ndim - 1) + [(edge, edge)]
+        waveform = jnp.pad(waveform, widths, mode=config.pad_mode)
+    frames = _frames(waveform, config.num_fft, config.resolved_hop_length, num_frames)
+    return jnp.swapaxes(jnp.fft.rfft(frames * filters.window), -1, -2)
+
+
+def _frames(waveform, length, hop, num_frames):
+    """Cuts [..., time] into [..., frame, sample]; of blocks laid side by side, not by a gather.
+
+    A gather's derivative is a scatter, which is slow on CPUs and accelerators alike.
+    """
+    rows = -(-length // hop)  # Blocks of a hop that a frame reaches into.
+    total = (num_frames - 1 + rows) * hop
+    missing = max(0, total - waveform.shape[-1])
+    waveform = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(0, missing)])[..., :total]
+    blocks = waveform.reshape(*waveform.shape[:-1], -1, hop)
+    parts = [blocks[..., row : row + num_frames, :] for row in range(rows)]
+    return jnp.concatenate(parts, axis=-1)[..., :length]
+
+
+def mel_spectrogram(
+    waveform: jax.Array, filters: SpectrogramFilters, *, config: SpectrogramConfig
+) -> jax.Array:
+    """Computes mel spectrograms; arguments and errors as of `stft`.
+
+    Returns:
+        [..., mel, frame] non-negative: sums over bins of magnitudes to the `config.power`.
+    """
+    spectrum = stft(waveform, filters, config=config)
+    if config.power == 2:
+        powers = spectrum.real**2 + spectrum.imag**2
+    else:
+        powers = gradients.magnitude(spectrum) ** config.power
+    return jnp.matmul(filters.mel, powers, precision=jax.lax.Precision.HIGHEST)
+
+
+def log_mel(
+    waveform: jax.Array, filters: SpectrogramFilters, *, config: SpectrogramConfig
+) -> jax.Array:
+    """Computes logarithms of mel spectrograms; arguments and errors as of `stft`.
+
+    Returns:
+        [..., mel, frame]: dB re `config.reference`, and where `config.range_db` is set no less
+        than so much below the maximum of each sound; or log(mel spectrogram + `config.floor`).
+        The gradient is zero where a floor is reached.
+    """
+    mel = mel_spectrogram(waveform, filters, config=config)
+    if config.log == "offset":
+        return jnp.log(mel + config.floor)
+    per_decade = 20 / config.power
+    reference = per_decade * math.log10(max(config.reference, config.floor))
+    level_db = per_decade * jnp.log10(jnp.maximum(mel, config.floor)) - reference
+    if config.range_db is not None:
+        loudest = jnp.max(level_db, axis=(-2, -1), keepdims=True)
+        level_db = jnp.maximum(level_db, loudest - config.range_db)
+    return level_db
