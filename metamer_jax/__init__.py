@@ -28,6 +28,7 @@ _FROM = {
     "load_published": "published",
     "load_recordings": "data",
     "log_mel": "front_ends",
+    "make_metamers": "pipeline.own_models",
     "mel_spectrogram": "front_ends",
     "stage_fn": "own_models",
     "stft": "front_ends",

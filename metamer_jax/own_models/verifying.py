@@ -40,7 +40,7 @@ def activations(
     Raises:
         ValueError: The sounds are not finite floating-point numbers [sound, time].
     """
-    sounds = _checked("sounds", sounds, model)
+    sounds = checked("sounds", sounds, model)
     fn, parts = stage_fn(model, stage, relu_override=False), []
     for batch, count in padded_batches(sounds, batch_size):
         parts.append(np.asarray(_respond(variables, batch, stage_fn=fn))[:count])
@@ -123,8 +123,8 @@ def verify(
 
     config = VerificationConfig() if config is None else config
     model, variables = exact(model, variables)
-    sounds = _checked("sounds", sounds, model)
-    recordings = _checked("recordings", recordings, model)
+    sounds = checked("sounds", sounds, model)
+    recordings = checked("recordings", recordings, model)
     waveforms = np.asarray(made.waveform)
     ids = np.arange(len(sounds)) if target_ids is None else np.asarray(target_ids)
     wanted = (len(sounds), len(seeds))
@@ -191,7 +191,13 @@ def _classes(logits):
     return logits.argmax(axis=1)
 
 
-def _checked(name, sounds, model):
+def checked(name: str, sounds: np.ndarray, model: OwnModel) -> np.ndarray:
+    """Returns sounds [sound, time] as float32.
+
+    Raises:
+        ValueError: They are not finite floating-point numbers of the model's length; the message
+            calls them `name`.
+    """
     sounds = np.asarray(sounds)
     if sounds.ndim != 2 or sounds.shape[1] != model.num_samples or not len(sounds):
         raise ValueError(

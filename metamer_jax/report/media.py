@@ -75,6 +75,11 @@ def encode_picture(
     return "image/webp", file.getvalue()
 
 
+def as_uri(mime: str, data: bytes) -> str:
+    """Returns a file's contents as a data URI, to live inside a page."""
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+
+
 class Media:
     """The sounds and pictures of one page, each embedded once however often it is shown."""
 
@@ -84,7 +89,7 @@ class Media:
 
     def add(self, key: str, mime: str, data: bytes) -> None:
         """Takes a sound or picture under a key that is new on the page."""
-        self._uris[key] = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+        self._uris[key] = as_uri(mime, data)
 
     def __contains__(self, key: str) -> bool:
         return key in self._uris
