@@ -18,6 +18,7 @@ from metamer_jax.configs.conversion import (
 )
 from metamer_jax.configs.data import DATASETS, SPEECH_COMMANDS_WORDS, WORDS, DataConfig
 from metamer_jax.configs.experiment import PRESETS, STAGES, ExperimentConfig
+from metamer_jax.configs.spectrogram import SPECTROGRAMS, SpectrogramConfig
 from metamer_jax.configs.synthesis import (
     OPTIMIZERS,
     SCHEDULES,
@@ -47,8 +48,10 @@ __all__ = [
     "RobustnessConfig",
     "SCHEDULES",
     "SPEECH_COMMANDS_WORDS",
+    "SPECTROGRAMS",
     "STAGES",
     "SYNTHESIS_RECIPES",
+    "SpectrogramConfig",
     "SynthesisConfig",
     "TRAINING_RECIPES",
     "TrainingConfig",

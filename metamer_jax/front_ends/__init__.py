@@ -1,8 +1,6 @@
 """What networks hear besides cochleagrams: spectrograms as librosa and torchaudio make them."""
 
 from metamer_jax.front_ends.spectrograms import (
-    SPECTROGRAMS,
-    SpectrogramConfig,
     SpectrogramFilters,
     design_spectrogram,
     log_mel,
@@ -11,8 +9,6 @@ from metamer_jax.front_ends.spectrograms import (
 )
 
 __all__ = [
-    "SPECTROGRAMS",
-    "SpectrogramConfig",
     "SpectrogramFilters",
     "design_spectrogram",
     "log_mel",

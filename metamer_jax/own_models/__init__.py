@@ -4,14 +4,18 @@ wrapping    `wrap_model`, `stage_fn`
 adapters    Flax linen and nnx modules, plain functions: one view of all
 relus       ReLUs found in a traced program, and overridden
 verifying   `verify`
+published   `load_published`: networks from the checkpoints that their authors offer
 """
 
+from metamer_jax.own_models.published import Published, load_published
 from metamer_jax.own_models.verifying import verify
 from metamer_jax.own_models.wrapping import OwnModel, Variables, stage_fn, wrap_model
 
 __all__ = [
     "OwnModel",
+    "Published",
     "Variables",
+    "load_published",
     "stage_fn",
     "verify",
     "wrap_model",

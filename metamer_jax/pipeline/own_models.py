@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from metamer_jax import audio, cochleagram, metamers, own_models, own_verification, progress
-from metamer_jax import published as published_networks
+from metamer_jax import audio, cochleagram, metamers, own_models
 from metamer_jax.configs import (
     SYNTHESIS_RECIPES,
     CochleagramConfig,
     SynthesisConfig,
     VerificationConfig,
 )
+from metamer_jax.own_models import verifying
+from metamer_jax.runtime import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class MetamerSet:
     variables: own_models.Variables
     sounds: np.ndarray
     made: Mapping[str, metamers.Synthesis]
-    verified: Mapping[str, own_verification.Verification]
+    verified: Mapping[str, verifying.Verification]
     config: SynthesisConfig
     sample_rate_hz: int
     target_ids: np.ndarray
@@ -231,7 +232,7 @@ def make_metamers(
     Raises:
         ValueError: Something does not fit, or there are too few recordings to verify by.
     """
-    if isinstance(model, published_networks.Published):
+    if isinstance(model, own_models.Published):
         logits = "final" if logits is None else logits
         class_names = model.class_names if class_names is None else class_names
         model = model.model, model.variables
@@ -247,10 +248,10 @@ def make_metamers(
         stage: own_models.stage_fn(model, stage, relu_override=config.relu_override)
         for stage in stages
     }
-    sounds = own_verification.checked("sounds", sounds, model)
+    sounds = verifying.checked("sounds", sounds, model)
     if verify:
         recordings = sounds if recordings is None else recordings
-        recordings = own_verification.checked("recordings", recordings, model)
+        recordings = verifying.checked("recordings", recordings, model)
         if len(recordings) < 3:
             raise ValueError(
                 f"recordings must be 3 natural sounds or more to verify by (hundreds, better), got "
@@ -261,7 +262,7 @@ def make_metamers(
     for stage, fn in fns.items():
         made[stage] = _synthesize(fn, stage, variables, sounds, ids, config, seed, show_progress)
         if verify:
-            verified[stage] = own_verification.verify(
+            verified[stage] = verifying.verify(
                 model,
                 variables,
                 stage,
@@ -314,7 +315,7 @@ def _classes(model, variables, sounds, logits, class_names):
     """Returns what classes are called, and the one of each sound; None where there are none."""
     if logits is None:
         return (), None
-    responses = own_verification.activations(model, variables, sounds, logits)
+    responses = verifying.activations(model, variables, sounds, logits)
     class_names = range(responses.shape[-1]) if class_names is None else class_names
     class_names = tuple(map(str, class_names))
     if responses.ndim != 2 or len(class_names) != responses.shape[1]:

@@ -1,6 +1,6 @@
 """Makes torch_checkpoints/*.pt: what the reader of checkpoints is tested on.
 
-    python tests/data/make_torch_checkpoints.py     # with torch==2.13.0 and dill==0.4.1
+    python tests/reference/make_torch_checkpoints.py     # with torch==2.13.0 and dill==0.4.1
 
 `cochcnn9_zip.pt` and `cochcnn9_legacy.pt` are laid out as the published ones are (dill; a model
 inside an attacker inside DataParallel; an optimizer's state; a class that dill writes out), with a
@@ -14,7 +14,6 @@ import sys
 import dill
 import torch
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "models"))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import torch_networks  # noqa: E402
 

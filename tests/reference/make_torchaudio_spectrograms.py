@@ -1,6 +1,6 @@
 """Makes torchaudio_spectrograms.npz: what torchaudio computes of two sounds.
 
-    python tests/data/make_torchaudio_spectrograms.py    # torch==2.13.0, torchaudio==2.11.0
+    python tests/reference/make_torchaudio_spectrograms.py    # torch==2.13.0, torchaudio==2.11.0
 
 Only torchaudio's Python code is used: where its compiled extension does not fit, delete `lib/*.so`.
 """

@@ -19,8 +19,9 @@ import flax
 import jax
 import numpy as np
 
-from metamer_jax import configs, models, own_models
+from metamer_jax import configs, models
 from metamer_jax.models import torch_checkpoints, torch_import
+from metamer_jax.own_models import wrapping
 
 # The layer whose outputs are the classes.
 _READOUTS = ("classification", "fc")
@@ -42,8 +43,8 @@ class Published:
         weights: Its variables, without filters.
     """
 
-    model: own_models.OwnModel
-    variables: own_models.Variables
+    model: wrapping.OwnModel
+    variables: wrapping.Variables
     class_names: tuple[str, ...]
     network: models.CochleagramNetwork
     weights: Mapping[str, Any]
@@ -80,7 +81,7 @@ def load_published(
         cochleagram = dataclasses.replace(preset, method="multirate")
     network, weights = read_network(name, path, cochleagram)
     names = read_class_names(class_names, network.num_words)
-    model, variables = own_models.wrap_model(
+    model, variables = wrapping.wrap_model(
         _stages_of(network), weights, cochleagram=cochleagram, batch_axis=True
     )
     return Published(model, variables, names, network, weights)

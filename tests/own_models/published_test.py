@@ -12,10 +12,11 @@ import torch_files
 import torch_networks
 
 import metamer_jax as mj
-from metamer_jax import configs, models, published
+from metamer_jax import configs, models
 from metamer_jax.models import torch_checkpoints, torch_import
+from metamer_jax.own_models import published
 
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = pathlib.Path(__file__).parents[1] / "reference"
 FILES = DATA / "torch_checkpoints"
 SMALL = {"name": "cochcnn9", "conv_features": (3, 4, 5, 6, 4), "dense_features": 7}
 HEARD = configs.CochleagramConfig(

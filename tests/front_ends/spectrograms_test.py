@@ -21,12 +21,12 @@ stft, mel_spectrogram, log_mel = (
     for function in (mj.stft, mj.mel_spectrogram, mj.log_mel)
 )
 
-STORED = np.load(pathlib.Path(__file__).parent / "data" / "torchaudio_spectrograms.npz")
+STORED = np.load(pathlib.Path(__file__).parents[1] / "reference" / "torchaudio_spectrograms.npz")
 SOUNDS = STORED["sounds"]  # [sound, time]: a swelling chord, noise.
 
 
 def config_from(base="librosa", **changes):
-    return dataclasses.replace(front_ends.SPECTROGRAMS[base], **changes)
+    return dataclasses.replace(mj.SPECTROGRAMS[base], **changes)
 
 
 def close_in_norm(found, expected):
