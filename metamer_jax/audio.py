@@ -87,7 +87,7 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
 
 
 def _missing_wav_bytes(data: bytes) -> int:
-    """Bytes of samples that a RIFF header promises beyond the file's end: libsndfile tells nobody."""
+    """Bytes of samples that a RIFF header promises beyond the file's end (libsndfile is silent)."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return 0
     position = 12

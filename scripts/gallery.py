@@ -60,8 +60,8 @@ def _word(run, out, word, rows):
     )
     head = "".join(f"<th>{network}</th>" for network in ("", *networks))
     return (
-        f'<h2>“{html.escape(word)}”</h2><p>The recording: {recording}</p><div class="table-wrapper">'
-        f'<table class="docutils"><tr>{head}</tr>{body}</table></div>'
+        f"<h2>“{html.escape(word)}”</h2><p>The recording: {recording}</p>"
+        f'<div class="table-wrapper"><table class="docutils"><tr>{head}</tr>{body}</table></div>'
     )
 
 

@@ -377,8 +377,8 @@ def error_consistency(
         seed: Of the bootstrap.
 
     Returns:
-        By kind of pair ("listeners", "listeners and machines", "machines"): the mean of listeners' own
-        means over their pairs with its BCa interval over listeners (of machines, over machines);
+        By kind of pair ("listeners", "listeners and machines", "machines"): the mean of listeners'
+        own means over their pairs with its BCa interval over listeners (of machines, over machines);
         n counts these. Then a row per pair, with statsmodels' interval. NaN and a reason where
         undefined.
 

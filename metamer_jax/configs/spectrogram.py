@@ -1,71 +1,77 @@
 """How a waveform becomes a spectrogram, and the conventions by name."""
 
 import dataclasses
-import math
 import types
 from collections.abc import Mapping
 
-from metamer_jax.configs.checks import require, require_choice, require_positive
+from metamer_jax.configs.checks import check_fields, require, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpectrogramConfig:
     """How a waveform becomes a (mel, logarithmic) spectrogram; the defaults are librosa's."""
 
-    sample_rate_hz: int = 22050
-    num_fft: int = 2048  # Points of each Fourier transform.
-    window_length: int | None = None  # Samples; None: num_fft. A shorter one lies in the middle.
-    hop_length: int | None = None  # Samples between frames; None: a quarter of the window.
-    window: str = "hann"  # Any of `scipy.signal.get_window`, periodic.
-    # Frame t is centred on sample t * hop_length, with `pad_mode` beyond the edges; else it begins
-    # there, and only whole frames are kept.
-    center: bool = True
-    pad_mode: str = (
-        "constant"  # "constant" (zeros), "reflect", "edge" or "wrap", as of `numpy.pad`.
+    sample_rate_hz: int = setting(22050, "Samples per second.", above=0)
+    num_fft: int = setting(2048, "Points of each Fourier transform.", at_least=1)
+    window_length: int | None = setting(
+        None, "Samples; None: num_fft. A shorter one lies in the middle.", at_least=1
     )
-    # "none"; "window": by the root of the window's sum of squares (torchaudio's normalized=True);
-    # "frame_length": by that of num_fft.
-    normalization: str = "none"
-    power: float = 2.0  # Of the magnitudes, before mel bands are summed; 1: magnitudes.
-    num_mels: int = 128
-    low_hz: float = 0.0
-    high_hz: float | None = None  # None: half the sample rate.
-    mel_scale: str = "slaney"  # Slaney's (1998, linear up to 1 kHz) or "htk".
-    mel_norm: str = "slaney"  # "slaney": bands of equal area; "none": of height one.
-    # Frequencies of the bins: "exact", or "whole" as torchaudio has them, evenly spaced up to
-    # sample_rate_hz // 2 (which differs for odd rates and odd num_fft only).
-    bin_frequencies: str = "exact"
-    log: str = "decibel"  # "decibel": of what is at least `floor`; "offset": log(x + floor).
-    floor: float = 1e-10
-    reference: float = 1.0  # "decibel": what has 0 dB.
-    range_db: float | None = 80.0  # "decibel": kept below a sound's maximum; None: everything.
+    hop_length: int | None = setting(
+        None, "Samples between frames; None: a quarter of the window.", at_least=1
+    )
+    window: str = setting("hann", "Any of `scipy.signal.get_window`, periodic.")
+    center: bool = setting(
+        True,
+        "Frame t is centred on sample t * hop_length, with pad_mode beyond the edges; else it "
+        "begins there, and only whole frames are kept.",
+    )
+    pad_mode: str = setting(
+        "constant",
+        "What lies beyond the edges, as of `numpy.pad`; 'constant': zeros.",
+        choices=("constant", "reflect", "edge", "wrap"),
+    )
+    normalization: str = setting(
+        "none",
+        "'window': by the root of the window's sum of squares (torchaudio's normalized=True); "
+        "'frame_length': by that of num_fft.",
+        choices=("none", "window", "frame_length"),
+    )
+    # Below 1 its derivative is infinite where a bin is empty.
+    power: float = setting(
+        2.0, "Of the magnitudes, before mel bands are summed; 1: magnitudes.", at_least=1
+    )
+    num_mels: int = setting(128, "Mel bands.", at_least=1)
+    low_hz: float = setting(0.0, "Lower end of the lowest band, Hz.", at_least=0)
+    high_hz: float | None = setting(
+        None, "Upper end of the highest band, Hz; None: half the sample rate.", above=0
+    )
+    mel_scale: str = setting(
+        "slaney", "Slaney's (1998, linear up to 1 kHz) or HTK's.", choices=("slaney", "htk")
+    )
+    mel_norm: str = setting(
+        "slaney",
+        "'slaney': bands of equal area; 'none': of height one.",
+        choices=("slaney", "none"),
+    )
+    bin_frequencies: str = setting(
+        "exact",
+        "Frequencies of the bins: 'exact', or 'whole' as torchaudio has them, evenly spaced up to "
+        "sample_rate_hz // 2 (which differs for odd rates and odd num_fft only).",
+        choices=("exact", "whole"),
+    )
+    log: str = setting(
+        "decibel",
+        "'decibel': of what is at least floor; 'offset': log(x + floor).",
+        choices=("decibel", "offset"),
+    )
+    floor: float = setting(1e-10, "See log.", above=0)
+    reference: float = setting(1.0, "'decibel': what has 0 dB.", above=0)
+    range_db: float | None = setting(
+        80.0, "'decibel': kept below a sound's maximum, dB; None: everything.", above=0
+    )
 
     def __post_init__(self):
-        for name, choices in (
-            ("pad_mode", ("constant", "reflect", "edge", "wrap")),
-            ("normalization", ("none", "window", "frame_length")),
-            ("mel_scale", ("slaney", "htk")),
-            ("mel_norm", ("slaney", "none")),
-            ("bin_frequencies", ("exact", "whole")),
-            ("log", ("decibel", "offset")),
-        ):
-            require_choice(name, getattr(self, name), choices)
-        for name in ("num_fft", "window_length", "hop_length", "num_mels"):
-            value = getattr(self, name)
-            if value is None and name in ("window_length", "hop_length"):
-                continue
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
-        for name in ("sample_rate_hz", "floor", "reference", "range_db"):
-            value = getattr(self, name)
-            if value is None and name == "range_db":
-                continue
-            require_positive(**{name: value})
-        require(
-            1 <= self.power < math.inf,
-            "power must be at least 1 (below, its derivative is infinite where a bin is empty), "
-            f"got {self.power!r}",
-        )
+        check_fields(self)
         require(
             self.resolved_window_length <= self.num_fft,
             f"window_length must not exceed num_fft={self.num_fft}, got {self.window_length}",
