@@ -7,7 +7,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "metamer_jax"
 # From the ground up; what a lower line holds knows nothing of a higher one.
 FLOORS = (
     ("configs", "storage", "runtime", "analysis", "figures", "gradients"),
-    ("metamers", "cochleagram", "models", "verification", "runs", "audio"),
+    ("metamers", "cochleagram", "front_ends", "models", "verification", "runs", "audio"),
     ("auditory", "training", "own_models", "data", "report"),
     ("pipeline", "benchmarks"),
     ("listening", "comparison", "aot"),

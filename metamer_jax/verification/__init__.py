@@ -17,7 +17,7 @@ from metamer_jax.verification.null import (
     percentile,
 )
 from metamer_jax.verification.quality import MatchQuality, average_ranks, match_quality
-from metamer_jax.verification.verdicts import (
+from metamer_jax.verification.criteria import (
     NON_FINITE_OUTCOMES,
     Verdicts,
     deciding_measure,

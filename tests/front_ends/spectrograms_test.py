@@ -205,10 +205,10 @@ def test_a_front_end_is_part_of_a_model():
 def test_what_cannot_be_is_refused():
     for changes, match in (
         ({"pad_mode": "replicate"}, "pad_mode must be one of"),
-        ({"power": 0.5}, "power must be at least 1"),
+        ({"power": 0.5}, "power must be a number at least 1"),
         ({"window_length": 4096}, "window_length must not exceed num_fft=2048"),
         ({"high_hz": 12000.0}, "must ascend from 0 to at most 11025"),
-        ({"num_mels": 0}, "num_mels must be a whole number, at least 1, got 0"),
+        ({"num_mels": 0}, "num_mels must be a whole number at least 1, got 0"),
         ({"floor": 0.0}, "floor must be a positive number"),
     ):
         with pytest.raises(ValueError, match=match):
