@@ -379,8 +379,8 @@ def error_consistency(
     Returns:
         By kind of pair ("listeners", "listeners and machines", "machines"): the mean of listeners'
         own means over their pairs with its BCa interval over listeners (of machines, over
-        machines); n counts these. Then a row per pair, with statsmodels' interval. NaN and a reason where
-        undefined.
+        machines); n counts these. Then a row per pair, with statsmodels' interval. NaN and a
+        reason where undefined.
 
     Raises:
         ValueError: The table has no single trials, or names no stimuli.

@@ -7,6 +7,13 @@ Everything here runs on the host in NumPy: it is sorting and a few large matrix 
 per stage, and must not depend on which accelerator made the metamers.
 """
 
+from metamer_jax.verification.criteria import (
+    NON_FINITE_OUTCOMES,
+    Verdicts,
+    deciding_measure,
+    verdicts,
+    yields,
+)
 from metamer_jax.verification.null import (
     MEASURES,
     QUANTILES,
@@ -17,13 +24,6 @@ from metamer_jax.verification.null import (
     percentile,
 )
 from metamer_jax.verification.quality import MatchQuality, average_ranks, match_quality
-from metamer_jax.verification.criteria import (
-    NON_FINITE_OUTCOMES,
-    Verdicts,
-    deciding_measure,
-    verdicts,
-    yields,
-)
 
 __all__ = [
     "MEASURES",
