@@ -10,6 +10,7 @@ report.html) and study.jzip (for JATOS). Open public/index.html to try it, or se
 python -m experiments.serve_listening_test. The same run, flags and seed give the same files.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -22,68 +23,12 @@ from metamer_jax.listening.building import build, material
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder of the experiment. Unset: <workdir>/listening.")
-_SEED = flags.DEFINE_integer("seed", None, "Seed of the design: which target, order, names.")
-_ID = flags.DEFINE_string("experiment_id", None, "Name of the experiment. Unset: from the design.")
-_TITLE = flags.DEFINE_string("title", None, "What participants see above the page.")
-_DESIGN = flags.DEFINE_enum(
-    "design",
-    None,
-    listening.DESIGNS,
-    "'latin': no recording twice in a condition, every combination of network and stage once in a "
-    "batch, exactly balanced over conditions. 'shuffle': the paper's looser rule.",
-)
-_CONDITIONS = flags.DEFINE_integer("conditions", None, "How many conditions; default 10.")
-_NETWORKS = flags.DEFINE_list("networks", None, "Networks whose metamers are played. Unset: all.")
-_STAGES = flags.DEFINE_list("stages", None, "Stages. Unset: all.")
-_WORDS = flags.DEFINE_list(
-    "words", None, "Words whose metamers are played; all of the run's words stay choices."
-)
-_TARGETS = flags.DEFINE_integer(
-    "targets_per_word",
-    None,
-    "Targets of each word in the design. Unset: as many as there are combinations, or as the word "
-    "with the fewest has; the others are spare.",
-)
-_REQUIRE_CORRECT = flags.DEFINE_bool(
-    "require_correct", None, "Only targets that every network classifies correctly (default)."
-)
-_VERIFIED = flags.DEFINE_enum(
-    "verified",
-    None,
-    listening.VERIFIED,
-    "Which verdict a metamer needs to be played: of the sound as synthesised, as played, or both "
-    "(default). 'any' lets in what failed; manifest and report say so.",
-)
-_NATURAL = flags.DEFINE_integer("natural_trials", None, "Natural recordings in each condition.")
-_CATCH = flags.DEFINE_integer(
-    "catch_trials",
-    None,
-    "Natural recordings in each condition that check attention; 8 to 16 suit an online study. "
-    "Default none: the paper's check is the metamers of the cochleagram.",
-)
-_PRACTICE = flags.DEFINE_integer("practice_trials", None, "Practice trials with feedback.")
-_HEADPHONES = flags.DEFINE_enum(
-    "headphone_check", None, listening.HEADPHONE_CHECKS, "Default: both, 12 trials in two minutes."
-)
-_CHOICES = flags.DEFINE_enum(
-    "choice_order",
-    None,
-    listening.CHOICE_ORDERS,
-    "Word buttons in the same order for everybody, or shuffled once for each participant.",
-)
-_FULLSCREEN = flags.DEFINE_bool("fullscreen", None, "Ask to fill the screen.")
-_SERVER = flags.DEFINE_bool(
-    "server", None, "The page talks to serve_listening_test (default); --noserver: a static host."
-)
-_COMPLETION = flags.DEFINE_string(
-    "completion_url", None, "Where participants go at the end, e.g. Prolific's completion address."
-)
 _CONSENT = flags.DEFINE_string(
     "consent", None, "HTML file with your information and consent text for the first screen."
 )
-_CONTACT = flags.DEFINE_string("contact", None, "Whom participants may ask; shown on the page.")
-_SET = flags.DEFINE_multi_string(
-    "set", [], "Any other setting of ListeningConfig: --set=level_db=-26 --set=silence_s=1.5"
+_changed = drivers.setting_flags(
+    listening.ListeningConfig(),
+    {name: name for name in configs.fields_of(listening.ListeningConfig) if name != "consent_html"},
 )
 
 
@@ -93,41 +38,16 @@ def config() -> listening.ListeningConfig:
     Raises:
         ValueError: A setting does not exist or has a value that cannot be.
     """
-    consent = None
-    if _CONSENT.value:
-        try:
-            consent = pathlib.Path(_CONSENT.value).read_text("utf-8")
-        except OSError as error:
-            raise ValueError(
-                f"--consent: {_CONSENT.value} cannot be read ({error.strerror})"
-            ) from error
-    found = configs.replace_given(
-        listening.ListeningConfig(),
-        seed=_SEED.value,
-        experiment_id=_ID.value,
-        title=_TITLE.value,
-        design=_DESIGN.value,
-        conditions=_CONDITIONS.value,
-        networks=drivers.tuple_or_none(_NETWORKS.value),
-        stages=drivers.tuple_or_none(_STAGES.value),
-        words=drivers.tuple_or_none(_WORDS.value),
-        targets_per_word=_TARGETS.value,
-        require_correct=_REQUIRE_CORRECT.value,
-        verified=_VERIFIED.value,
-        natural_trials=_NATURAL.value,
-        catch_trials=_CATCH.value,
-        practice_trials=_PRACTICE.value,
-        headphone_check=_HEADPHONES.value,
-        choice_order=_CHOICES.value,
-        fullscreen=_FULLSCREEN.value,
-        server=_SERVER.value,
-        completion_url=_COMPLETION.value,
-        consent_html=consent,
-        contact=_CONTACT.value,
-    )
-    for assignment in _SET.value:
-        found = configs.replace_dotted(found, *drivers.assignment(assignment))
-    return found
+    found = _changed(listening.ListeningConfig())
+    if not _CONSENT.value:
+        return found
+    try:
+        consent = pathlib.Path(_CONSENT.value).read_text("utf-8")
+    except OSError as error:
+        raise ValueError(
+            f"--consent: {_CONSENT.value} cannot be read ({error.strerror})"
+        ) from error
+    return dataclasses.replace(found, consent_html=consent)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,14 +1,18 @@
-"""What drivers have in common, whatever their flags: clear errors, and values given as text."""
+"""What drivers have in common, whatever their flags: clear errors, and settings as flags."""
 
-import ast
 import contextlib
+import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from absl import app
+from absl import app, flags
 
-from metamer_jax import pipeline, runs, storage
+from metamer_jax import configs, pipeline, runs, storage
+
+flags.disclaim_key_flags()  # Flags that are defined here are those of the driver that asked.
 
 T = TypeVar("T")
 
@@ -42,21 +46,99 @@ def clear_errors() -> Iterator[None]:
         sys.exit(f"Error: {error}")
 
 
-def tuple_or_none(values: list[str] | None) -> tuple[str, ...] | None:
-    """Returns a list flag's value as settings hold it."""
-    return None if values is None else tuple(values)
+class _Parser(flags.ArgumentParser):
+    """Reads a flag as the setting that it sets."""
+
+    def __init__(self, field: configs.Field):
+        super().__init__()
+        self._field = field
+
+    def parse(self, argument: Any) -> Any:
+        return configs.from_text(self._field, argument)
+
+    def flag_type(self) -> str:
+        return self._field.wanted
 
 
-def assignment(text: str) -> tuple[str, Any]:
-    """Returns name and value of a --set flag.
+def setting_flags(
+    config: Any,
+    names: Mapping[str, str | tuple[str, ...]],
+    *,
+    defaults: bool = True,
+    more: Mapping[str, str] = types.MappingProxyType({}),
+) -> Callable[[Any], Any]:
+    """Defines a flag for some of a config's settings, and --set for all of them.
 
-    Raises:
-        ValueError: It is not NAME=VALUE.
+    A flag's type, choices and help are those of its setting.
+
+    Args:
+        config: A config of `configs`: whose fields, and their defaults.
+        names: Setting by flag, dotted where it is nested; several where one flag sets them all.
+        defaults: Whether what holds where a flag is not given is the value in `config`.
+        more: Sentences to add to the help, by flag.
+
+    Returns:
+        A function that returns a config of that class with what the flags ask for. It raises
+        a ValueError where a setting does not exist or has a value that cannot be.
     """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # A word: no quotes needed.
+    paths = {flag: (p,) if isinstance(p, str) else p for flag, p in names.items()}
+    for flag, (path, *_) in paths.items():
+        field = configs.field_at(config, path)
+        default = _value_at(config, path)
+        parts = [field.doc, more.get(flag, ""), "Commas between." if field.items else ""]
+        if defaults and default not in (None, ()):
+            parts.append(f"Unset: {_shown(default)}.")
+        words = " ".join(part for part in parts if part)
+        if field.kind is bool:
+            flags.DEFINE_bool(flag, None, words)
+        else:
+            choices = f" <{'|'.join(field.limits.choices)}>:" if field.limits.choices else ""
+            flags.DEFINE(
+                _Parser(field), flag, None, f"{choices} {words}".strip(),
+                serializer=flags.ArgumentSerializer(),
+            )  # fmt: skip
+    assignments = flags.DEFINE_multi_string(
+        "set",
+        [],
+        "Any other setting by its (dotted) name, e.g. --set="
+        + next(path for path in reversed(configs.paths_of(config)) if path not in names)
+        + "=VALUE; may be repeated. --set=help lists all settings, what they mean and their "
+        "defaults.",
+    )
+
+    def changed(start: Any) -> Any:
+        if "help" in assignments.value:
+            print(_described(start))
+            sys.exit()
+        found = {
+            path: value
+            for flag, settings in paths.items()
+            for path in settings
+            if (value := flags.FLAGS[flag].value) is not None
+        }
+        for text in assignments.value:
+            path, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
+            found[path] = configs.from_text(configs.field_at(start, path), value)
+        return configs.replace_all(start, found)
+
+    return changed
+
+
+def _value_at(config: Any, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), config)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return "empty" if value == "" else str(value)
+
+
+def _described(config: Any) -> str:
+    lines = []
+    for path, field in configs.paths_of(config).items():
+        about = f"{path}={_shown(_value_at(config, path))} ({field.wanted})"
+        lines += [about, textwrap.indent(textwrap.fill(field.doc, 88), "    ")]
+    return "\n".join(lines)

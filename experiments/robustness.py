@@ -8,6 +8,7 @@ Leaves robustness.csv and robustness.png; continues where it was interrupted, an
 what it has when runs are added.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from absl import app, flags
@@ -16,24 +17,21 @@ from experiments import drivers
 from metamer_jax import configs, runs
 from metamer_jax.comparison import robustness
 
-_DEFAULT = configs.RobustnessConfig()
 _RUNS = flags.DEFINE_list("runs", None, "Folders of runs with trained networks.", required=True)
 _OUT = flags.DEFINE_string("out", "runs/robustness", "Folder for robustness.csv and .png.")
-_EPSILONS = flags.DEFINE_list(
-    "epsilons",
-    [str(e) for e in _DEFAULT.epsilons],
-    "Sizes: a perturbation's norm over the clip's ('l2'), or its largest value over the clip's "
-    "rms ('linf'). Those that the networks were trained at are added.",
+_changed = drivers.setting_flags(
+    configs.RobustnessConfig(),
+    {
+        "epsilons": "epsilons",
+        "domains": "domains",
+        "norms": "norms",
+        "attack_steps": "num_steps",
+        "step_size": "step_size",
+        "restarts": "restarts",
+        "clips": "clips",
+        "attack_seed": "seed",
+    },
 )
-_DOMAINS = flags.DEFINE_list("domains", list(_DEFAULT.domains), "What is perturbed.")
-_NORMS = flags.DEFINE_list("norms", list(_DEFAULT.norms), "How the size is measured.")
-_STEPS = flags.DEFINE_integer("attack_steps", _DEFAULT.num_steps, "Steps of an attack.")
-_STEP_SIZE = flags.DEFINE_float("step_size", _DEFAULT.step_size, "Step, as a part of epsilon.")
-_RESTARTS = flags.DEFINE_integer(
-    "restarts", _DEFAULT.restarts, "Random starts, of which the strongest counts."
-)
-_CLIPS = flags.DEFINE_integer("clips", None, "Clips of the test split. Unset: all.")
-_SEED = flags.DEFINE_integer("attack_seed", 0, "Seed of the starts and the choice of clips.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,16 +49,8 @@ def _config_and_runs() -> tuple[configs.RobustnessConfig, list[runs.Run]]:
     Raises:
         ValueError: A setting has a value that cannot be, or a folder holds no trained networks.
     """
-    config = configs.RobustnessConfig(
-        epsilons=tuple(sorted(float(e) for e in _EPSILONS.value)),
-        domains=tuple(_DOMAINS.value),
-        norms=tuple(_NORMS.value),
-        num_steps=_STEPS.value,
-        step_size=_STEP_SIZE.value,
-        restarts=_RESTARTS.value,
-        clips=_CLIPS.value,
-        seed=_SEED.value,
-    )
+    config = _changed(configs.RobustnessConfig())
+    config = dataclasses.replace(config, epsilons=tuple(sorted(config.epsilons)))
     return config, [robustness.read_run(folder) for folder in _RUNS.value]
 
 

@@ -20,53 +20,45 @@ _PRESET = flags.DEFINE_enum(
     "preset",
     None,
     sorted(configs.PRESETS),
-    "Settings to start from: 'quick' (minutes on a laptop), 'paper' (the whole experiment) or "
-    "'smoke' (proves that every part runs). Unset: the settings of the run in --workdir, else "
-    "'quick'.",
+    "Settings to start from, which hold where no flag says otherwise: 'quick' (minutes on a "
+    "laptop), 'paper' (the whole experiment) or 'smoke' (proves that every part runs). Unset: the "
+    "settings of the run in --workdir, else 'quick'.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run folder. Unset: runs/<preset>-<dataset>-seed<seed>."
 )
-_SEED = flags.DEFINE_integer(
-    "seed", None, "Seed of the first weights, the choice of targets and the starting noise."
-)
-_DATASET = flags.DEFINE_enum("dataset", None, configs.DATASETS, "Recordings to use.")
-_DATA_ZIP = flags.DEFINE_string(
-    "data_zip",
-    None,
-    "mini_speech_commands, speech_commands: take this archive instead of downloading TensorFlow's; "
-    "speech_commands takes a zip, tar or tar.gz, and several with commas between.",
-)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "A folder that holds <word>/*.wav (flac, ogg).")
-_SPLIT = flags.DEFINE_enum(
-    "split",
-    None,
-    ("auto", "random", "speaker", "official"),
-    "80/10/10 over clips, or over voices, or speech_commands' own.",
-)
-_WORDS = flags.DEFINE_list("words", None, "Words to use, e.g. --words=yes,no,stop.")
-_SKIP_BAD_FILES = flags.DEFINE_bool(
-    "skip_bad_files", None, "Leave out sound files that cannot be used, and count them."
-)
-_NETWORKS = flags.DEFINE_list("networks", None, f"Networks, of {', '.join(models.PRESETS)}.")
 _TRAINING = flags.DEFINE_enum(
     "training", None, sorted(configs.TRAINING_RECIPES), "Recipe to train the networks by."
 )
-_EPOCHS = flags.DEFINE_integer("epochs", None, "Training epochs at most.")
-_STAGES = flags.DEFINE_list(
-    "stages",
-    None,
-    f"Stages to match: of the paper's networks {', '.join(configs.STAGES)}. Unset: those of the "
-    "preset or run; with --networks, every stage of theirs.",
-)
-_TARGETS = flags.DEFINE_integer("targets_per_word", None, "Target recordings of each word.")
 _RECIPE = flags.DEFINE_enum(
     "recipe", None, sorted(configs.SYNTHESIS_RECIPES), "Recipe to synthesise by."
 )
-_STEPS = flags.DEFINE_integer("steps", None, "Gradient steps of each metamer.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Metamers synthesised at once.")
-_NULL = flags.DEFINE_integer(
-    "null_recordings", None, "Natural recordings whose pairs make the null distribution."
+_changed = drivers.setting_flags(
+    configs.ExperimentConfig(),
+    {
+        "seed": "seed",
+        "networks": "networks",
+        "stages": "stages",
+        "targets_per_word": "targets_per_word",
+        "dataset": "data.dataset",
+        "data_dir": "data.data_dir",
+        "data_zip": "data.data_zip",
+        "split": "data.split",
+        "words": "data.words",
+        "skip_bad_files": "data.skip_bad_files",
+        "sample_rate_hz": ("data.sample_rate_hz", "cochleagram.sample_rate_hz"),
+        "duration_s": ("data.duration_s", "cochleagram.duration_s"),
+        "epochs": "training.epochs",
+        "steps": "synthesis.steps",
+        "batch_size": "synthesis.batch_size",
+        "null_recordings": "verification.null_recordings",
+    },
+    defaults=False,
+    more={
+        "networks": f"Of {', '.join(models.PRESETS)}.",
+        "stages": f"Of the paper's networks {', '.join(configs.STAGES)}. With --networks, every "
+        "stage of theirs.",
+    },
 )
 _TOLERANCE = flags.DEFINE_float(
     "cochleagram_tolerance",
@@ -74,11 +66,6 @@ _TOLERANCE = flags.DEFINE_float(
     "Largest relative error of the multirate cochleagram against the exact one in float64; sets "
     "its grids, and says what error was measured. Unset: cochleagram.oversampling as it is.",
     lower_bound=0,
-)
-_SET = flags.DEFINE_multi_string(
-    "set",
-    [],
-    "Any other setting, by its dotted name in config.json: --set=synthesis.learning_rate=0.01",
 )
 
 
@@ -92,7 +79,7 @@ def config_and_folder() -> tuple[configs.ExperimentConfig, pathlib.Path]:
     config = config_from(base)
     for network in config.networks:
         models.build_model(network, num_words=2)  # Refuses an unknown one before any work.
-    if config.networks != base.networks and _STAGES.value is None:
+    if config.networks != base.networks and flags.FLAGS.stages is None:
         config = dataclasses.replace(config, stages=models.stage_names(config.networks))
     folder = _WORKDIR.value or runs.default_folder(config.preset, config.data.dataset, config.seed)
     return config, pathlib.Path(folder)
@@ -104,40 +91,11 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
     Raises:
         ValueError: A setting does not exist or has a value that cannot be.
     """
-    training = synthesis = None
     if _TRAINING.value is not None:
-        training = configs.TRAINING_RECIPES[_TRAINING.value]
+        config = dataclasses.replace(config, training=configs.TRAINING_RECIPES[_TRAINING.value])
     if _RECIPE.value is not None:
-        synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
-    networks, stages = drivers.tuple_or_none(_NETWORKS.value), drivers.tuple_or_none(_STAGES.value)
-    config = configs.replace_given(
-        config,
-        seed=_SEED.value,
-        networks=networks,
-        stages=stages,
-        targets_per_word=_TARGETS.value,
-        training=training,
-        synthesis=synthesis,
-    )
-    config = dataclasses.replace(
-        config,
-        data=configs.replace_given(
-            config.data,
-            dataset=_DATASET.value,
-            data_zip=_DATA_ZIP.value,
-            data_dir=_DATA_DIR.value,
-            split=_SPLIT.value,
-            words=drivers.tuple_or_none(_WORDS.value),
-            skip_bad_files=_SKIP_BAD_FILES.value,
-        ),
-        training=configs.replace_given(config.training, epochs=_EPOCHS.value),
-        synthesis=configs.replace_given(
-            config.synthesis, steps=_STEPS.value, batch_size=_BATCH_SIZE.value
-        ),
-        verification=configs.replace_given(config.verification, null_recordings=_NULL.value),
-    )
-    for assignment in _SET.value:
-        config = configs.replace_dotted(config, *drivers.assignment(assignment))
+        config = dataclasses.replace(config, synthesis=configs.SYNTHESIS_RECIPES[_RECIPE.value])
+    config = _changed(config)
     if _TOLERANCE.value is not None:
         cochleagram, error = accuracy.within(config.cochleagram, _TOLERANCE.value)
         print(f"cochleagram.oversampling={cochleagram.oversampling:g}: relative error {error:.1e}")

@@ -4,10 +4,14 @@ A config holds plain values only, so that it can be compared, hashed, passed to 
 static argument and saved as JSON beside what it made.
 """
 
+from metamer_jax.configs.checks import Field, fields_of, from_text
 from metamer_jax.configs.cochleagram import COCHLEAGRAMS, CochleagramConfig
 from metamer_jax.configs.conversion import (
     differences,
+    field_at,
     from_dict,
+    paths_of,
+    replace_all,
     replace_dotted,
     replace_given,
     to_json,
@@ -37,6 +41,7 @@ __all__ = [
     "DATASETS",
     "DataConfig",
     "ExperimentConfig",
+    "Field",
     "OPTIMIZERS",
     "PRESETS",
     "RobustnessConfig",
@@ -50,7 +55,12 @@ __all__ = [
     "VerificationConfig",
     "WORDS",
     "differences",
+    "field_at",
+    "fields_of",
     "from_dict",
+    "from_text",
+    "paths_of",
+    "replace_all",
     "replace_dotted",
     "replace_given",
     "to_json",

@@ -1,11 +1,10 @@
 """How a waveform becomes a cochleagram, and the published settings by name."""
 
 import dataclasses
-import math
 import types
 from collections.abc import Mapping
 
-from metamer_jax.configs.checks import require, require_choice, require_positive
+from metamer_jax.configs.checks import check_fields, require, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,62 +16,73 @@ class CochleagramConfig:
     `envelope_rate_hz`, half-wave rectified, multiplied by `scale`, shifted by `offset`, compressed.
     """
 
-    sample_rate_hz: int = 16000
-    duration_s: float = 1.0
-    envelope_rate_hz: int = 200
-    low_hz: float = 20.0
-    high_hz: float = 8000.0
-    num_filters: int = 50  # Band-pass filters before oversampling by `sample_factor`.
-    sample_factor: int = 4  # 1, 2 or 4 (any even number): how densely the same widths are placed.
-    lowpass_filter: bool = True  # Keep the filters below `low_hz` that make the bank complete.
-    highpass_filter: bool = True  # The same above `high_hz`.
-    compression: str = "power"  # "power", "decibel" or "none".
-    power: float = 0.3
-    gradient_limit: float | None = 1.0  # Bound on the compression's derivative; None: unbounded.
-    offset: float = 0.0
-    scale: float = 796.87416837456942  # Feather et al. (2019).
-    # Where the low-passed envelope is not positive: "zero" is the derivative (tfcochleagram),
-    # "pass" lets the gradient through (chcochleagram), which can make a synthesis diverge.
-    rectification_gradient: str = "zero"
-    lowpass_taps: int = 1001
-    lowpass_padding: str = "same"  # "same" (zeros beyond the edges) or "valid" (fewer frames).
-    method: str = "dense"  # "dense" (exact) or "multirate" (fast).
-    # Multirate: points per bin of a subband, and the share of a frame's low-pass weights that may
-    # be left out. `accuracy.within` sets both for a wanted exactness.
-    oversampling: float = 3.0
-    lowpass_tolerance: float = 1e-4
-    # Multirate: Fourier transforms as such, or as products for matrix units; "auto": on TPUs.
-    transform: str = "auto"  # "auto", "fft" or "matmul".
+    sample_rate_hz: int = setting(16000, "Samples per second, Hz; as the recordings.", at_least=1)
+    duration_s: float = setting(1.0, "Length of a sound, s; as the recordings.", above=0)
+    envelope_rate_hz: int = setting(
+        200, "Frames per second, Hz; a divisor of the sample rate.", at_least=1
+    )
+    low_hz: float = setting(20.0, "Lowest centre frequency, Hz.", at_least=0)
+    high_hz: float = setting(8000.0, "Highest centre frequency, Hz.", above=0)
+    num_filters: int = setting(
+        50, "Band-pass filters before oversampling by sample_factor.", at_least=1
+    )
+    sample_factor: int = setting(
+        4, "1, 2 or 4 (any even number): how densely the same widths are placed.", at_least=1
+    )
+    lowpass_filter: bool = setting(
+        True, "Keep the filters below low_hz that make the bank complete."
+    )
+    highpass_filter: bool = setting(True, "The same above high_hz.")
+    compression: str = setting(
+        "power",
+        "How envelopes are compressed: a power, decibel, or not at all.",
+        choices=("power", "decibel", "none"),
+    )
+    power: float = setting(0.3, "Exponent of the compression.", above=0)
+    gradient_limit: float | None = setting(
+        1.0, "Bound on the compression's derivative; None: unbounded.", above=0
+    )
+    offset: float = setting(0.0, "Added before the compression.", at_least=0)
+    scale: float = setting(
+        796.87416837456942, "Factor before the compression, of Feather et al. (2019).", above=0
+    )
+    rectification_gradient: str = setting(
+        "zero",
+        "Where the low-passed envelope is not positive: 'zero' is the derivative (tfcochleagram), "
+        "'pass' lets the gradient through (chcochleagram), which can make a synthesis diverge.",
+        choices=("zero", "pass"),
+    )
+    lowpass_taps: int = setting(1001, "Length of the envelopes' low-pass, samples.", at_least=1)
+    lowpass_padding: str = setting(
+        "same",
+        "'same' (zeros beyond the edges) or 'valid' (fewer frames).",
+        choices=("same", "valid"),
+    )
+    method: str = setting(
+        "dense", "'dense' (exact) or 'multirate' (fast).", choices=("dense", "multirate")
+    )
+    # `accuracy.within` sets the next two for a wanted exactness.
+    oversampling: float = setting(3.0, "Multirate: points per bin of a subband.", at_least=2)
+    lowpass_tolerance: float = setting(
+        1e-4,
+        "Multirate: the share of a frame's low-pass weights that may be left out.",
+        above=0,
+    )
+    transform: str = setting(
+        "auto",
+        "Multirate: Fourier transforms as such, or as products for matrix units; 'auto': on TPUs.",
+        choices=("auto", "fft", "matmul"),
+    )
 
     def __post_init__(self):
-        require_positive(
-            sample_rate_hz=self.sample_rate_hz,
-            duration_s=self.duration_s,
-            envelope_rate_hz=self.envelope_rate_hz,
-            high_hz=self.high_hz,
-            num_filters=self.num_filters,
-            sample_factor=self.sample_factor,
-            power=self.power,
-            scale=self.scale,
-            lowpass_taps=self.lowpass_taps,
-            oversampling=self.oversampling,
-            lowpass_tolerance=self.lowpass_tolerance,
-        )
-        require_choice("compression", self.compression, ("power", "decibel", "none"))
-        require_choice("rectification_gradient", self.rectification_gradient, ("zero", "pass"))
-        require_choice("lowpass_padding", self.lowpass_padding, ("same", "valid"))
-        require_choice("method", self.method, ("dense", "multirate"))
-        require_choice("transform", self.transform, ("auto", "fft", "matmul"))
-        for name in ("num_filters", "sample_factor", "lowpass_taps"):
-            value = getattr(self, name)
-            require(isinstance(value, int), f"{name} must be a whole number (int), got {value!r}")
+        check_fields(self)
         require(
             self.sample_factor == 1 or self.sample_factor % 2 == 0,
             f"sample_factor must be 1 or even (an odd one changes the filters' widths), "
             f"got {self.sample_factor}",
         )
         require(
-            0 <= self.low_hz < self.high_hz,
+            self.low_hz < self.high_hz,
             f"low_hz must lie in [0, high_hz), got low_hz={self.low_hz}, high_hz={self.high_hz}",
         )
         require(
@@ -80,8 +90,7 @@ class CochleagramConfig:
             f"high_hz must not exceed half the sample rate ({self.sample_rate_hz / 2} Hz), "
             f"got {self.high_hz}",
         )
-        stride = self.sample_rate_hz / self.envelope_rate_hz
-        if stride != int(stride):
+        if self.sample_rate_hz % self.envelope_rate_hz:
             nearest = _nearest_divisors(self.sample_rate_hz, self.envelope_rate_hz)
             raise ValueError(
                 f"envelope_rate_hz must divide sample_rate_hz={self.sample_rate_hz} (frames lie on "
@@ -93,12 +102,6 @@ class CochleagramConfig:
             f"lowpass_padding='valid' needs at least lowpass_taps={self.lowpass_taps} samples, "
             f"got {self.num_samples}",
         )
-        if self.gradient_limit is not None:
-            require_positive(gradient_limit=self.gradient_limit)
-        require(
-            self.offset >= 0 and math.isfinite(self.offset),
-            f"offset must be non-negative, got {self.offset!r}",
-        )
         require(
             self.compression != "decibel" or self.offset > 0,
             "compression='decibel' needs offset > 0: the logarithm of an empty frame is -inf",
@@ -109,7 +112,6 @@ class CochleagramConfig:
             "rectification_gradient='pass' needs a gradient_limit or offset > 0: the derivative of "
             f"a power of {self.power} is infinite at zero",
         )
-        require(self.oversampling >= 2, f"oversampling must be at least 2, got {self.oversampling}")
 
     @property
     def num_samples(self) -> int:
@@ -118,7 +120,7 @@ class CochleagramConfig:
     @property
     def stride(self) -> int:
         """Samples per frame."""
-        return round(self.sample_rate_hz / self.envelope_rate_hz)
+        return self.sample_rate_hz // self.envelope_rate_hz
 
     @property
     def num_frames(self) -> int:
@@ -132,11 +134,8 @@ class CochleagramConfig:
         return self.sample_factor * (self.num_filters + 1) - 1 + ends
 
 
-def _nearest_divisors(sample_rate_hz: int, envelope_rate_hz: float) -> tuple[int, ...]:
-    if sample_rate_hz != int(sample_rate_hz):
-        return ()
-    rate = int(sample_rate_hz)
-    divisors = [rate // n for n in range(1, rate + 1) if rate % n == 0]
+def _nearest_divisors(sample_rate_hz: int, envelope_rate_hz: int) -> tuple[int, ...]:
+    divisors = [n for n in range(1, sample_rate_hz + 1) if sample_rate_hz % n == 0]
     return tuple(sorted(sorted(divisors, key=lambda d: abs(d - envelope_rate_hz))[:2]))
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import typing
 from collections.abc import Mapping
 from typing import Any
 
+from metamer_jax.configs import checks
 from metamer_jax.configs.checks import require
 
 
@@ -20,16 +20,64 @@ def replace_dotted(config: Any, name: str, value: Any) -> Any:
     Raises:
         ValueError: There is no such field, or its config refuses the value.
     """
-    field, _, rest = name.partition(".")
-    known = sorted(f.name for f in dataclasses.fields(config))
-    require(field in known, f"{type(config).__name__} has no setting {field!r}; it has {known}")
-    if rest:
-        nested = getattr(config, field)
-        require(dataclasses.is_dataclass(nested), f"{field!r} has no settings, so no {rest!r}")
-        value = replace_dotted(nested, rest, value)
-    elif isinstance(value, list):
-        value = tuple(value)
-    return dataclasses.replace(config, **{field: value})
+    return replace_all(config, {name: value})
+
+
+def replace_all(config: Any, changes: Mapping[str, Any]) -> Any:
+    """Returns `config` with several fields replaced and only then checked.
+
+    So fields that must agree can be changed together.
+
+    Args:
+        config: The settings.
+        changes: New values by dotted path, e.g. {"data.duration_s": 2.0, "seed": 1}.
+
+    Raises:
+        ValueError: There is no such field, or the values, or some of them together, cannot be.
+    """
+    grouped: dict[str, Any] = {}
+    for path, value in changes.items():
+        field_at(config, path)
+        name, _, rest = path.partition(".")
+        if rest:
+            grouped.setdefault(name, {})[rest] = value
+        else:
+            grouped[name] = value
+    given = {}
+    for name, value in grouped.items():
+        nested = getattr(config, name)
+        if dataclasses.is_dataclass(nested) and isinstance(value, Mapping):
+            value = _prefixed(name, replace_all, nested, value)
+        given[name] = value
+    return dataclasses.replace(config, **given)
+
+
+def field_at(config: Any, path: str) -> checks.Field:
+    """Returns the field that a dotted path names.
+
+    Raises:
+        ValueError: There is none.
+    """
+    name, _, rest = path.partition(".")
+    known = checks.fields_of(type(config))
+    require(name in known, f"{type(config).__name__} has no setting {name!r}; it has {[*known]}")
+    if not rest:
+        return known[name]
+    nested = getattr(config, name)
+    require(dataclasses.is_dataclass(nested), f"{name!r} has no settings, so no {rest!r}")
+    return field_at(nested, rest)
+
+
+def paths_of(config: Any, prefix: str = "") -> dict[str, checks.Field]:
+    """Returns every setting, those of nested configs included, by its dotted path."""
+    found = {}
+    for name, field in checks.fields_of(type(config)).items():
+        nested = getattr(config, name)
+        if dataclasses.is_dataclass(nested):
+            found |= paths_of(nested, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = field
+    return found
 
 
 def to_json(config: Any) -> str:
@@ -43,18 +91,24 @@ def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: A field is not one of `cls`, or its value is refused by `cls`.
     """
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields = checks.fields_of(cls)
+    require(isinstance(values, Mapping), f"{cls.__name__} must be an object, got {values!r}")
     unknown = sorted(set(values) - set(fields))
     require(not unknown, f"{cls.__name__} has no field {unknown}; it has {sorted(fields)}")
-    hints = typing.get_type_hints(cls)
     given = {}
     for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]):
-            value = from_dict(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
+        if dataclasses.is_dataclass(fields[name].annotation):
+            value = _prefixed(name, from_dict, fields[name].annotation, value)
         given[name] = value
     return cls(**given)
+
+
+def _prefixed(name: str, make: Any, *args: Any) -> Any:
+    """Calls `make`; what its ValueError says of a field is said of `name`'s."""
+    try:
+        return make(*args)
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from error
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

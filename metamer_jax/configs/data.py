@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from metamer_jax.configs.checks import require, require_choice, require_positive
+from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 
 WORDS = ("down", "go", "left", "no", "right", "stop", "up", "yes")
 # Of Speech Commands v0.02 (Warden 2018).
@@ -18,53 +18,48 @@ DATASETS = ("spoken_words", "mini_speech_commands", "speech_commands", "wav_fold
 class DataConfig:
     """Which recordings, and how they are split."""
 
-    dataset: str = "spoken_words"  # One of DATASETS.
-    # Empty: the paper's WORDS; with `speech_commands` all 35, with `wav_folder` every folder.
-    words: tuple[str, ...] = ()
-    sample_rate_hz: int = 16000
-    duration_s: float = 1.0
-    # "random" (80/10/10 over clips), "speaker" (disjoint voices), "official" (`speech_commands`,
-    # by the archive's lists), or "auto": official where there are such lists, by speaker for
-    # `spoken_words`, whose every voice is one formula, else random.
-    split: str = "auto"
-    seed: int = 0  # Of the split.
-    data_dir: str | None = None  # A folder of <word>/*.wav.
-    # TensorFlow's mini_speech_commands.zip, or one laid out like it; with `speech_commands` any
-    # .zip, .tar or .tar.gz of <word>/*.wav, or several with commas between.
-    data_zip: str | None = None
-    cache_dir: str | None = None  # None: $METAMER_JAX_CACHE or ~/.cache/metamer_jax.
-    skip_bad_files: bool = False
-    num_speakers: int = 200  # spoken_words only.
-    tokens_per_word: int = 5  # spoken_words only: tokens of each word by each speaker.
-    corpus_seed: int = 0  # spoken_words only: another one makes other voices.
+    dataset: str = setting("spoken_words", "Recordings to use.", choices=DATASETS)
+    words: tuple[str, ...] = setting(
+        (),
+        "Words to use, e.g. yes,no,stop. Empty: the paper's eight; with speech_commands all 35, "
+        "with wav_folder every folder.",
+    )
+    sample_rate_hz: int = setting(16000, "Samples per second, Hz.", at_least=1)
+    duration_s: float = setting(1.0, "Length of a recording, s.", above=0)
+    split: str = setting(
+        "auto",
+        "'random' (80/10/10 over clips), 'speaker' (disjoint voices), 'official' (speech_commands, "
+        "by the archive's lists), or 'auto': official where there are such lists, by speaker for "
+        "spoken_words, whose every voice is one formula, else random.",
+        choices=("auto", "random", "speaker", "official"),
+    )
+    seed: int = seed_setting(0, "Seed of the split.")
+    data_dir: str | None = setting(None, "A folder that holds <word>/*.wav (flac, ogg).")
+    data_zip: str | None = setting(
+        None,
+        "mini_speech_commands, speech_commands: take this archive instead of downloading "
+        "TensorFlow's; speech_commands takes a zip, tar or tar.gz of <word>/*.wav, and several "
+        "with commas between.",
+    )
+    cache_dir: str | None = setting(
+        None, "Where prepared recordings are kept. None: $METAMER_JAX_CACHE or the user's cache."
+    )
+    skip_bad_files: bool = setting(
+        False, "Leave out sound files that cannot be used, and count them."
+    )
+    num_speakers: int = setting(200, "spoken_words: how many voices.", at_least=1)
+    tokens_per_word: int = setting(
+        5, "spoken_words: recordings of each word by each voice.", at_least=1
+    )
+    corpus_seed: int = seed_setting(0, "spoken_words: another one makes other voices.")
 
     def __post_init__(self):
-        require_choice("dataset", self.dataset, DATASETS)
-        require_choice("split", self.split, ("auto", "random", "speaker", "official"))
+        check_fields(self)
         require(
             self.split != "official" or self.dataset == "speech_commands",
             f"split='official' needs dataset='speech_commands', got dataset={self.dataset!r}",
         )
-        require_positive(
-            sample_rate_hz=self.sample_rate_hz,
-            duration_s=self.duration_s,
-            num_speakers=self.num_speakers,
-            tokens_per_word=self.tokens_per_word,
-        )
-        for name in ("sample_rate_hz", "num_speakers", "tokens_per_word"):
-            value = getattr(self, name)
-            require(int(value) == value, f"{name} must be a whole number, got {value!r}")
-        for name in ("seed", "corpus_seed"):
-            value = getattr(self, name)
-            require(
-                isinstance(value, int) and value >= 0,
-                f"{name} must be a whole number, not negative, got {value!r}",
-            )
-        require(
-            not isinstance(self.words, str) and len(self.words) != 1,
-            f"words must name at least two words, got {self.words!r}",
-        )
-        require(len(set(self.words)) == len(self.words), f"words repeat: {self.words}")
+        require(len(self.words) != 1, f"words must name at least two words, got {self.words!r}")
         require(
             self.dataset != "wav_folder" or self.data_dir is not None,
             "dataset='wav_folder' needs data_dir, the folder that holds <word>/*.wav",

@@ -8,7 +8,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 
-from metamer_jax.configs.checks import require, require_positive
+from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 from metamer_jax.configs.cochleagram import CochleagramConfig
 from metamer_jax.configs.data import DataConfig
 from metamer_jax.configs.synthesis import SYNTHESIS_RECIPES, SynthesisConfig, VerificationConfig
@@ -21,14 +21,20 @@ STAGES = ("cochleagram", "conv1", "conv2", "dense", "logits")
 class ExperimentConfig:
     """One run, from recordings to report. `PRESETS` holds the named ones."""
 
-    preset: str = "quick"
-    seed: int = 0
-    # Of the choice of targets and of the null distribution's recordings; None: `seed`. Runs that
-    # are compared share it, whatever their seeds.
-    target_seed: int | None = None
-    networks: tuple[str, ...] = ("conv2d", "frequency_grouped")
-    stages: tuple[str, ...] = STAGES  # Each network's are those of them that it has.
-    targets_per_word: int = 2
+    preset: str = setting("quick", "Name of the settings that it began with.")
+    seed: int = seed_setting(
+        0, "Seed of the first weights, the choice of targets and the starting noise."
+    )
+    target_seed: int | None = seed_setting(
+        None,
+        "Seed of the choice of targets and of the null distribution's recordings, which runs that "
+        "are compared share, whatever their seeds. None: seed.",
+    )
+    networks: tuple[str, ...] = setting(("conv2d", "frequency_grouped"), "Networks to train.")
+    stages: tuple[str, ...] = setting(
+        STAGES, "Stages to match; each network's are those of them that it has."
+    )
+    targets_per_word: int = setting(2, "Target recordings of each word.", at_least=1)
     data: DataConfig = DataConfig()
     cochleagram: CochleagramConfig = CochleagramConfig(method="multirate")
     training: TrainingConfig = TrainingConfig()
@@ -36,17 +42,16 @@ class ExperimentConfig:
     verification: VerificationConfig = VerificationConfig()
 
     def __post_init__(self):
-        require_positive(targets_per_word=self.targets_per_word)
+        check_fields(self)
         for name in ("sample_rate_hz", "duration_s"):
             data, cochleagram = getattr(self.data, name), getattr(self.cochleagram, name)
             require(
                 data == cochleagram,
-                f"data.{name}={data} and cochleagram.{name}={cochleagram} must agree",
+                f"data.{name}={data} and cochleagram.{name}={cochleagram} must agree: set both "
+                f"(the flag --{name} does)",
             )
         for name in ("networks", "stages"):
-            values = getattr(self, name)
-            require(len(values) > 0, f"{name} must not be empty")
-            require(len(set(values)) == len(values), f"{name} repeat: {values}")
+            require(len(getattr(self, name)) > 0, f"{name} must not be empty")
 
     @property
     def resolved_target_seed(self) -> int:

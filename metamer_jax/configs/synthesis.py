@@ -4,7 +4,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 
-from metamer_jax.configs.checks import require, require_choice, require_positive
+from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 
 OPTIMIZERS = ("adam", "relative_adam", "normalized_gradient", "lbfgs")
 SCHEDULES = ("exponential", "staircase", "cosine", "linear")
@@ -14,52 +14,65 @@ SCHEDULES = ("exponential", "staircase", "cosine", "linear")
 class SynthesisConfig:
     """How a waveform is moved towards a target's activation; the defaults are recipe `paper`."""
 
-    recipe: str = "paper"
-    steps: int = 1500
-    # "adam", "relative_adam" (its steps are in proportion to the sound's level there and then),
-    # "normalized_gradient" (step / norm of the gradient) or "lbfgs".
-    optimizer: str = "adam"
-    # "relative_adam": a part of the level; "lbfgs": rms of the first step only.
-    learning_rate: float = 1e-3
-    cochleagram_learning_rate: float | None = None  # At that stage; None: as at the others.
-    beta1: float = 0.9
-    beta2: float = 0.999
-    level_window: int = 40  # "relative_adam": samples whose level counts as one.
-    memory_size: int = 10  # "lbfgs": pairs of differences that stand for the curvature.
-    schedule: str = "exponential"  # "exponential", "staircase", "cosine" or "linear".
-    decay_rate: float = 0.95  # Per `decay_steps`; the last two fall to zero over `steps` instead.
-    decay_steps: int = 1000
-    loss: str = "half_sum_of_squares"  # or "relative_l2", "correlation".
-    start: str = "pink"  # "pink" or "gaussian".
-    start_rms: float = 0.01
-    relu_override: bool = True  # At the matched stage: forward ReLU, backward identity.
-    tolerance: float = 0.0  # Stop a target at this relative error; 0 runs every step.
-    seeds: tuple[int, ...] = (0,)  # One metamer of each target per seed.
-    batch_size: int | None = None  # Metamers at once, on all devices; None: by their memory.
-    chunk_steps: int = 50  # Steps between progress reports and early stops.
-    matmul_precision: str = "highest"  # "default", "high" (TF32 where there is one), "highest".
+    recipe: str = setting("paper", "Name of the recipe that it began with.")
+    steps: int = setting(1500, "Gradient steps of each metamer.", at_least=1)
+    optimizer: str = setting(
+        "adam",
+        "'adam', 'relative_adam' (its steps are in proportion to the sound's level there and "
+        "then), 'normalized_gradient' (step / norm of the gradient) or 'lbfgs'.",
+        choices=OPTIMIZERS,
+    )
+    learning_rate: float = setting(
+        1e-3,
+        "Step; relative_adam: a part of the level; lbfgs: rms of the first step only.",
+        above=0,
+    )
+    cochleagram_learning_rate: float | None = setting(
+        None, "The same at the stage cochleagram; None: as at the others.", above=0
+    )
+    beta1: float = setting(0.9, "Adam: decay of the gradient's mean.", at_least=0, below=1)
+    beta2: float = setting(0.999, "Adam: decay of the squares' mean.", at_least=0, below=1)
+    level_window: int = setting(40, "relative_adam: samples whose level counts as one.", at_least=1)
+    memory_size: int = setting(
+        10, "lbfgs: pairs of differences that stand for the curvature.", at_least=1
+    )
+    schedule: str = setting("exponential", "How the learning rate falls.", choices=SCHEDULES)
+    decay_rate: float = setting(
+        0.95,
+        "Factor of the learning rate per decay_steps; cosine and linear fall to zero over steps "
+        "instead.",
+        above=0,
+    )
+    decay_steps: int = setting(1000, "Steps in which decay_rate acts once.", at_least=1)
+    loss: str = setting(
+        "half_sum_of_squares",
+        "Distance to the target's activation.",
+        choices=("half_sum_of_squares", "relative_l2", "correlation"),
+    )
+    start: str = setting("pink", "Noise to start from.", choices=("pink", "gaussian"))
+    start_rms: float = setting(0.01, "RMS of the noise.", above=0)
+    relu_override: bool = setting(True, "At the matched stage: forward ReLU, backward identity.")
+    tolerance: float = setting(
+        0.0, "Stop a target at this relative error; 0 runs every step.", at_least=0
+    )
+    seeds: tuple[int, ...] = seed_setting(
+        (0,), "Seeds of the starting noise: one metamer of each target per seed."
+    )
+    batch_size: int | None = setting(
+        None,
+        "Metamers synthesised at once, on all devices; None: as many as their memory takes.",
+        at_least=1,
+    )
+    chunk_steps: int = setting(50, "Steps between progress reports and early stops.", at_least=1)
+    matmul_precision: str = setting(
+        "highest",
+        "Of matrix products: 'default', 'high' (TF32 where there is one) or 'highest'.",
+        choices=("default", "high", "highest"),
+    )
 
     def __post_init__(self):
-        require_choice("optimizer", self.optimizer, OPTIMIZERS)
-        require_choice("schedule", self.schedule, SCHEDULES)
-        require_choice("loss", self.loss, ("half_sum_of_squares", "relative_l2", "correlation"))
-        require_choice("start", self.start, ("pink", "gaussian"))
-        require_choice("matmul_precision", self.matmul_precision, ("default", "high", "highest"))
-        require_positive(
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            decay_rate=self.decay_rate,
-            decay_steps=self.decay_steps,
-            level_window=self.level_window,
-            start_rms=self.start_rms,
-            chunk_steps=self.chunk_steps,
-        )
-        if self.batch_size is not None:
-            require_positive(batch_size=self.batch_size)
-        if self.cochleagram_learning_rate is not None:
-            require_positive(cochleagram_learning_rate=self.cochleagram_learning_rate)
+        check_fields(self)
         require(len(self.seeds) > 0, "seeds must hold at least one seed")
-        require(len(set(self.seeds)) == len(self.seeds), f"seeds repeat: {self.seeds}")
 
     def for_stage(self, stage: str) -> "SynthesisConfig":
         """Returns the settings for one stage: with that stage's own learning rate."""
@@ -106,17 +119,22 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
 class VerificationConfig:
     """What counts as a metamer."""
 
-    null_recordings: int = 1500  # Natural recordings whose pairs make the null distribution.
-    # At stages with fewer features a rank correlation decides nothing (ties; eight logits):
-    # there the relative error does.
-    min_rank_features: int = 1000
-    max_relative_error: float = 0.05
-    playback_level_db: float = -23.0  # RMS of the sounds as played, dB re full scale.
-    batch_size: int = 8
+    null_recordings: int = setting(
+        1500, "Natural recordings whose pairs make the null distribution.", at_least=3
+    )
+    min_rank_features: int = setting(
+        1000,
+        "At stages with fewer features a rank correlation decides nothing (ties; eight logits): "
+        "there the relative error does.",
+        at_least=0,
+    )
+    max_relative_error: float = setting(
+        0.05, "Largest relative error of a metamer at such a stage.", above=0
+    )
+    playback_level_db: float = setting(
+        -23.0, "RMS of the sounds as played, dB re full scale.", at_least=-100, at_most=0
+    )
+    batch_size: int = setting(8, "Sounds verified at once.", at_least=1)
 
     def __post_init__(self):
-        require(
-            self.null_recordings >= 3,
-            f"null_recordings must be at least 3, got {self.null_recordings}",
-        )
-        require_positive(max_relative_error=self.max_relative_error, batch_size=self.batch_size)
+        check_fields(self)

@@ -1,11 +1,12 @@
 """How a network is trained: augmentation, attacks, and the recipes by name."""
 
 import dataclasses
-import math
 import types
 from collections.abc import Mapping
 
-from metamer_jax.configs.checks import require, require_choice, require_positive
+from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
+
+_PART = {"at_least": 0, "below": 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,24 +16,33 @@ class AugmentConfig:
     The first four change the waveform, so that cochleagrams are computed anew each epoch.
     """
 
-    shift: float = 0.0  # Largest circular shift in time, either way, as a part of the clip.
-    speed: float = 0.0  # Largest relative change of rate, either way: pitch, formants and tempo.
-    noise_snr_db: tuple[float, float] | None = None  # White to brown noise is added in this range.
-    # The same for the data set's own background noise; it must have some (`speech_commands`).
-    background_snr_db: tuple[float, float] | None = None
-    time_mask: float = 0.0  # Widest stretch of frames set to the mean, as a part of all.
-    frequency_mask: float = 0.0  # The same for channels.
-    mixup: float = 0.0  # Beta(mixup, mixup) mixing of pairs of cochleagrams; 0: none.
+    shift: float = setting(
+        0.0, "Largest circular shift in time, either way, as a part of the clip.", **_PART
+    )
+    speed: float = setting(
+        0.0, "Largest relative change of rate, either way: pitch, formants and tempo.", **_PART
+    )
+    noise_snr_db: tuple[float, float] | None = setting(
+        None, "White to brown noise is added in this range, dB; None: none."
+    )
+    background_snr_db: tuple[float, float] | None = setting(
+        None,
+        "The same for the data set's own background noise; it must have some (speech_commands).",
+    )
+    time_mask: float = setting(
+        0.0, "Widest stretch of frames set to the mean, as a part of all.", **_PART
+    )
+    frequency_mask: float = setting(0.0, "The same for channels.", **_PART)
+    mixup: float = setting(
+        0.0, "Beta(mixup, mixup) mixing of pairs of cochleagrams; 0: none.", at_least=0
+    )
 
     def __post_init__(self):
-        require(self.mixup >= 0, f"mixup must not be negative, got {self.mixup!r}")
-        for name in ("shift", "speed", "time_mask", "frequency_mask"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"{name} must lie in [0, 1), got {value!r}")
+        check_fields(self)
         for name in ("noise_snr_db", "background_snr_db"):
             value = getattr(self, name)
             require(
-                value is None or (len(value) == 2 and value[0] <= value[1]),
+                value is None or value[0] <= value[1],
                 f"{name} must be (lowest, highest), got {value!r}",
             )
 
@@ -54,32 +64,30 @@ class AdversarialConfig:
     and 0.05 here) and 0.002 ("linf": 0.02), in five steps of half epsilon from a random start.
     """
 
-    epsilon: float = 0.0  # Relative, see above; 0: no perturbations.
-    norm: str = "l2"  # "l2" or "linf".
-    domain: str = "waveform"  # "waveform" or "cochleagram" (the part that the network reads).
-    num_steps: int = 5  # Of projected gradient ascent.
-    step_size: float = 0.5  # As a part of epsilon.
-    restarts: int = 1  # Random starts, of which the strongest counts.
-    # Training: epsilon rises from zero over so many epochs. Without, a network that has learnt
-    # nothing yet may never leave the answer that is the same for every clip.
-    warmup_epochs: int = 0
-    # The control: a random point of the sphere ("l2") or a random corner of the cube ("linf").
-    random: bool = False
+    epsilon: float = setting(
+        0.0, "Size of a perturbation, relative to the input; 0: no perturbations.", at_least=0
+    )
+    norm: str = setting("l2", "How the size is measured.", choices=("l2", "linf"))
+    domain: str = setting(
+        "waveform",
+        "What is perturbed: the sound, or the part of its cochleagram that the network reads.",
+        choices=("waveform", "cochleagram"),
+    )
+    num_steps: int = setting(5, "Steps of projected gradient ascent.", at_least=1)
+    step_size: float = setting(0.5, "A step, as a part of epsilon.", above=0)
+    restarts: int = setting(1, "Random starts, of which the strongest counts.", at_least=1)
+    # Without, a network that has learnt nothing yet may never leave the answer that is the same
+    # for every clip.
+    warmup_epochs: int = setting(
+        0, "Training: epsilon rises from zero over so many epochs.", at_least=0
+    )
+    random: bool = setting(
+        False,
+        "The control: a random point of the sphere ('l2') or a random corner of the cube ('linf').",
+    )
 
     def __post_init__(self):
-        require_choice("norm", self.norm, ("l2", "linf"))
-        require_choice("domain", self.domain, ("waveform", "cochleagram"))
-        require(
-            math.isfinite(self.epsilon) and self.epsilon >= 0,
-            f"epsilon must be a number, not negative, got {self.epsilon!r}",
-        )
-        require_positive(num_steps=self.num_steps, step_size=self.step_size, restarts=self.restarts)
-        require(
-            self.warmup_epochs >= 0, f"warmup_epochs must not be negative, got {self.warmup_epochs}"
-        )
-        for name in ("num_steps", "restarts"):
-            value = getattr(self, name)
-            require(isinstance(value, int), f"{name} must be a whole number (int), got {value!r}")
+        check_fields(self)
 
     @property
     def of_waveforms(self) -> bool:
@@ -91,32 +99,30 @@ class AdversarialConfig:
 class TrainingConfig:
     """Word recognition; the defaults are TensorFlow's tutorial recipe, as in the paper."""
 
-    recipe: str = "paper"
-    epochs: int = 10  # 0: the network stays as it was initialised (recipe `untrained`).
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    schedule: str = "constant"  # "constant" or "cosine" (to zero, after a warm-up of one epoch).
-    weight_decay: float = 0.0  # AdamW's, on kernels.
-    label_smoothing: float = 0.0
-    patience: int = 2  # Epochs without a lower validation loss before stopping; 0: never stop.
-    ema_decay: float = 0.0  # Exponential moving average of the weights, evaluated in their place.
+    recipe: str = setting("paper", "Name of the recipe that it began with.")
+    epochs: int = setting(
+        10, "Training epochs at most; 0: the network stays as it was initialised.", at_least=0
+    )
+    batch_size: int = setting(64, "Clips in a training step.", at_least=1)
+    learning_rate: float = setting(1e-3, "Adam's learning rate.", above=0)
+    schedule: str = setting(
+        "constant",
+        "'constant' or 'cosine' (to zero, after a warm-up of one epoch).",
+        choices=("constant", "cosine"),
+    )
+    weight_decay: float = setting(0.0, "AdamW's, on kernels.", at_least=0)
+    label_smoothing: float = setting(0.0, "Share of a label spread over all words.", **_PART)
+    patience: int = setting(
+        2, "Epochs without a lower validation loss before stopping; 0: never stop.", at_least=0
+    )
+    ema_decay: float = setting(
+        0.0, "Exponential moving average of the weights, evaluated in their place.", **_PART
+    )
     augment: AugmentConfig = AugmentConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
 
     def __post_init__(self):
-        require(
-            isinstance(self.epochs, int) and self.epochs >= 0,
-            f"epochs must be a whole number, not negative, got {self.epochs!r}",
-        )
-        require_positive(batch_size=self.batch_size, learning_rate=self.learning_rate)
-        require_choice("schedule", self.schedule, ("constant", "cosine"))
-        require(self.patience >= 0, f"patience must not be negative, got {self.patience}")
-        require(
-            self.weight_decay >= 0, f"weight_decay must not be negative, got {self.weight_decay}"
-        )
-        for name in ("label_smoothing", "ema_decay"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"{name} must lie in [0, 1), got {value!r}")
+        check_fields(self)
 
 
 _AUGMENTED = TrainingConfig(
@@ -175,26 +181,30 @@ TRAINING_RECIPES: Mapping[str, TrainingConfig] = types.MappingProxyType(
 class RobustnessConfig:
     """How trained networks are attacked. Sizes are relative, as `AdversarialConfig.epsilon`."""
 
-    epsilons: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)  # And those that were trained at.
-    domains: tuple[str, ...] = ("waveform", "cochleagram")
-    norms: tuple[str, ...] = ("l2", "linf")
-    num_steps: int = 20
-    step_size: float = 0.2
-    restarts: int = 3
-    clips: int | None = None  # Of the test split, drawn at random; None: all.
-    seed: int = 0
+    epsilons: tuple[float, ...] = setting(
+        (0.003, 0.01, 0.03, 0.1),
+        "Sizes: a perturbation's norm over the clip's ('l2'), or its largest value over the clip's "
+        "rms ('linf'). Those that the networks were trained at are added.",
+        above=0,
+    )
+    domains: tuple[str, ...] = setting(
+        ("waveform", "cochleagram"), "What is perturbed.", choices=("waveform", "cochleagram")
+    )
+    norms: tuple[str, ...] = setting(
+        ("l2", "linf"), "How the size is measured.", choices=("l2", "linf")
+    )
+    num_steps: int = setting(20, "Steps of an attack.", at_least=1)
+    step_size: float = setting(0.2, "A step, as a part of epsilon.", above=0)
+    restarts: int = setting(3, "Random starts, of which the strongest counts.", at_least=1)
+    clips: int | None = setting(
+        None, "Clips of the test split, drawn at random; None: all.", at_least=1
+    )
+    seed: int = seed_setting(0, "Seed of the starts and the choice of clips.")
 
     def __post_init__(self):
-        for domain in self.domains:
-            for norm in self.norms:
-                self.attack(domain, norm)
+        check_fields(self)
         for name in ("epsilons", "domains", "norms"):
-            values = getattr(self, name)
-            require(len(values) > 0, f"{name} must not be empty")
-            require(len(set(values)) == len(values), f"{name} repeat: {values}")
-        require_positive(**{f"epsilons[{i}]": e for i, e in enumerate(self.epsilons)})
-        if self.clips is not None:
-            require_positive(clips=self.clips)
+            require(len(getattr(self, name)) > 0, f"{name} must not be empty")
 
     def attack(self, domain: str, norm: str) -> AdversarialConfig:
         """The attack in one domain and norm."""

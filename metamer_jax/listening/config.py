@@ -1,8 +1,9 @@
 """Settings of a listening experiment."""
 
 import dataclasses
-import math
 import re
+
+from metamer_jax.configs.checks import check_fields, seed_setting, setting
 
 DESIGNS = ("latin", "shuffle")
 HEADPHONE_CHECKS = ("antiphase", "huggins", "both", "none")
@@ -17,67 +18,84 @@ class ListeningConfig:
     Empty tuples and None mean everything that the run offers.
     """
 
-    seed: int = 0
-    experiment_id: str = ""  # Empty: made from the design's hash.
-    title: str = "Listening experiment"
+    seed: int = seed_setting(0, "Seed of the design: which target, order, names.")
+    experiment_id: str = setting(
+        "", "Name of the experiment, in its files' names too. Empty: made from the design."
+    )
+    title: str = setting("Listening experiment", "What participants see above the page.")
 
     # What is played.
-    design: str = "latin"  # "latin" (balanced, see `listening.design`) or "shuffle" (the paper's).
-    conditions: int = 10
-    networks: tuple[str, ...] = ()
-    stages: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()  # Whose metamers are played; all of the run's words stay choices.
-    targets_per_word: int | None = None
-    require_correct: bool = True  # Only targets that every network classifies correctly.
-    # Which verdicts a metamer must have to enter: that on the sound as synthesised, that on it as
-    # played (same class and, where it decides, Spearman's; see `listening.material`), or both.
-    # "any" lets in what failed; the manifest and the report then say so.
-    verified: str = "raw_and_played"
-    natural_trials: int = 0  # Natural recordings among a condition's trials.
-    catch_trials: int = 0  # The same, as a check of attention; 8 to 16 suit an online experiment.
-    practice_trials: int = 6  # Natural recordings, with feedback.
+    design: str = setting(
+        "latin",
+        "'latin': no recording twice in a condition, every combination of network and stage once "
+        "in a batch, exactly balanced over conditions. 'shuffle': the paper's looser rule.",
+        choices=DESIGNS,
+    )
+    conditions: int = setting(10, "How many conditions.", at_least=1)
+    networks: tuple[str, ...] = setting((), "Networks whose metamers are played. Empty: all.")
+    stages: tuple[str, ...] = setting((), "Stages whose metamers are played. Empty: all.")
+    words: tuple[str, ...] = setting(
+        (),
+        "Words whose metamers are played; all of the run's words stay choices. Empty: all.",
+    )
+    targets_per_word: int | None = setting(
+        None,
+        "Targets of each word in the design. None: as many as there are combinations, or as the "
+        "word with the fewest has; the others are spare.",
+        at_least=1,
+    )
+    require_correct: bool = setting(True, "Only targets that every network classifies correctly.")
+    verified: str = setting(
+        "raw_and_played",
+        "Which verdict a metamer needs to be played: of the sound as synthesised, as played (same "
+        "class and, where it decides, Spearman's), or both. 'any' lets in what failed; manifest "
+        "and report say so.",
+        choices=VERIFIED,
+    )
+    natural_trials: int = setting(0, "Natural recordings in each condition.", at_least=0)
+    catch_trials: int = setting(
+        0,
+        "Natural recordings in each condition that check attention; 8 to 16 suit an online study. "
+        "None by default: the paper's check is the metamers of the cochleagram.",
+        at_least=0,
+    )
+    practice_trials: int = setting(
+        6, "Practice trials: natural recordings, with feedback.", at_least=0
+    )
 
     # How it is played.
-    level_db: float = -23.0  # RMS of every sound, dB re full scale.
-    ramp_s: float = 0.01
-    silence_s: float = 2.0  # After each sound of a condition's WAV.
-    calibration_s: float = 6.0
-    headphone_check: str = "both"
+    level_db: float = setting(-23.0, "RMS of every sound, dB re full scale.", at_least=-60, below=0)
+    ramp_s: float = setting(0.01, "Length of the ramps at a sound's ends, s.", at_least=0)
+    silence_s: float = setting(
+        2.0, "Silence after each sound of a condition's recording, s.", at_least=0
+    )
+    calibration_s: float = setting(6.0, "Length of the sound to set the level by, s.", at_least=0)
+    headphone_check: str = setting(
+        "both", "Which headphone check; both: 12 trials in two minutes.", choices=HEADPHONE_CHECKS
+    )
 
     # The page.
-    choice_order: str = "fixed"  # Of the word buttons: "fixed" or "shuffled" once a listener.
-    fullscreen: bool = False
-    server: bool = True  # Ask api/condition and post to api/session where the page came by http.
-    completion_url: str = ""  # Where listeners are sent at the end, e.g. Prolific's address.
-    consent_html: str = ""  # Replaces the text of the first screen.
-    contact: str = ""  # Shown on the first screen and where sending the answers failed.
+    choice_order: str = setting(
+        "fixed",
+        "Word buttons in the same order for everybody, or shuffled once for each participant.",
+        choices=CHOICE_ORDERS,
+    )
+    fullscreen: bool = setting(False, "Ask to fill the screen.")
+    server: bool = setting(
+        True,
+        "The page talks to serve_listening_test where it came by http; false: a static host.",
+    )
+    completion_url: str = setting(
+        "", "Where participants go at the end, e.g. Prolific's completion address."
+    )
+    consent_html: str = setting("", "HTML that replaces the text of the first screen.")
+    contact: str = setting(
+        "",
+        "Whom participants may ask; shown on the first screen and where sending answers failed.",
+    )
 
     def __post_init__(self):
-        for name, choices in (
-            ("design", DESIGNS),
-            ("headphone_check", HEADPHONE_CHECKS),
-            ("choice_order", CHOICE_ORDERS),
-            ("verified", VERIFIED),
-        ):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {value!r}")
-        for name, least in (
-            ("seed", 0),
-            ("conditions", 1),
-            ("natural_trials", 0),
-            ("catch_trials", 0),
-            ("practice_trials", 0),
-        ):
-            _require_count(name, getattr(self, name), least)
-        if self.targets_per_word is not None:
-            _require_count("targets_per_word", self.targets_per_word, 1)
-        for name in ("ramp_s", "silence_s", "calibration_s"):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be a number of seconds, at least 0, got {value!r}")
-        if not (math.isfinite(self.level_db) and -60 <= self.level_db < 0):
-            raise ValueError(f"level_db must lie in [-60, 0) dB re full scale, got {self.level_db}")
+        check_fields(self)
         if self.experiment_id and not re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.experiment_id
         ):
@@ -89,12 +107,3 @@ class ListeningConfig:
             raise ValueError(
                 f"completion_url must begin with https:// or http://, got {self.completion_url!r}"
             )
-        for name in ("networks", "stages", "words"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} repeat: {values}")
-
-
-def _require_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number, at least {least}, got {value!r}")

@@ -2,10 +2,15 @@
 
 import dataclasses
 import json
+import math
+import re
 
+import jax
+import numpy as np
 import pytest
 
 from metamer_jax import configs
+from metamer_jax.listening import config as listening_config
 
 Cochleagram = configs.CochleagramConfig
 PRESETS = {
@@ -79,11 +84,19 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     "cls,changes,message",
     [
-        (Cochleagram, dict(sample_rate_hz=0), "sample_rate_hz must be a positive number, got 0"),
-        (Cochleagram, dict(sample_rate_hz="16k"), "sample_rate_hz must be a positive number"),
+        (
+            Cochleagram,
+            dict(sample_rate_hz=0),
+            "sample_rate_hz must be a whole number at least 1, got 0",
+        ),
+        (Cochleagram, dict(sample_rate_hz="16k"), "sample_rate_hz must be a whole number"),
         (Cochleagram, dict(duration_s=-1.0), "duration_s must be a positive number, got -1.0"),
         (Cochleagram, dict(duration_s=1e-5), "duration_s=1e-05 holds no two samples"),
-        (Cochleagram, dict(envelope_rate_hz=NAN), "envelope_rate_hz must be a positive number"),
+        (
+            Cochleagram,
+            dict(envelope_rate_hz=NAN),
+            "envelope_rate_hz must be a whole number at least 1",
+        ),
         (
             Cochleagram,
             dict(envelope_rate_hz=150),
@@ -95,22 +108,22 @@ NAN, INF = float("nan"), float("inf")
             r"sample_rate_hz=11025 .*got 200; the nearest that do are \(175, 225\)",
         ),
         (Cochleagram, dict(envelope_rate_hz=32000), "envelope_rate_hz must divide"),
-        (Cochleagram, dict(low_hz=-1), r"low_hz must lie in \[0, high_hz\), got low_hz=-1"),
-        (Cochleagram, dict(low_hz=NAN), "low_hz must lie"),
+        (Cochleagram, dict(low_hz=-1), r"low_hz must be a number at least 0, got -1"),
+        (Cochleagram, dict(low_hz=NAN), "low_hz must be a number"),
         (Cochleagram, dict(low_hz=8000), "low_hz must lie"),
         (Cochleagram, dict(high_hz=INF), "high_hz must be a positive number"),
         (Cochleagram, dict(high_hz=8001), r"high_hz must not exceed .*\(8000.0 Hz\), got 8001"),
-        (Cochleagram, dict(num_filters=0), "num_filters must be a positive number"),
+        (Cochleagram, dict(num_filters=0), "num_filters must be a whole number at least 1"),
         (Cochleagram, dict(num_filters=2.5), "num_filters must be a whole number"),
-        (Cochleagram, dict(num_filters=50.0), r"num_filters must be a whole number \(int\)"),
+        (Cochleagram, dict(num_filters=50.5), "num_filters must be a whole number"),
         (Cochleagram, dict(sample_factor=3), r"sample_factor must be 1 or even .*got 3"),
-        (Cochleagram, dict(lowpass_taps=0), "lowpass_taps must be a positive number"),
+        (Cochleagram, dict(lowpass_taps=0), "lowpass_taps must be a whole number at least 1"),
         (Cochleagram, dict(compression="log"), "compression must be one of .*got 'log'"),
         (Cochleagram, dict(power=0), "power must be a positive number, got 0"),
         (Cochleagram, dict(scale=INF), "scale must be a positive number, got inf"),
         (Cochleagram, dict(gradient_limit=0), "gradient_limit must be a positive number"),
-        (Cochleagram, dict(offset=-1e-8), "offset must be non-negative, got -1e-08"),
-        (Cochleagram, dict(offset=NAN), "offset must be non-negative, got nan"),
+        (Cochleagram, dict(offset=-1e-8), "offset must be a number at least 0, got -1e-08"),
+        (Cochleagram, dict(offset=NAN), "offset must be a number at least 0, got nan"),
         (Cochleagram, dict(compression="decibel"), "compression='decibel' needs offset > 0"),
         (
             Cochleagram,
@@ -125,35 +138,51 @@ NAN, INF = float("nan"), float("inf")
             "lowpass_padding='valid' needs at least lowpass_taps=1001 samples, got 800",
         ),
         (Cochleagram, dict(method="exact"), "method must be one of .*got 'exact'"),
-        (Cochleagram, dict(oversampling=1.9), "oversampling must be at least 2, got 1.9"),
+        (Cochleagram, dict(oversampling=1.9), "oversampling must be a number at least 2, got 1.9"),
         (configs.DataConfig, dict(dataset="timit"), "dataset must be one of"),
         (configs.DataConfig, dict(split="half"), "split must be one of"),
         (configs.DataConfig, dict(seed=-1), "seed must be a whole number"),
         (configs.DataConfig, dict(corpus_seed=0.5), "corpus_seed must be a whole number"),
-        (configs.DataConfig, dict(num_speakers=0), "num_speakers must be a positive number"),
+        (
+            configs.DataConfig,
+            dict(num_speakers=0),
+            "num_speakers must be a whole number at least 1",
+        ),
         (configs.DataConfig, dict(words=("yes",)), "words must name at least two words"),
-        (configs.DataConfig, dict(words="yes"), "words must name at least two words"),
+        (configs.DataConfig, dict(words="yes"), "words must be a list, each text, got 'yes'"),
         (configs.DataConfig, dict(words=("a", "a")), "words repeat"),
         (configs.DataConfig, dict(dataset="wav_folder"), "dataset='wav_folder' needs data_dir"),
         (configs.DataConfig, dict(data_dir="a", data_zip="b"), "data_dir and data_zip exclude"),
-        (configs.AugmentConfig, dict(mixup=-1), "mixup must not be negative"),
-        (configs.AugmentConfig, dict(shift=1), r"shift must lie in \[0, 1\), got 1"),
+        (configs.AugmentConfig, dict(mixup=-1), "mixup must be a number at least 0"),
+        (
+            configs.AugmentConfig,
+            dict(shift=1),
+            r"shift must be a number at least 0 and below 1, got 1",
+        ),
         (configs.AugmentConfig, dict(noise_snr_db=(9.0, 3.0)), "noise_snr_db must be"),
-        (configs.AdversarialConfig, dict(epsilon=-0.1), "epsilon must be a number, not negative"),
+        (configs.AdversarialConfig, dict(epsilon=-0.1), "epsilon must be a number at least 0"),
         (configs.AdversarialConfig, dict(norm="l1"), "norm must be one of"),
-        (configs.AdversarialConfig, dict(restarts=0), "restarts must be a positive number"),
-        (configs.TrainingConfig, dict(epochs=-1), "epochs must be a whole number, not neg"),
+        (configs.AdversarialConfig, dict(restarts=0), "restarts must be a whole number at least 1"),
+        (configs.TrainingConfig, dict(epochs=-1), "epochs must be a whole number at least 0"),
         (configs.TrainingConfig, dict(schedule="step"), "schedule must be one of"),
-        (configs.TrainingConfig, dict(patience=-1), "patience must not be negative"),
-        (configs.TrainingConfig, dict(weight_decay=-1), "weight_decay must not be negative"),
-        (configs.TrainingConfig, dict(ema_decay=1.0), r"ema_decay must lie in \[0, 1\)"),
+        (configs.TrainingConfig, dict(patience=-1), "patience must be a whole number at least 0"),
+        (configs.TrainingConfig, dict(weight_decay=-1), "weight_decay must be a number at least 0"),
+        (
+            configs.TrainingConfig,
+            dict(ema_decay=1.0),
+            r"ema_decay must be a number at least 0 and below 1",
+        ),
         (configs.SynthesisConfig, dict(optimizer="sgd"), "optimizer must be one of"),
-        (configs.SynthesisConfig, dict(steps=0), "steps must be a positive number"),
+        (configs.SynthesisConfig, dict(steps=0), "steps must be a whole number at least 1"),
         (configs.SynthesisConfig, dict(loss="mse"), "loss must be one of"),
         (configs.SynthesisConfig, dict(matmul_precision="low"), "matmul_precision must be one of"),
         (configs.SynthesisConfig, dict(seeds=()), "seeds must hold at least one seed"),
         (configs.SynthesisConfig, dict(seeds=(1, 1)), "seeds repeat"),
-        (configs.VerificationConfig, dict(null_recordings=2), "null_recordings must be at least 3"),
+        (
+            configs.VerificationConfig,
+            dict(null_recordings=2),
+            "null_recordings must be a whole number at least 3",
+        ),
         (configs.VerificationConfig, dict(max_relative_error=0), "max_relative_error must be"),
         (configs.ExperimentConfig, dict(stages=()), "stages must not be empty"),
         (configs.ExperimentConfig, dict(networks=("a", "a")), "networks repeat"),
@@ -179,7 +208,7 @@ def test_replace_given_leaves_what_is_none():
     changed = configs.replace_given(config, steps=7, tolerance=None, relu_override=False)
     assert (changed.steps, changed.tolerance, changed.relu_override) == (7, 0.0, False)
     assert configs.replace_given(config) == config
-    with pytest.raises(ValueError, match="steps must be a positive number, got -1"):
+    with pytest.raises(ValueError, match="steps must be a whole number at least 1, got -1"):
         configs.replace_given(config, steps=-1)
 
 
@@ -219,3 +248,83 @@ def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
     assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.1)
     paper = configs.SYNTHESIS_RECIPES["paper"]
     assert paper.for_stage("cochleagram") == paper
+
+
+CLASSES = [
+    configs.ExperimentConfig(),
+    configs.RobustnessConfig(),
+    listening_config.ListeningConfig(),
+]
+
+
+@pytest.mark.parametrize("config", CLASSES, ids=lambda config: type(config).__name__)
+def test_every_setting_says_what_it_means_and_refuses_what_it_is_not(config):
+    for path, field in configs.paths_of(config).items():
+        assert field.doc.endswith("."), path
+        wrong = ["no", 0.5, -1.5, NAN, math.inf, True, "1", object(), b"x"]
+        kind = field.items[0] if field.items else field.kind
+        wrong = [v for v in wrong if not (kind is str and isinstance(v, str))]
+        wrong = [v for v in wrong if not (kind is bool and isinstance(v, bool))]
+        wrong = [v for v in wrong if not (kind is float and v in (0.5, -1.5))]
+        for value in wrong:
+            value = (value,) * (2 if len(field.items) == 2 else 1) if field.items else value
+            message = rf"{re.escape(path)} must be {re.escape(field.wanted)}, got"
+            with pytest.raises(ValueError, match=message):
+                configs.replace_dotted(config, path, value)
+
+
+def test_equal_settings_are_equal_however_they_were_given():
+    given = configs.SynthesisConfig(
+        steps=np.int64(7), learning_rate=1, tolerance=np.float32(0.5), seeds=[1, 2.0]
+    )
+    plain = configs.SynthesisConfig(steps=7, learning_rate=1.0, tolerance=0.5, seeds=(1, 2))
+    assert given == plain and configs.to_json(given) == configs.to_json(plain)
+    assert hash(given) == hash(plain)
+
+
+def test_no_two_seeds_share_a_key():
+    last = configs.ExperimentConfig(seed=2**32 - 1)
+    keys = {tuple(jax.random.key_data(jax.random.key(s)).tolist()) for s in (0, last.seed, 2**31)}
+    assert len(keys) == 3
+    for seed in (2**32, -1):  # Of the same key as 0 and 2**32 - 1.
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            configs.ExperimentConfig(seed=seed)
+
+
+def test_settings_that_must_agree_are_changed_together():
+    config = configs.ExperimentConfig()
+    both = {"data.duration_s": 1.5, "cochleagram.duration_s": 1.5}
+    assert configs.replace_all(config, both).cochleagram.num_samples == 24000
+    with pytest.raises(ValueError, match=r"data.duration_s=1.5 and cochleagram.duration_s=1.0"):
+        configs.replace_dotted(config, "data.duration_s", 1.5)
+    cochleagram = configs.CochleagramConfig(low_hz=20.0, high_hz=50.0)
+    moved = configs.replace_all(cochleagram, {"low_hz": 60.0, "high_hz": 90.0})
+    assert (moved.low_hz, moved.high_hz) == (60.0, 90.0)
+    with pytest.raises(ValueError, match=r"^cochleagram\.low_hz must lie in \[0, high_hz\)"):
+        configs.replace_dotted(config, "cochleagram.low_hz", 8000.0)
+
+
+@pytest.mark.parametrize(
+    "path, text, value",
+    [
+        ("synthesis.steps", "7", 7),
+        ("synthesis.batch_size", "None", None),
+        ("synthesis.relu_override", "false", False),
+        ("synthesis.seeds", "3", (3,)),
+        ("synthesis.seeds", "(0, 1)", (0, 1)),
+        ("data.words", "7,nan", ("7", "nan")),
+        ("data.words", "['yes', \"no\"]", ("yes", "no")),
+        ("data.data_dir", "12", "12"),
+        ("training.augment.noise_snr_db", "5,40", (5, 40)),
+        ("verification.playback_level_db", "-26", -26),
+    ],
+)
+def test_a_command_says_settings_without_quotes(path, text, value):
+    assert configs.from_text(configs.field_at(configs.ExperimentConfig(), path), text) == value
+
+
+@pytest.mark.parametrize("text", ["many", "", "1.5 s", "__import__('os')"])
+def test_words_where_numbers_are_meant(text):
+    field = configs.field_at(configs.ExperimentConfig(), "synthesis.steps")
+    with pytest.raises(ValueError, match="steps must be a whole number at least 1, got"):
+        configs.from_text(field, text)

@@ -278,7 +278,7 @@ class TestStop:
         process = script(
             """
             import sys, time
-            from metamer_jax import storage
+            from metamer_jax import runs
             with runs.stop_on_sigterm() as stop_requested:
                 print("started", flush=True)
                 while not stop_requested():
