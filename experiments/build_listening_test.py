@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments import drivers
-from metamer_jax import configs, pipeline
+from metamer_jax import configs, pipeline, runs
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     out = pathlib.Path(_OUT.value) if _OUT.value else workdir / "listening"
     try:
         settings = config()
-        run = material.open_run(workdir)
+        run = runs.read_run(workdir, needs=["verification"])
         pipeline.enable_compilation_cache()
         made = build.make(material.load(run, settings), settings)
         build.write(made, out)

@@ -12,8 +12,6 @@ holds tables, figures and report.md, written anew after every seed, and by --rep
 is there, also while another process works.
 """
 
-import contextlib
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -113,9 +111,8 @@ def _base(folder: pathlib.Path) -> configs.ExperimentConfig:
     """A preset, or the settings that the comparison in the folder was begun with."""
     if _FLAGS.preset is not None:
         return configs.PRESETS[_FLAGS.preset]
-    with contextlib.suppress(FileNotFoundError):
-        saved = json.loads((folder / "config.json").read_text("utf-8"))["experiment"]
-        return configs.from_dict(runner.Comparison, saved).experiment
+    if (folder / runs.CONFIG).exists():
+        return runs.read_run(folder, runner.Comparison).config.experiment
     return _DEFAULTS
 
 

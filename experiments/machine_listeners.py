@@ -17,7 +17,6 @@ from absl import app, flags
 
 from metamer_jax import data, models, pipeline, runs
 from metamer_jax.listening import listeners as machines
-from metamer_jax.listening.building import material
 from metamer_jax.listening.results import summary, writing
 from metamer_jax.listening.serving import sessions
 
@@ -62,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _listen() -> None:
-    run = material.open_run(_WORKDIR.value)
+    run = runs.read_run(_WORKDIR.value, needs=["verification"])
     experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
     listeners = machines.panel(
         run.config,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments import drivers, settings
-from metamer_jax import pipeline
+from metamer_jax import pipeline, runs
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material
 
@@ -34,10 +34,9 @@ def main(argv: Sequence[str]) -> None:
         if _LISTENING.value:
             out = folder / "listening"
             design = listening.ListeningConfig()
+            run = runs.read_run(folder, needs=["verification"])
             try:
-                build.write(
-                    build.make(material.load(material.open_run(folder), design), design), out
-                )
+                build.write(build.make(material.load(run, design), design), out)
             except ValueError as error:
                 raise SystemExit(f"reproduce --listening: {error}") from error
             print(f"Listening experiment: {(out / 'private' / 'report.html').resolve()}")

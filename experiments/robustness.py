@@ -51,7 +51,7 @@ def _config_and_runs() -> tuple[configs.RobustnessConfig, list[runs.Run]]:
     """
     config = _changed(configs.RobustnessConfig())
     config = dataclasses.replace(config, epsilons=tuple(sorted(config.epsilons)))
-    return config, [robustness.read_run(folder) for folder in _RUNS.value]
+    return config, [runs.read_run(folder, needs=["networks"]) for folder in _RUNS.value]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ below, then --set for everything else.
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -129,10 +128,7 @@ def open_run(
 
 
 def _base() -> configs.ExperimentConfig:
-    if _PRESET.value is None and _WORKDIR.value is not None:
-        path = pathlib.Path(_WORKDIR.value) / "config.json"
-        if path.exists():
-            return configs.from_dict(
-                configs.ExperimentConfig, json.loads(path.read_text("utf-8"))["experiment"]
-            )
+    folder = None if _PRESET.value is not None else _WORKDIR.value
+    if folder is not None and (pathlib.Path(folder) / runs.CONFIG).exists():
+        return runs.read_run(folder).config
     return configs.PRESETS[_PRESET.value or "quick"]

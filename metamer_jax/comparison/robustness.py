@@ -1,6 +1,6 @@
 """How trained networks stand up to attacks, side by side: run folders to one table.
 
-    opened = [robustness.read_run(folder) for folder in folders]
+    opened = [runs.read_run(folder, needs=["networks"]) for folder in folders]
     table = robustness.measure(opened, out, config)      # robustness.csv in `out`
 
 Every network, domain and norm is a part of its own, parts/*.json, so that what is done is not done
@@ -71,7 +71,7 @@ def measure(
     in that domain and norm, so that every network is measured at them.
 
     Args:
-        opened: Runs with trained networks, from `read_run`.
+        opened: Runs with trained networks, from `runs.read_run`.
         out: The measurement's own folder, with its settings; picked up where it was left.
         config: How to attack.
         stop: Says whether to end before the next part.
@@ -119,28 +119,6 @@ def draw(table: "pd.DataFrame", out: str | os.PathLike) -> pathlib.Path:
     path = pathlib.Path(out) / "robustness.png"
     storage.write_bytes(path, stream.getvalue())
     return path
-
-
-def read_run(folder: str | os.PathLike) -> runs.Run:
-    """Opens a run to read its networks: nothing is locked or written.
-
-    Raises:
-        ValueError: There is no run, or a network of it is not trained.
-    """
-    folder = pathlib.Path(folder)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder / 'config.json'} is not there: {folder} must be a run's folder")
-    saved = storage.read_json(folder / "config.json")
-    config = configs.from_dict(configs.ExperimentConfig, saved["experiment"])
-    run = runs.Run(folder, config, resumed=True)
-    for network in config.networks:
-        path = run.path("networks", network, "weights.npz")
-        if not path.is_file():
-            raise ValueError(
-                f"{path} is not there: train the networks first "
-                f"(python -m experiments.train --workdir={folder})"
-            )
-    return run
 
 
 def _parts(opened, config: RobustnessConfig) -> list[Part]:

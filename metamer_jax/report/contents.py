@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from metamer_jax import configs
+from metamer_jax import configs, runs
 from metamer_jax.cochleagram import filters
 from metamer_jax.report import media as media_lib
 from metamer_jax.report.run_folder import RunFolder
@@ -33,10 +33,11 @@ class RunContents:
 
     def __init__(self, folder: RunFolder, cochleagram_fn: CochleagramFn | None) -> None:
         self.files = folder
-        saved = folder.json("config.json")
-        self.settings: dict[str, Any] = saved.get("experiment") or {}
-        self.environment: dict[str, Any] = saved.get("environment") or {}
-        self.config = self._experiment_config()
+        opened = runs.read_run(folder.path, tolerant=True)
+        folder.problems += opened.problems
+        self.config = opened.config
+        self.settings: dict[str, Any] = opened.saved.get("experiment") or {}
+        self.environment: dict[str, Any] = opened.saved.get("environment") or {}
         self.sample_rate_hz = self.config.data.sample_rate_hz
         self.metamers = self._metamer_table()
         tabled = [] if self.metamers is None else [*self.metamers["network"]]
@@ -61,22 +62,6 @@ class RunContents:
         self._center_hz: np.ndarray | None = None
         self.pictures: dict[Any, np.ndarray] = {}
         self.media = media_lib.Media()
-
-    def _experiment_config(self) -> configs.ExperimentConfig:
-        """The run's config, or as much of it as this version of the package understands."""
-        try:
-            return configs.from_dict(configs.ExperimentConfig, self.settings)
-        except (TypeError, ValueError) as error:
-            self.files.problems.append(f"config.json: {error}")
-        config = configs.ExperimentConfig()
-        try:
-            parts = {
-                name: configs.from_dict(type(getattr(config, name)), self.settings.get(name, {}))
-                for name in ("data", "cochleagram", "verification")
-            }
-            return dataclasses.replace(config, **parts)
-        except (TypeError, ValueError):
-            return config
 
     def _metamer_table(self) -> pd.DataFrame | None:
         table = self.files.csv("verification/metamers.csv")

@@ -1,6 +1,7 @@
 """The run folder: one run's settings and everything it made, safe to interrupt and to continue."""
 
 from metamer_jax.runs.folder import (
+    CONFIG,
     MAY_DIFFER,
     SCHEMA_VERSION,
     FolderInUseError,
@@ -9,10 +10,12 @@ from metamer_jax.runs.folder import (
     default_folder,
     environment,
     open_run,
+    read_run,
 )
 from metamer_jax.runs.stopping import EXIT_STOPPED, stop_on_sigterm
 
 __all__ = [
+    "CONFIG",
     "EXIT_STOPPED",
     "FolderInUseError",
     "MAY_DIFFER",
@@ -22,5 +25,6 @@ __all__ = [
     "default_folder",
     "environment",
     "open_run",
+    "read_run",
     "stop_on_sigterm",
 ]

@@ -2,13 +2,14 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import logging
 import os
 import pathlib
 import platform
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from metamer_jax import configs
 from metamer_jax.storage.reading import read_json
@@ -19,6 +20,7 @@ try:
 except ImportError:  # Windows: a second process on one folder goes unnoticed there.
     fcntl = None
 
+CONFIG = "config.json"
 SCHEMA_VERSION = 1
 
 # Settings that say where things are, not what they are: a resumed run may have others.
@@ -56,12 +58,17 @@ class Share:
 
 @dataclasses.dataclass
 class Run:
-    """An open run folder, this process's alone until `close` (or the end of a `with` block)."""
+    """A run folder: to be read from, or open to work in.
+
+    Open it is this process's alone until `close`, or the end of a `with` block.
+    """
 
     folder: pathlib.Path
     config: Any
     resumed: bool  # Whether the folder held this run already.
     share: Share = Share()
+    saved: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)  # config.json.
+    problems: list[str] = dataclasses.field(default_factory=list)  # Of a tolerant reader.
     _locks: list[int] = dataclasses.field(repr=False, default_factory=list)
 
     def path(self, *parts: str) -> pathlib.Path:
@@ -115,7 +122,7 @@ def open_run(
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         locks = _lock_folder(folder, share)
-    run = Run(folder, config, False, share or Share(), locks)
+    run = Run(folder, config, False, share or Share(), _locks=locks)
     try:
         if share is None:
             _remove_temporaries(folder)  # Else they may be another process's, being written.
@@ -124,6 +131,115 @@ def open_run(
         run.close()
         raise
     return run
+
+
+class _Part(NamedTuple):
+    """What a part of a run leaves, by pattern, and how it is made."""
+
+    pattern: str
+    work: str
+    module: str
+
+
+_PARTS = {
+    "networks": _Part("networks/{network}/weights.npz", "train the networks", "train"),
+    "verification": _Part("verification/metamers.csv", "verify the metamers", "verify"),
+}
+
+
+def read_run(
+    folder: Path,
+    kind: type = configs.ExperimentConfig,
+    *,
+    needs: Sequence[str] = (),
+    tolerant: bool = False,
+) -> Run:
+    """Opens a run to read from, whoever works in it: nothing is locked or written.
+
+    Args:
+        folder: The run's folder.
+        kind: Class of its settings.
+        needs: Parts that must be there, of "networks" and "verification".
+        tolerant: Whether to open whatever is there: settings that are missing or that this version
+            of the package does not understand are the defaults, and `problems` of the run says so.
+
+    Returns:
+        The run, with its settings and in `saved` all of config.json.
+
+    Raises:
+        ValueError: There is no run, or none of this version's, or a part of it is not there.
+        DamagedFileError: Its config.json cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / CONFIG
+    problems: list[str] = []
+    try:
+        saved = read_json(path)
+        config = _settings_of(saved, path, kind)
+    except FileNotFoundError:
+        if not tolerant:
+            raise ValueError(
+                f"{path} is not there: {folder} must be the folder of a run "
+                f"(python -m experiments.reproduce --workdir={folder} makes one)"
+            ) from None
+        saved, config = {}, kind()
+    except ValueError as error:
+        if not tolerant:
+            raise
+        problems.append(f"{CONFIG}: {error}")
+        saved = _object_in(path)
+        config = _as_far_as_understood(kind, saved.get("experiment"))
+    run = Run(folder, config, True, saved=saved, problems=problems)
+    for part in () if tolerant else needs:
+        pattern, work, module = _PARTS[part]
+        for network in config.networks:
+            file = run.path(pattern.format(network=network))
+            if not file.is_file():
+                raise ValueError(
+                    f"{file} is not there: {work} first "
+                    f"(python -m experiments.{module} --workdir={folder})"
+                )
+    return run
+
+
+def _settings_of(saved: Any, path: pathlib.Path, kind: type) -> Any:
+    """Returns the settings that config.json holds.
+
+    Raises:
+        ValueError: They are another version's.
+    """
+    version = saved.get("schema_version") if isinstance(saved, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} must have schema_version {SCHEMA_VERSION} for this version of metamer_jax, "
+            f"got {version!r}; use the version that made it, or another folder"
+        )
+    try:
+        return configs.from_dict(kind, saved.get("experiment"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds settings that this version of metamer_jax cannot continue: {error}"
+        ) from error
+
+
+def _object_in(path: pathlib.Path) -> Mapping[str, Any]:
+    try:
+        found = read_json(path)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _as_far_as_understood(kind: type, settings: Any) -> Any:
+    """Returns the defaults with those of the settings that can be."""
+    config = kind()
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        try:
+            part = {**json.loads(configs.to_json(config)), name: value}
+            config = configs.from_dict(kind, part)
+        except ValueError:
+            continue  # `problems` names the first that is not understood.
+    return config
 
 
 def _lock_folder(folder: pathlib.Path, share: Share | None) -> list[int]:
@@ -173,25 +289,14 @@ def _remove_temporaries(folder: pathlib.Path) -> None:
 
 def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequence[str]) -> bool:
     """Returns whether the folder held a run with these settings."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     current = environment(config)
     if not path.exists():
         saved = {"schema_version": SCHEMA_VERSION, "experiment": config, "environment": current}
         write_json(path, saved)
         return False
     saved = read_json(path)
-    version = saved.get("schema_version") if isinstance(saved, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} must have schema_version {SCHEMA_VERSION} for this version of metamer_jax, "
-            f"got {version!r}; use the version that made it, or another folder"
-        )
-    try:
-        before = configs.from_dict(type(config), saved["experiment"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} holds settings that this version of metamer_jax cannot continue: {error}"
-        ) from error
+    before = _settings_of(saved, path, type(config))
     found = [
         line
         for line in configs.differences(before, config)

@@ -60,7 +60,7 @@ def test_settings_from_before_there_were_attacks_still_load():
 
 
 def test_a_table_of_every_network_and_size(folders, tmp_path, monkeypatch):
-    opened = [robustness.read_run(folders / name) for name in ("robust", "untrained")]
+    opened = [runs.read_run(folders / name, needs=["networks"]) for name in ("robust", "untrained")]
     table = robustness.measure(opened, tmp_path, CONFIG)
     assert list(table.columns) == list(robustness.COLUMNS)
     by = table.set_index(["run", "norm", "epsilon"])
@@ -95,12 +95,12 @@ def test_a_table_of_every_network_and_size(folders, tmp_path, monkeypatch):
 
 
 def test_what_is_no_trained_run_is_refused(folders, tmp_path):
-    with pytest.raises(ValueError, match="must be a run's folder"):
-        robustness.read_run(tmp_path)
-    config = robustness.read_run(folders / "robust").config
+    with pytest.raises(ValueError, match="must be the folder of a run"):
+        runs.read_run(tmp_path, needs=["networks"])
+    config = runs.read_run(folders / "robust", needs=["networks"]).config
     with runs.open_run(tmp_path / "new", config):
         pass
     with pytest.raises(ValueError, match="train the networks first"):
-        robustness.read_run(tmp_path / "new")
+        runs.read_run(tmp_path / "new", needs=["networks"])
     with pytest.raises(ValueError, match="epsilons"):
         configs.RobustnessConfig(epsilons=(0.1, -0.1))

@@ -513,7 +513,7 @@ class TestFromARun:
     CONFIG = ListeningConfig(verified="any", require_correct=False, catch_trials=1)
 
     def test_what_is_played_is_verified_again(self, run_folder):
-        run = material.open_run(run_folder)
+        run = runs.read_run(run_folder, needs=["verification"])
         found = material.load(run, self.CONFIG)
         assert found.words == ("fall", "rise") and len(found.metamers) == 2 * 4
         assert list(found.metamers["layer"].unique()) == ["cochleagram", "dense"]
@@ -538,19 +538,19 @@ class TestFromARun:
         assert correlation > 0.9999
 
     def test_natural_recordings_are_not_the_targets(self, run_folder):
-        found = material.load(material.open_run(run_folder), self.CONFIG)
+        found = material.load(runs.read_run(run_folder, needs=["verification"]), self.CONFIG)
         others = set(found.naturals["target_id"]) | set(found.practice["target_id"])
         assert len(found.naturals) == 1 and len(found.practice) == 6
         assert not others & set(found.metamers["target_id"]) and len(others) == 7
 
     def test_subsets_and_what_is_refused(self, run_folder, tmp_path):
-        run = material.open_run(run_folder)
+        run = runs.read_run(run_folder, needs=["verification"])
         found = material.load(run, dataclasses.replace(self.CONFIG, stages=("dense",)))
         assert set(found.metamers["layer"]) == {"dense"}
         with pytest.raises(ValueError, match="stages must be among .*conv9"):
             material.load(run, dataclasses.replace(self.CONFIG, stages=("conv9",)))
-        with pytest.raises(ValueError, match="must be the folder of a finished run"):
-            material.open_run(tmp_path)
+        with pytest.raises(ValueError, match="must be the folder of a run"):
+            runs.read_run(tmp_path, needs=["verification"])
 
     def test_the_driver_builds_it(self, run_folder, tmp_path):
         def build_it(*flags):

@@ -46,7 +46,7 @@ def finished(recordings, tmp_path_factory):
         pipeline.train_networks(run, loaded)
         pipeline.synthesize_metamers(run, loaded)
         pipeline.verify_metamers(run, loaded)
-    return material.open_run(folder), loaded
+    return runs.read_run(folder, needs=["verification"]), loaded
 
 
 @pytest.fixture(scope="module")

@@ -265,6 +265,63 @@ class TestOpenRun:
         assert folder.as_posix() == "runs/quick-spoken_words-seed0"
 
 
+class TestReadRun:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        with runs.open_run(tmp_path, configs.ExperimentConfig(seed=3, networks=("conv2d",))):
+            pass
+        return tmp_path
+
+    def test_reads_settings_whoever_works_there_and_writes_nothing(self, folder):
+        with runs.open_run(folder, configs.ExperimentConfig(seed=3, networks=("conv2d",))):
+            before = names(folder)
+            run = runs.read_run(folder)
+        assert run.config.seed == 3 and run.saved["schema_version"] == 1
+        assert names(folder) == before and run.problems == []
+
+    @pytest.mark.parametrize(
+        "part, file, work",
+        [
+            ("networks", "networks/conv2d/weights.npz", "train the networks first"),
+            ("verification", "verification/metamers.csv", "verify the metamers first"),
+        ],
+    )
+    def test_what_must_be_there(self, folder, part, file, work):
+        with pytest.raises(ValueError, match=f"{file} is not there: {work}"):
+            runs.read_run(folder, needs=[part])
+        (folder / file).parent.mkdir(parents=True)
+        (folder / file).write_text("")
+        runs.read_run(folder, needs=[part])
+
+    def test_no_run_and_one_of_another_version(self, folder, tmp_path):
+        with pytest.raises(ValueError, match=r"config.json is not there: .* folder of a run"):
+            runs.read_run(tmp_path / "none")
+        saved = storage.read_json(folder / "config.json")
+        for change, message in (
+            ({"schema_version": 2}, "schema_version 1.*got 2"),
+            ({"experiment": {"sed": 1}}, "cannot continue: .*no field"),
+            ({"experiment": None}, "cannot continue: .*an object"),
+            ({"experiment": {"seed": "x"}}, "cannot continue: seed must be a whole number"),
+        ):
+            storage.write_json(folder / "config.json", {**saved, **change})
+            with pytest.raises(ValueError, match=message):
+                runs.read_run(folder)
+
+    def test_a_tolerant_reader_takes_what_it_understands(self, folder):
+        saved = storage.read_json(folder / "config.json")
+        saved["experiment"] |= {"from_the_future": 1, "targets_per_word": "x", "seed": 5}
+        storage.write_json(folder / "config.json", saved)
+        run = runs.read_run(folder, tolerant=True)
+        assert run.config == configs.ExperimentConfig(seed=5, networks=("conv2d",))
+        assert "from_the_future" in run.problems[0] and run.saved == saved
+        (folder / "config.json").write_text('{"schema_')
+        run = runs.read_run(folder, tolerant=True)
+        assert run.config == configs.ExperimentConfig() and "not readable" in run.problems[0]
+        (folder / "config.json").unlink()
+        run = runs.read_run(folder, tolerant=True)
+        assert run.config == configs.ExperimentConfig() and run.problems == []
+
+
 class TestStop:
     def test_sigterm_becomes_a_flag(self):
         before = signal.getsignal(signal.SIGTERM)

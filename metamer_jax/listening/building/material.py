@@ -5,13 +5,11 @@ Like `pipeline`, this module stands where files meet computation.
 """
 
 import dataclasses
-import os
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metamer_jax import audio, configs, data, pipeline, runs, storage, verification
+from metamer_jax import audio, data, pipeline, runs, storage, verification
 from metamer_jax.auditory import exact
 from metamer_jax.listening.building import design, sounds
 from metamer_jax.listening.config import ListeningConfig
@@ -79,24 +77,6 @@ class Material:
     practice: "pd.DataFrame"  # The same of practice trials.
     practice_sounds: np.ndarray  # [practice, time] int16.
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # Of the run; JSON types.
-
-
-def open_run(folder: str | os.PathLike) -> runs.Run:
-    """Returns a finished run to read from: unlike `runs.open_run`, nothing is locked or written.
-
-    Raises:
-        ValueError: The folder holds no run that was verified.
-    """
-    folder = pathlib.Path(folder)
-    for name, command in (("config.json", "reproduce"), ("verification/metamers.csv", "verify")):
-        if not (folder / name).is_file():
-            raise ValueError(
-                f"{folder / name} is not there: --workdir must be the folder of a finished run "
-                f"(python -m experiments.{command} --workdir={folder})"
-            )
-    saved = storage.read_json(folder / "config.json")
-    config = configs.from_dict(configs.ExperimentConfig, saved["experiment"])
-    return runs.Run(folder, config, resumed=True)
 
 
 def load(run: runs.Run, config: ListeningConfig) -> Material:
