@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments import drivers, settings
-from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax import configs, data, pipeline, runs, storage
 from metamer_jax.comparison import entries, runner, status, summary
 
 flags.adopt_module_key_flags(settings)
@@ -71,13 +71,20 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _work(home: runner.Home, stop) -> None:
+    runs.check(home.folder, home.comparison, may_differ=runner.MAY_DIFFER)
+    recordings = None
+    if any(runner.left(home)):  # Then what cannot be is said before the folder is made.
+        for member in home.members:
+            pipeline.check_networks(home.settings(member))
+        recordings = data.load(home.comparison.experiment.data)
+        pipeline.check_recordings(home.settings(home.members[0]), recordings)
     with runner.open_folder(home.folder, home.comparison):
         print(status.table(home), flush=True)
         storage.write_text(home.path("status.txt"), status.table(home))
-        if not any(runner.left(home)):
+        if recordings is None:
             return
         with home.open(home.members[0]) as run:
-            recordings = pipeline.load_recordings(run)
+            storage.write_json(run.path("data", "summary.json"), recordings.summary)
         runner.run_all(
             home,
             recordings,

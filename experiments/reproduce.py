@@ -3,6 +3,7 @@
   python -m experiments.reproduce                      # preset 'quick', minutes on a laptop
   python -m experiments.reproduce --preset=paper --dataset=mini_speech_commands
   python -m experiments.reproduce --listening          # and builds a listening experiment of it
+  python -m experiments.reproduce --networks_from=runs/mine --workdir=runs/more --targets_per_word=4
 
 The same command again continues a run that was interrupted. `--listening` builds the experiment
 with its defaults (the paper's procedure) into listening/ of the run folder;
@@ -29,7 +30,7 @@ _LISTENING = flags.DEFINE_bool(
 def main(argv: Sequence[str]) -> None:
     config, folder = drivers.begin(argv, settings.config_and_folder)
     with drivers.clear_errors():
-        report = pipeline.reproduce(config, folder)
+        report = pipeline.reproduce(config, folder, networks_from=settings.networks_from())
         print(f"Report: {report.resolve()}")
         if _LISTENING.value:
             out = folder / "listening"

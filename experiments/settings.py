@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import flags
 
 from experiments import drivers
-from metamer_jax import configs, models, runs
+from metamer_jax import configs, data, models, pipeline, runs
 from metamer_jax.cochleagram import accuracy
 
 _PRESET = flags.DEFINE_enum(
@@ -59,6 +59,12 @@ _changed = drivers.setting_flags(
         "stage of theirs.",
     },
 )
+_NETWORKS_FROM = flags.DEFINE_string(
+    "networks_from",
+    None,
+    "Folder of a run whose trained networks this one takes instead of training: for another "
+    "recipe, more targets or other stages. Its settings hold where no flag says otherwise.",
+)
 _TOLERANCE = flags.DEFINE_float(
     "cochleagram_tolerance",
     None,
@@ -76,10 +82,10 @@ def config_and_folder() -> tuple[configs.ExperimentConfig, pathlib.Path]:
     """
     base = _base()
     config = config_from(base)
-    for network in config.networks:
-        models.build_model(network, num_words=2)  # Refuses an unknown one before any work.
     if config.networks != base.networks and flags.FLAGS.stages is None:
         config = dataclasses.replace(config, stages=models.stage_names(config.networks))
+    if _NETWORKS_FROM.value is not None and _WORKDIR.value is None:
+        raise ValueError("--networks_from needs --workdir, the folder of the new run")
     folder = _WORKDIR.value or runs.default_folder(config.preset, config.data.dataset, config.seed)
     return config, pathlib.Path(folder)
 
@@ -102,10 +108,15 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
     return config
 
 
+def networks_from() -> str | None:
+    """Returns the folder of the run whose networks are taken."""
+    return _NETWORKS_FROM.value
+
+
 @contextlib.contextmanager
 def open_run(
     argv: Sequence[str], share: Callable[[], runs.Share | None] = lambda: None
-) -> Iterator[tuple[runs.Run, Callable[[], bool]]]:
+) -> Iterator[tuple[runs.Run, data.Recordings, Callable[[], bool]]]:
     """Opens the run that the flags ask for, to compute in it until done or told to end.
 
     Args:
@@ -113,7 +124,7 @@ def open_run(
         share: Says which of several processes this is. Called before anything is computed.
 
     Yields:
-        The run, and the function that says whether SIGTERM has come.
+        The run, its recordings, and the function that says whether to end.
 
     Raises:
         app.UsageError: The flags do not make settings.
@@ -121,14 +132,16 @@ def open_run(
     (config, folder), of_run = drivers.begin(argv, lambda: (config_and_folder(), share()))
     with (
         drivers.clear_errors(),
-        runs.open_run(folder, config, share=of_run) as run,
         runs.stop_on_sigterm() as stop,
+        pipeline.open_run(folder, config, networks_from=networks_from(), share=of_run) as opened,
     ):
-        yield run, stop
+        yield *opened, stop
 
 
 def _base() -> configs.ExperimentConfig:
-    folder = None if _PRESET.value is not None else _WORKDIR.value
-    if folder is not None and (pathlib.Path(folder) / runs.CONFIG).exists():
-        return runs.read_run(folder).config
+    if _PRESET.value is None:
+        if _WORKDIR.value is not None and (pathlib.Path(_WORKDIR.value) / runs.CONFIG).exists():
+            return runs.read_run(_WORKDIR.value).config
+        if _NETWORKS_FROM.value is not None:
+            return runs.read_run(_NETWORKS_FROM.value).config
     return configs.PRESETS[_PRESET.value or "quick"]

@@ -14,8 +14,7 @@ flags.adopt_module_key_flags(settings)
 
 
 def main(argv: Sequence[str]) -> None:
-    with settings.open_run(argv) as (run, stop):
-        recordings = pipeline.load_recordings(run)
+    with settings.open_run(argv) as (run, recordings, stop):
         pipeline.verify_metamers(run, recordings, stop=stop)
     print(f"Verification: {run.path('verification').resolve()}")
 

@@ -1,7 +1,6 @@
 """From recordings to a report: the places where files meet computation, in order.
 
-    with runs.open_run(folder, config) as run:
-        recordings = load_recordings(run)
+    with open_run(folder, config) as (run, recordings):
         train_networks(run, recordings)
         synthesize_metamers(run, recordings)
         verify_metamers(run, recordings)
@@ -19,7 +18,8 @@ import jax
 from metamer_jax import data, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
-from metamer_jax.pipeline.common import choose_targets, chosen_targets
+from metamer_jax.pipeline.beginning import check_networks, check_recordings, open_run
+from metamer_jax.pipeline.common import choose_targets
 from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
@@ -28,11 +28,14 @@ from metamer_jax.storage import cache
 
 __all__ = [
     "Natural",
+    "check_networks",
+    "check_recordings",
     "choose_targets",
     "enable_compilation_cache",
     "load_network",
     "load_recordings",
     "natural_sounds",
+    "open_run",
     "read_metamers",
     "reproduce",
     "synthesize_metamers",
@@ -43,16 +46,27 @@ __all__ = [
 ]
 
 
-def reproduce(config: ExperimentConfig, folder: str | os.PathLike) -> pathlib.Path:
+def reproduce(
+    config: ExperimentConfig,
+    folder: str | os.PathLike,
+    *,
+    networks_from: str | os.PathLike | None = None,
+) -> pathlib.Path:
     """Runs every stage, and returns the report's path.
+
+    Args:
+        config: The run's settings.
+        folder: Its folder.
+        networks_from: Folder of a run whose trained networks it takes instead of training.
 
     Raises:
         ValueError: The folder holds a run with other settings, or the data do not suffice.
         SystemExit: The process was told to end (SIGTERM); everything done so far is saved.
     """
-    with runs.open_run(folder, config) as run, runs.stop_on_sigterm() as stop:
-        recordings = load_recordings(run)
-        chosen_targets(run, recordings)  # Enough of each word?
+    with (
+        runs.stop_on_sigterm() as stop,
+        open_run(folder, config, networks_from=networks_from) as (run, recordings),
+    ):
         train_networks(run, recordings, stop=stop)
         synthesize_metamers(run, recordings, stop=stop)
         verify_metamers(run, recordings, stop=stop)

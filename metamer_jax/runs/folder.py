@@ -287,26 +287,65 @@ def _remove_temporaries(folder: pathlib.Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def check(folder: Path, config: Any, *, may_differ: Sequence[str] = MAY_DIFFER) -> None:
+    """Says whether `open_run` would take the folder, as far as that can be said from outside.
+
+    Args:
+        folder: The run's folder, which may not exist yet.
+        config: The run's settings.
+        may_differ: As of `open_run`.
+
+    Raises:
+        ValueError: It holds a run with other settings; the message names them.
+        DamagedFileError: Its config.json cannot be read.
+    """
+    _earlier_config(pathlib.Path(folder), config, may_differ)
+
+
+def _earlier_config(
+    folder: pathlib.Path, config: Any, may_differ: Sequence[str]
+) -> Mapping[str, Any] | None:
+    """Returns what config.json holds; None where nothing follows from it yet."""
+    path = folder / CONFIG
+    if not path.exists():
+        return None
+    saved = read_json(path)
+    before = _settings_of(saved, path, type(config))
+    found = [line for line in configs.differences(before, config) if not names(may_differ, line)]
+    if not found:
+        return saved
+    if _nothing_made(folder):
+        return None
+    raise ValueError(
+        f"run folder {folder} holds a run with other settings ({'; '.join(found)}); continue it "
+        f"with the same settings, or give this run a folder of its own (with --networks_from="
+        f"{folder} it takes the networks of this one, where they follow from the same settings)"
+    )
+
+
+def _nothing_made(folder: pathlib.Path) -> bool:
+    """Whether a run was begun and has made nothing: its settings may still be others."""
+    known = {CONFIG, "data/summary.json"}
+    return not any(
+        path.is_file()
+        and path.stat().st_size
+        and not path.name.startswith(".")
+        and path.relative_to(folder).as_posix() not in known
+        for path in folder.rglob("*")
+    )
+
+
 def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequence[str]) -> bool:
     """Returns whether the folder held a run with these settings."""
     path = folder / CONFIG
     current = environment(config)
-    if not path.exists():
+    saved = _earlier_config(folder, config, may_differ)
+    if saved is None:
+        if path.exists():
+            _log.warning("%s had made nothing yet: its settings are replaced by these", folder)
         saved = {"schema_version": SCHEMA_VERSION, "experiment": config, "environment": current}
         write_json(path, saved)
         return False
-    saved = read_json(path)
-    before = _settings_of(saved, path, type(config))
-    found = [
-        line
-        for line in configs.differences(before, config)
-        if not any(_names(field, line) for field in may_differ)
-    ]
-    if found:
-        raise ValueError(
-            f"run folder {folder} holds a run with other settings ({'; '.join(found)}); continue "
-            f"it with the same settings, or give this run a folder of its own"
-        )
     environments = [saved.get("environment"), *saved.get("resumed_in", [])]
     if current not in environments:
         _log.warning("the run in %s is continued in another environment: see config.json", folder)
@@ -314,10 +353,10 @@ def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequen
     return True
 
 
-def _names(field: str, difference: str) -> bool:
-    """Says whether `field`, or a group that it names, is what a line of `differences` is about."""
+def names(fields: Sequence[str], difference: str) -> bool:
+    """Says whether fields, or groups of them, name what a line of `differences` is about."""
     name = difference.split(":", 1)[0]
-    return name == field or name.startswith(f"{field}.")
+    return any(name == field or name.startswith(f"{field}.") for field in fields)
 
 
 def environment(config: Any = None) -> dict[str, Any]:

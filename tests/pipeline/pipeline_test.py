@@ -9,7 +9,7 @@ import pytest
 import small_run
 import soundfile
 
-from metamer_jax import pipeline, runs, storage
+from metamer_jax import configs, pipeline, runs, storage
 from metamer_jax.configs import TRAINING_RECIPES
 
 
@@ -165,11 +165,54 @@ def test_stages_out_of_order_say_what_to_do_first(recordings, cache, tmp_path):
             pipeline.synthesize_metamers(run, loaded)
 
 
-def test_too_many_targets_are_refused_before_any_work(recordings, cache, tmp_path):
-    config = small_run.config(recordings, cache, targets_per_word=50)
-    with pytest.raises(ValueError, match=r"targets_per_word=50 is more than .* of 'fall'"):
-        pipeline.reproduce(config, tmp_path)
-    assert not (tmp_path / "networks").exists()
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"targets_per_word": 50}, "targets_per_word=50 is more than .* of 'fall'"),
+        ({"stages": ("dense", "conv9")}, r"stages must be of .*'dense'.*, got \['conv9'\]"),
+        ({"stages": ("relu1",), "networks": ("conv2d", "cochcnn9")}, "conv2d has none of the st"),
+        ({"networks": ("conv3d",)}, "must name one of .*got 'conv3d'"),
+        ({"data.data_dir": "/nowhere"}, "/nowhere"),
+        ({"data.words": ("rise", "fell")}, "fell"),
+        ({"training.augment.background_snr_db": (5.0, 9.0)}, "background_snr_db needs recordings"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_folder_is_made(
+    recordings, cache, tmp_path, changes, message
+):
+    config = configs.replace_all(small_run.config(recordings, cache), changes)
+    with pytest.raises(ValueError, match=message):
+        pipeline.reproduce(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_is_not_locked_before_something_is_made(finished, tmp_path):
+    _, config = finished
+    with pipeline.open_run(tmp_path, config):
+        pass
+    other = dataclasses.replace(config, targets_per_word=1, seed=4)
+    with pipeline.open_run(tmp_path, other) as (run, loaded):
+        assert not run.resumed and len(loaded)
+    assert runs.read_run(tmp_path).config == other
+
+
+def test_networks_are_taken_from_another_run(finished, tmp_path):
+    folder, config = finished
+    more = dataclasses.replace(config, targets_per_word=1, stages=("logits",))
+    with pipeline.open_run(tmp_path / "more", more, networks_from=folder) as (run, loaded):
+        pipeline.train_networks(run, loaded)
+    for name in ("weights.npz", "result.json", "training.jsonl"):
+        path = "networks/frequency_grouped/" + name
+        assert (tmp_path / "more" / path).read_bytes() == (folder / path).read_bytes()
+    for changes, message in (
+        ({"seed": 1}, "follow from other settings .seed: 0 before, 1 now"),
+        ({"networks": ("conv2d",)}, "networks/conv2d holds no trained network"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            config_now = dataclasses.replace(more, **changes)
+            with pipeline.open_run(tmp_path / "new", config_now, networks_from=folder):
+                pass
+        assert not (tmp_path / "new").exists()
 
 
 def test_targets_are_the_same_for_every_network_and_come_from_the_test_split(finished):

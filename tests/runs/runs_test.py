@@ -198,6 +198,7 @@ class TestOpenRun:
     def test_other_settings_are_refused_by_name(self, tmp_path):
         config = configs.ExperimentConfig()
         runs.open_run(tmp_path, config).close()
+        storage.write_json(tmp_path / "networks" / "made.json", {})
         other = dataclasses.replace(
             config, seed=1, synthesis=dataclasses.replace(config.synthesis, steps=7)
         )

@@ -1,0 +1,129 @@
+"""A run begins: what could only fail later is found before its folder is made."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from absl import logging
+
+from metamer_jax import auditory, configs, data, models, runs, storage
+from metamer_jax.configs import ExperimentConfig
+from metamer_jax.data import Recordings
+from metamer_jax.pipeline.common import choose_targets
+
+# What a trained network follows from.
+_OF_NETWORKS = ("seed", "target_seed", "data", "cochleagram", "training")
+_NETWORK_FILES = ("training.jsonl", "result.json", "weights.npz")
+
+
+@contextlib.contextmanager
+def open_run(
+    folder: str | os.PathLike,
+    config: ExperimentConfig,
+    *,
+    networks_from: str | os.PathLike | None = None,
+    share: runs.Share | None = None,
+) -> Iterator[tuple[runs.Run, Recordings]]:
+    """Opens a run once its settings and recordings are known to be good for every stage.
+
+    A folder that is new stays unmade where they are not.
+
+    Args:
+        folder: The run's folder.
+        config: Its settings.
+        networks_from: Folder of a run whose trained networks it takes instead of training.
+        share: As of `runs.open_run`.
+
+    Yields:
+        The open run and its recordings; data/summary.json says what they are.
+
+    Raises:
+        ValueError: The settings cannot be, a file cannot be used, the folder holds a run with
+            other settings, or the networks are none of these settings.
+    """
+    runs.check(folder, config)
+    check_networks(config)
+    source = None if networks_from is None else _source_of_networks(networks_from, config)
+    recordings = data.load(config.data)
+    check_recordings(config, recordings)
+    with runs.open_run(folder, config, share=share) as run:
+        storage.write_json(run.path("data", "summary.json"), recordings.summary)
+        if source is not None:
+            _take_networks(run, source)
+        yield run, recordings
+
+
+def check_networks(config: ExperimentConfig) -> None:
+    """Refuses networks and stages that do not exist, or not at this size of cochleagram.
+
+    Raises:
+        ValueError: There are such.
+    """
+    known = models.stage_names(config.networks)
+    if unknown := [stage for stage in config.stages if stage not in known]:
+        raise ValueError(f"stages must be of {known}, those of the networks, got {unknown}")
+    shape = (1, config.cochleagram.num_channels, config.cochleagram.num_frames)
+    for network in config.networks:
+        model = models.build_model(network, num_words=2)
+        if not set(auditory.stage_names(model)) & set(config.stages):
+            raise ValueError(f"{network} has none of the stages {config.stages}")
+        try:
+            jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise ValueError(
+                f"{network} cannot read cochleagrams of {shape[1]} channels and {shape[2]} frames: "
+                f"{error}"
+            ) from error
+
+
+def check_recordings(config: ExperimentConfig, recordings: Recordings) -> None:
+    """Refuses recordings that do not suffice for the training, the targets or the null.
+
+    Raises:
+        ValueError: They do not.
+    """
+    for split in ("train", "validation", "test"):
+        there = np.unique(recordings.labels[recordings.splits == split])
+        lacking = [w for i, w in enumerate(recordings.words) if i not in there]
+        if len(there) == 0 or (split == "train" and lacking):
+            raise ValueError(
+                f"the split {split!r} must have recordings of every word, it has none of "
+                f"{lacking}: more recordings are needed, or fewer words"
+            )
+    choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
+    if config.training.augment.background_snr_db is not None and not len(recordings.noise):
+        raise ValueError(
+            "training.augment.background_snr_db needs recordings with background noise: of the "
+            "data sets speech_commands has some, in _background_noise_ or _silence_"
+        )
+
+
+def _source_of_networks(folder, config):
+    source = runs.read_run(folder)
+    found = [
+        line
+        for line in configs.differences(source.config, config)
+        if runs.names(_OF_NETWORKS, line) and not runs.names(runs.MAY_DIFFER, line)
+    ]
+    if found:
+        raise ValueError(
+            f"the networks of {folder} follow from other settings ({'; '.join(found)}): what may "
+            f"differ are the stages, the targets, the synthesis and the verification"
+        )
+    for network in config.networks:
+        path = source.path("networks", network)
+        if not storage.is_done(*(path / name for name in _NETWORK_FILES)):
+            raise ValueError(f"{path} holds no trained network to take")
+    return source
+
+
+def _take_networks(run: runs.Run, source: runs.Run) -> None:
+    for network in run.config.networks:
+        made = pathlib.Path("networks", network)
+        if not storage.is_done(*(run.path(made, name) for name in _NETWORK_FILES)):
+            for name in _NETWORK_FILES:
+                storage.write_bytes(run.path(made, name), source.path(made, name).read_bytes())
+            logging.info("%s: taken from %s", network, source.folder)
