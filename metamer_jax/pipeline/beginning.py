@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -13,10 +12,10 @@ from metamer_jax import auditory, configs, data, models, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline.common import choose_targets
+from metamer_jax.runs import manifest
 
 # What a trained network follows from.
 _OF_NETWORKS = ("seed", "target_seed", "data", "cochleagram", "training")
-_NETWORK_FILES = ("training.jsonl", "result.json", "weights.npz")
 
 
 @contextlib.contextmanager
@@ -115,15 +114,16 @@ def _source_of_networks(folder, config):
         )
     for network in config.networks:
         path = source.path("networks", network)
-        if not storage.is_done(*(path / name for name in _NETWORK_FILES)):
+        if not source.is_done(*manifest.networks_of(network)):
             raise ValueError(f"{path} holds no trained network to take")
     return source
 
 
 def _take_networks(run: runs.Run, source: runs.Run) -> None:
     for network in run.config.networks:
-        made = pathlib.Path("networks", network)
-        if not storage.is_done(*(run.path(made, name) for name in _NETWORK_FILES)):
-            for name in _NETWORK_FILES:
-                storage.write_bytes(run.path(made, name), source.path(made, name).read_bytes())
+        made = manifest.networks_of(network)
+        if not run.is_done(*made):
+            for name in made:
+                storage.write_bytes(run.path(name), source.path(name).read_bytes())
+            run.record(*made)
             logging.info("%s: taken from %s", network, source.folder)

@@ -14,11 +14,10 @@ from metamer_jax import auditory, cochleagram, models, runs, storage, training
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline import clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
+from metamer_jax.runs import manifest
 from metamer_jax.runtime import devices
 from metamer_jax.storage import checkpoints
 from metamer_jax.training import ensembles
-
-_NETWORK_FILES = ("weights.npz", "result.json")
 
 
 def train_networks(
@@ -41,8 +40,18 @@ def train_networks(
         stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
-        if not storage.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
+        if not is_trained(run, network):
             _train_network(run, recordings, network, clips_folder, stop)
+
+
+def is_trained(run: runs.Run, network: str) -> bool:
+    """Says whether a network of the run is trained; its log may be missing, with a warning."""
+    weights, result, log = manifest.networks_of(network)
+    if not run.is_done(weights, result):
+        return False
+    if (reason := run.manifest.trouble(log)) is not None:
+        logging.warning("%s %s: the network is whole, and its curve missing", run.path(log), reason)
+    return True
 
 
 class _Task(NamedTuple):
@@ -108,16 +117,18 @@ def _train_network(run, recordings, network, clips_folder, stop):
     key = key_of(run, INIT)
     state_path = run.path("networks", network, "state.npz")
     log_path = run.path("networks", network, "training.jsonl")
+    origin = {"made_of": [run.manifest.made_of(manifest.networks_of(network)[0])]}
     state = None
     if storage.is_done(state_path):
         features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
         blank = training.init_state(key, task.model, features, config.training, grid=task.grid)
-        state, _ = checkpoints.restore(state_path, like=blank)
+        state = _restored(state_path, blank, origin)
+    if state is not None:
         logging.info("%s: training continues after epoch %d", network, int(state.epoch))
     storage.write_jsonl(log_path, [] if state is None else state.records())
 
     def on_epoch(state, record):
-        checkpoints.save(state_path, state)
+        checkpoints.save(state_path, state, metadata=origin)
         storage.append_jsonl(log_path, record)
         if stop():
             leave()
@@ -173,15 +184,18 @@ def train_ensemble(
         raise ValueError("members must have a target_seed, of the clips that they share, got None")
     task = _task(members[0], recordings, network)
     keys = [key_of(run, INIT) for run in members]
+    weights = manifest.networks_of(network)[0]
+    origin = {"made_of": [run.manifest.made_of(weights) for run in members]}
     state = None
     if storage.is_done(state_path):
         features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
         blank = ensembles.init_state(keys, task.model, features, config.training, grid=task.grid)
-        state, _ = checkpoints.restore(state_path, like=blank)
+        state = _restored(state_path, blank, origin)
+    if state is not None:
         logging.info("%s: training continues after epoch %d", network, int(state[0].epoch))
 
     def on_epoch(state, _):
-        checkpoints.save(state_path, state)
+        checkpoints.save(state_path, state, metadata=origin)
         for run, member in zip(members, state, strict=True):
             storage.write_jsonl(run.path("networks", network, "training.jsonl"), member.records())
         if stop():
@@ -210,6 +224,23 @@ def train_ensemble(
     state_path.unlink(missing_ok=True)
 
 
+def _restored(path, like, origin):
+    """Returns a training's saved state; None, with a word, where it is not this training's."""
+    try:
+        state, metadata = checkpoints.restore(path, like=like)
+        # A state of an earlier version does not say what it is of.
+        if metadata and metadata != origin:
+            raise ValueError(f"{path} follows from other settings than those of today")
+        members = [state] if isinstance(state, training.TrainState) else state
+        weights = jax.tree.leaves([(m.params, m.normalization) for m in members])
+        if not all(np.isfinite(x).all() for x in weights):
+            raise ValueError(f"{path} holds weights that are not finite")
+    except ValueError as error:
+        logging.warning("%s; it is made again", error)
+        return None
+    return state
+
+
 def _write_trained(run, recordings, network, task, result, test_features):
     """Leaves a trained network's weights, and how well it does on the test split."""
     labels = task.examples["test"].labels
@@ -232,6 +263,7 @@ def _write_trained(run, recordings, network, task, result, test_features):
             "confusion": np.asarray(test.confusion).tolist(),
         },
     )
+    run.record(*manifest.networks_of(network))
     logging.info("%s: test accuracy %.1f %%", network, 100 * test.accuracy)
 
 
@@ -246,7 +278,7 @@ def load_network(run: runs.Run, network: str, num_words: int):
         ValueError: It has not been trained yet.
     """
     path = run.path("networks", network, "weights.npz")
-    if not storage.is_done(path):
+    if not run.is_done(manifest.networks_of(network)[0]):
         raise ValueError(
             f"{path} is not there: train the networks first "
             f"(python -m experiments.train --workdir={run.folder})"
