@@ -7,6 +7,7 @@ exact    what a network makes of sounds on the dense cochleagram, in batches
 from metamer_jax.auditory.model import (
     FILTERS,
     Variables,
+    feature_fn,
     forward,
     init_variables,
     read_cochleagram,
@@ -19,6 +20,7 @@ from metamer_jax.auditory.model import (
 __all__ = [
     "FILTERS",
     "Variables",
+    "feature_fn",
     "forward",
     "init_variables",
     "read_cochleagram",

@@ -9,6 +9,7 @@ arguments, and one set of weights serves a dense and a multirate cochleagram.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +89,25 @@ def read_cochleagram(
         [..., channel read, frame read].
     """
     return cochleagrams.cochleagram(waveform, variables[FILTERS]["read"], config=config)
+
+
+def feature_fn(model: nn.Module, config: CochleagramConfig) -> jax.tree_util.Partial:
+    """Makes the function from sounds to the network's input, for training and attacks.
+
+    Args:
+        model: Network whose input it makes.
+        config: The cochleagram's settings.
+
+    Returns:
+        Waveforms [batch, time] -> [batch, channel read, frame read]. The filters are among its
+        arguments, so that a program compiled with it does not hold them as constants.
+    """
+    filters = with_filters({}, model, config)[FILTERS]["read"]
+    return jax.tree_util.Partial(functools.partial(_features, config=config), filters)
+
+
+def _features(filters, waveforms, *, config):
+    return cochleagrams.cochleagram(waveforms, filters, config=config)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Images of the changed clips of each epoch, on disk, for every network that meets the same ones.
 
-    keep = keeper(folder, model, grid, waveforms, clip_key, config)
-    training.train(..., clip_key=clip_key, keep=keep)
+    clip_cache = open_clip_cache(folder, task, clip_key, config)
+    training.train_ensemble(keys, task, ..., clip_key=clip_key, clip_cache=clip_cache)
 
 Changing the clips and making their cochleagrams takes most of an epoch on a CPU, and networks that
 are compared meet the same clips. The first to come to an epoch leaves its images in
@@ -21,53 +21,41 @@ import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import runs, storage
+from metamer_jax import runs, storage, training
 from metamer_jax.configs import ExperimentConfig
-from metamer_jax.models import Grid, Network
 from metamer_jax.storage import cache
 from metamer_jax.training import clips
-from metamer_jax.training.clips import Keep
 
 _VERSION = 1  # Of how clips are changed and images made: raise it when that changes.
 _SPARE_BYTES = 2 * 10**9  # Left free for what must be written.
 
 
-def keeper(
-    folder: pathlib.Path,
-    model: Network,
-    grid: Grid | None,
-    waveforms: np.ndarray,
-    clip_key: jax.Array,
-    config: ExperimentConfig,
-    *,
-    noise: np.ndarray | None = None,
-) -> Keep | None:
-    """Makes the `keep` of `training.train` for one folder.
+def open_clip_cache(
+    folder: pathlib.Path, task: training.Task, clip_key: jax.Array, config: ExperimentConfig
+) -> training.ClipCache | None:
+    """Makes the `clip_cache` of a training, in one folder.
 
     Args:
-        folder: Where; other networks' images may be there too.
-        model: The network: its resize.
-        grid: What its training cochleagrams hold, if not everything.
-        waveforms: [clip, time] of the training clips.
-        clip_key: What the changes follow from.
-        config: The run's: its augmentation, cochleagram and number of epochs.
-        noise: [piece, time] that the augmentation mixes in, if it does.
+        folder: Folder of the caches; other networks' images may be there too.
+        task: Network and clips, as it is trained.
+        clip_key: PRNG key that the changes follow from.
+        config: Settings of the run: its augmentation, cochleagram and number of epochs.
 
     Returns:
         None where nothing can be kept: the network is not trained on images (it does not resize;
         clips as they are; attacks; masks or mixtures), or, with a warning, the disk lacks room.
     """
-    training = config.training
-    if not (training.epochs and clips.takes_images(model, training)):
+    recipe = config.training
+    if not (recipe.epochs and clips.takes_images(task.model, recipe)):
         return None
-    identity = _identity(model, grid, waveforms, clip_key, config, noise)
+    identity = _identity(task, clip_key, config)
     place = folder / cache.digest(identity)
-    shape = (len(waveforms), *model.input_shape)
-    if not _has_room(place, 4 * math.prod(shape), training.epochs):
+    shape = (len(task.training.inputs), *task.model.input_shape)
+    if not _has_room(place, 4 * math.prod(shape), recipe.epochs):
         return None
     storage.write_json(place / "about.json", identity)
 
-    def keep(epoch, make):
+    def cached(epoch, make):
         path = place / f"epoch_{epoch:03d}.npy"
         images = _read(path, shape)
         if images is None:
@@ -76,7 +64,7 @@ def keeper(
                 np.save(file, images)
         return images
 
-    return keep
+    return cached
 
 
 def remove(folder: pathlib.Path) -> None:
@@ -84,19 +72,19 @@ def remove(folder: pathlib.Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _identity(model, grid, waveforms, clip_key, config, noise) -> dict[str, Any]:
+def _identity(task, clip_key, config) -> dict[str, Any]:
     """What the images follow from, in JSON types; other machines and versions round differently."""
     mixed = config.training.augment.background_snr_db is not None
     return {
         "version": _VERSION,
-        "clips": _content(waveforms),
-        "noise": _content(noise) if mixed else None,
+        "clips": _content(task.training.inputs),
+        "noise": _content(task.noise) if mixed else None,
         "clip_key": np.asarray(jax.random.key_data(clip_key)).tolist(),
         "augment": dataclasses.asdict(config.training.augment),
         "cochleagram": dataclasses.asdict(config.cochleagram),
-        "input_shape": list(model.input_shape),
-        "antialias_resize": model.antialias_resize,
-        "grid": None if grid is None else dataclasses.asdict(grid),
+        "input_shape": list(task.model.input_shape),
+        "antialias_resize": task.model.antialias_resize,
+        "grid": None if task.grid is None else dataclasses.asdict(task.grid),
         "environment": runs.environment(config),
     }
 

@@ -1,23 +1,21 @@
 """Networks learn: from recordings to networks/<network>/."""
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import auditory, cochleagram, models, runs, storage, training
+from metamer_jax import auditory, models, runs, storage, training
 from metamer_jax.data import Recordings
-from metamer_jax.pipeline import clip_cache
+from metamer_jax.pipeline.clip_cache import open_clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import devices
 from metamer_jax.storage import checkpoints
-from metamer_jax.training import ensembles
 
 
 def train_networks(
@@ -33,15 +31,16 @@ def train_networks(
     state.npz, from which an interrupted training continues to the same result.
 
     Args:
-        run: Open.
+        run: Open run.
         recordings: Its recordings.
-        clips_folder: Where the changed clips of the epochs are kept for other networks, and taken
-            from (`epoch_cache`); None: they are made. It changes no result.
+        clips_folder: Folder where the changed clips of the epochs are kept for other networks, and
+            taken from (`clip_cache`); None: they are made. It changes no result.
         stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
         if not is_trained(run, network):
-            _train_network(run, recordings, network, clips_folder, stop)
+            path = run.path("networks", network, "state.npz")
+            _train([run], recordings, network, path, clips_folder, stop)
 
 
 def is_trained(run: runs.Run, network: str) -> bool:
@@ -52,106 +51,6 @@ def is_trained(run: runs.Run, network: str) -> bool:
     if (reason := run.manifest.trouble(log)) is not None:
         logging.warning("%s %s: the network is whole, and its curve missing", run.path(log), reason)
     return True
-
-
-class _Task(NamedTuple):
-    """What a network is trained with."""
-
-    model: models.Network
-    feature_fn: Callable[[jax.Array], jax.Array]
-    grid: models.Grid | None
-    examples: dict[str, training.Examples]
-
-
-def _task(run, recordings, network) -> _Task:
-    config = run.config
-    model = models.build_model(network, len(recordings.words))
-    filters = auditory.with_filters({}, model, config.cochleagram)[auditory.FILTERS]
-    feature_fn = jax.tree_util.Partial(
-        functools.partial(_features, config=config.cochleagram), filters["read"]
-    )
-    grid = model.reads(config.cochleagram.num_channels, config.cochleagram.num_frames)
-    examples = {
-        split: training.Examples(part.waveforms, part.labels)
-        for split in ("train", "validation", "test")
-        for part in [recordings.subset(split)]
-    }
-    return _Task(model, feature_fn, grid, examples)
-
-
-def _clip_key(run):
-    """Of the changes to clips: runs that share their targets meet the same ones."""
-    if run.config.target_seed is None:
-        return None
-    return jax.random.fold_in(jax.random.key(run.config.target_seed), CLIPS)
-
-
-def _training_mesh(config):
-    """All devices of this process or, of these, as many as divide a batch; None: only one."""
-    local, batch_size = jax.local_devices(), config.training.batch_size
-    count = max(n for n in range(1, len(local) + 1) if batch_size % n == 0)
-    if count < len(local):
-        logging.warning(
-            "training takes %d of %d devices, for a batch of %d", count, len(local), batch_size
-        )
-    return devices.device_mesh(local[:count])
-
-
-def _keep(run, recordings, task, clips_folder):
-    if clips_folder is None:
-        return None
-    key = _clip_key(run)
-    return clip_cache.keeper(
-        clips_folder,
-        task.model,
-        task.grid,
-        task.examples["train"].inputs,
-        key_of(run, INIT) if key is None else key,
-        run.config,
-        noise=recordings.noise,
-    )
-
-
-def _train_network(run, recordings, network, clips_folder, stop):
-    config, task = run.config, _task(run, recordings, network)
-    key = key_of(run, INIT)
-    state_path = run.path("networks", network, "state.npz")
-    log_path = run.path("networks", network, "training.jsonl")
-    origin = {"made_of": [run.manifest.made_of(manifest.networks_of(network)[0])]}
-    state = None
-    if storage.is_done(state_path):
-        features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
-        blank = training.init_state(key, task.model, features, config.training, grid=task.grid)
-        state = _restored(state_path, blank, origin)
-    if state is not None:
-        logging.info("%s: training continues after epoch %d", network, int(state.epoch))
-    storage.write_jsonl(log_path, [] if state is None else state.records())
-
-    def on_epoch(state, record):
-        checkpoints.save(state_path, state, metadata=origin)
-        storage.append_jsonl(log_path, record)
-        if stop():
-            leave()
-
-    result = training.train(
-        key,
-        task.model,
-        task.examples["train"],
-        task.examples["validation"],
-        config.training,
-        feature_fn=task.feature_fn,
-        grid=task.grid,
-        noise=recordings.noise,
-        clip_key=_clip_key(run),
-        keep=_keep(run, recordings, task, clips_folder),
-        mesh=_training_mesh(config),
-        state=state,
-        on_epoch=on_epoch,
-        progress=True,
-    )
-    test = training.compute_features(task.feature_fn, task.examples["test"].inputs)
-    _write_trained(run, recordings, network, task, result, test)
-    state_path.unlink(missing_ok=True)
 
 
 def train_ensemble(
@@ -168,83 +67,129 @@ def train_ensemble(
 
     Args:
         members: Open runs of one network that differ in `seed` alone, with a `target_seed`.
-        recordings: Theirs.
-        state_path: Where the state of all is kept while they train.
+        recordings: Recordings of all of them.
+        state_path: File where the state of all is kept while they train.
         clips_folder: As of `train_networks`.
         stop: Says whether to end after an epoch.
 
     Raises:
         ValueError: The runs differ in more than their seeds, or have no `target_seed`.
     """
-    config, network = members[0].config, members[0].config.networks[0]
+    config = members[0].config
     for run in members:
         if dataclasses.replace(run.config, seed=config.seed) != config or len(config.networks) > 1:
             raise ValueError(f"members must differ in seed alone, got {run.folder}")
     if config.target_seed is None:
         raise ValueError("members must have a target_seed, of the clips that they share, got None")
-    task = _task(members[0], recordings, network)
+    _train(members, recordings, config.networks[0], state_path, clips_folder, stop)
+
+
+def _train(members, recordings, network, state_path, clips_folder, stop):
+    """Trains one network in every run of `members`, which share clips; continues from a state."""
+    config, task, test = members[0].config, *_task(members[0].config, recordings, network)
     keys = [key_of(run, INIT) for run in members]
+    clip_key = _clip_key(config)
     weights = manifest.networks_of(network)[0]
     origin = {"made_of": [run.manifest.made_of(weights) for run in members]}
-    state = None
-    if storage.is_done(state_path):
-        features = training.compute_features(task.feature_fn, task.examples["train"].inputs[:1])
-        blank = ensembles.init_state(keys, task.model, features, config.training, grid=task.grid)
-        state = _restored(state_path, blank, origin)
+    state = _restored(state_path, keys, task, config.training, origin)
     if state is not None:
         logging.info("%s: training continues after epoch %d", network, int(state[0].epoch))
 
-    def on_epoch(state, _):
-        checkpoints.save(state_path, state, metadata=origin)
+    def write_logs(state):
         for run, member in zip(members, state, strict=True):
             storage.write_jsonl(run.path("networks", network, "training.jsonl"), member.records())
+
+    def on_epoch(state, _):
+        checkpoints.save(state_path, state if len(state) > 1 else state[0], metadata=origin)
+        write_logs(state)
         if stop():
             leave()
 
-    results = ensembles.train(
+    clip_cache = None
+    if clips_folder is not None:
+        met_key = keys[0] if clip_key is None else clip_key
+        clip_cache = open_clip_cache(clips_folder, task, met_key, config)
+    results = training.train_ensemble(
         keys,
-        task.model,
-        task.examples["train"],
-        task.examples["validation"],
+        task,
         config.training,
-        feature_fn=task.feature_fn,
-        grid=task.grid,
-        noise=recordings.noise,
-        clip_key=_clip_key(members[0]),
-        keep=_keep(members[0], recordings, task, clips_folder),
+        clip_key=clip_key,
+        clip_cache=clip_cache,
         mesh=_training_mesh(config),
         state=state,
         on_epoch=on_epoch,
         progress=True,
     )
-    test = training.compute_features(task.feature_fn, task.examples["test"].inputs)
+    write_logs([result.state for result in results])
+    features = training.compute_features(task.feature_fn, test.inputs)
+    test = test._replace(inputs=features)
     for run, result in zip(members, results, strict=True):
-        storage.write_jsonl(run.path("networks", network, "training.jsonl"), result.records)
         _write_trained(run, recordings, network, task, result, test)
     state_path.unlink(missing_ok=True)
 
 
-def _restored(path, like, origin):
-    """Returns a training's saved state; None, with a word, where it is not this training's."""
+def _task(config, recordings, network) -> tuple[training.Task, training.Examples]:
+    """What a network of a run is trained with, and what it is tested on."""
+    model = models.build_model(network, len(recordings.words))
+    examples = {
+        split: training.Examples(part.waveforms, part.labels)
+        for split in ("train", "validation", "test")
+        for part in [recordings.subset(split)]
+    }
+    task = training.Task(
+        model,
+        examples["train"],
+        examples["validation"],
+        auditory.feature_fn(model, config.cochleagram),
+        model.reads(config.cochleagram.num_channels, config.cochleagram.num_frames),
+        recordings.noise,
+    )
+    return task, examples["test"]
+
+
+def _restored(path, keys, task, recipe, origin) -> training.EnsembleState | None:
+    """A training's saved state; None where there is none, or, with a word, it is not this one's."""
+    if not storage.is_done(path):
+        return None
+    features = training.compute_features(task.feature_fn, task.training.inputs[:1])
+    like = training.init_ensemble(keys, task.model, features, recipe, grid=task.grid)
     try:
-        state, metadata = checkpoints.restore(path, like=like)
+        # In a file the state of one network stands as such, those of several as a tuple.
+        state, metadata = checkpoints.restore(path, like=like if len(keys) > 1 else like[0])
         # A state of an earlier version does not say what it is of.
         if metadata and metadata != origin:
             raise ValueError(f"{path} follows from other settings than those of today")
-        members = [state] if isinstance(state, training.TrainState) else state
+        members = state if len(keys) > 1 else (state,)
         weights = jax.tree.leaves([(m.params, m.normalization) for m in members])
         if not all(np.isfinite(x).all() for x in weights):
             raise ValueError(f"{path} holds weights that are not finite")
     except ValueError as error:
         logging.warning("%s; it is made again", error)
         return None
-    return state
+    return members
 
 
-def _write_trained(run, recordings, network, task, result, test_features):
+def _clip_key(config):
+    """PRNG key for the changes to clips: runs that share their targets meet the same ones."""
+    if config.target_seed is None:
+        return None
+    return jax.random.fold_in(jax.random.key(config.target_seed), CLIPS)
+
+
+def _training_mesh(config):
+    """All devices of this process or, of these, as many as divide a batch; None: only one."""
+    local, batch_size = jax.local_devices(), config.training.batch_size
+    count = max(n for n in range(1, len(local) + 1) if batch_size % n == 0)
+    if count < len(local):
+        logging.warning(
+            "training takes %d of %d devices, for a batch of %d", count, len(local), batch_size
+        )
+    return devices.device_mesh(local[:count])
+
+
+def _write_trained(run, recordings, network, task, result, test):
     """Leaves a trained network's weights, and how well it does on the test split."""
-    labels = task.examples["test"].labels
-    test = training.evaluate(task.model, result.variables, test_features, labels, grid=task.grid)
+    test = training.evaluate(task.model, result.variables, *test, grid=task.grid)
     checkpoints.save(run.path("networks", network, "weights.npz"), result.variables)
     best = result.records[result.best_epoch - 1] if result.records else {}  # Untrained: no epoch.
     storage.write_json(
@@ -267,12 +212,18 @@ def _write_trained(run, recordings, network, task, result, test_features):
     logging.info("%s: test accuracy %.1f %%", network, 100 * test.accuracy)
 
 
-def _features(filters, waveforms, *, config):
-    return cochleagram.cochleagram(waveforms, filters, config=config)
+def load_network(
+    run: runs.Run, network: str, num_words: int
+) -> tuple[models.Network, dict[str, Any]]:
+    """Reads a trained network of the run.
 
+    Args:
+        run: Run in which it was trained.
+        network: Name of the network.
+        num_words: Words that it tells apart.
 
-def load_network(run: runs.Run, network: str, num_words: int):
-    """Returns a trained network of the run: the module and its variables, without filters.
+    Returns:
+        The module and its variables, without filters.
 
     Raises:
         ValueError: It has not been trained yet.

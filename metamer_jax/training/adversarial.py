@@ -51,7 +51,7 @@ def radii(inputs: jax.Array, norm: str, epsilon: float | jax.Array) -> jax.Array
 
 
 def project(perturbation: jax.Array, radius: jax.Array, norm: str) -> jax.Array:
-    """The nearest point of the ball.
+    """Finds the nearest point of the ball.
 
     Args:
         perturbation: [example, ...].
@@ -69,11 +69,14 @@ def project(perturbation: jax.Array, radius: jax.Array, norm: str) -> jax.Array:
 
 
 def steepest(gradient: jax.Array, norm: str) -> jax.Array:
-    """The step of length 1 along which a linear loss rises most; zero where the gradient is.
+    """Finds the step of length 1 along which a linear loss rises most.
 
     Args:
         gradient: [example, ...].
         norm: "l2": the gradient's direction. "linf": its sign.
+
+    Returns:
+        Of the gradient's shape; zero where the gradient is.
     """
     if norm == "linf":
         return jnp.sign(gradient)
@@ -86,10 +89,10 @@ def steepest(gradient: jax.Array, norm: str) -> jax.Array:
 def random_perturbation(
     key: jax.Array, shape: Sequence[int], radius: jax.Array, norm: str
 ) -> jax.Array:
-    """The control: a perturbation as large, that knows nothing of the network.
+    """Draws the control: a perturbation as large, that knows nothing of the network.
 
     Args:
-        key: Used once.
+        key: PRNG key, used once.
         shape: (example, ...).
         radius: [example].
         norm: "l2": uniform on the sphere. "linf": a corner of the cube, each as likely.
@@ -119,8 +122,8 @@ def pgd(
     dimensions lies).
 
     Args:
-        key: Used once.
-        loss_fn: What is to rise.
+        key: PRNG key, used once.
+        loss_fn: Inputs [example, ...] to losses [example], which are to rise.
         inputs: [example, ...].
         radius: [example], in units of the input.
         config: Norm, steps and step size.
@@ -158,7 +161,18 @@ def strongest(
     *,
     config: AdversarialConfig,
 ) -> Ascent:
-    """The best of `config.restarts` ascents and of no perturbation at all: see `pgd`."""
+    """Finds the best of `config.restarts` ascents and of no perturbation at all.
+
+    Args:
+        key: PRNG key, used once.
+        loss_fn: Inputs [example, ...] to losses [example], which are to rise.
+        inputs: [example, ...].
+        radius: [example], in units of the input.
+        config: Norm, steps, step size and restarts.
+
+    Returns:
+        What the ascents found together; `last` is the last one's.
+    """
 
     def restart(ascent, key):
         found = pgd(key, loss_fn, inputs, radius, config=config)
@@ -182,11 +196,11 @@ def perturb(
     One restart gives its last step, as is usual in training, and saves the judging of it.
 
     Args:
-        key: Used once.
-        loss_fn: Of the network as it is.
+        key: PRNG key, used once.
+        loss_fn: Inputs [example, ...] to losses [example] of the network as it is.
         inputs: [example, ...].
-        config: Which perturbation.
-        strength: [] the part of its epsilon that it has.
+        config: Perturbation.
+        strength: [] part of its epsilon that it has.
 
     Returns:
         [example, ...] the perturbed inputs.

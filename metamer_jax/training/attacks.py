@@ -10,20 +10,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metamer_jax import auditory
 from metamer_jax.configs import AdversarialConfig
 from metamer_jax.models import Grid, Network
-from metamer_jax.training import adversarial, features, scoring
+from metamer_jax.runtime.batches import padded_batches
+from metamer_jax.training import adversarial, scoring
 from metamer_jax.training.adversarial import radii, random_perturbation, strongest
 from metamer_jax.training.clips import FeatureFn
+from metamer_jax.training.features import compute_features
 from metamer_jax.training.scoring import margin
 
 
-def perturbed(key, variables, inputs, labels, feature_fn, strength, *, model, config, grid):
-    """Cochleagrams [batch, channel, frame] of perturbed inputs.
+def perturbed(
+    key: jax.Array,
+    variables: dict[str, Any],
+    inputs: jax.Array,
+    labels: jax.Array,
+    feature_fn: FeatureFn | None,
+    strength: float | jax.Array,
+    *,
+    model: Network,
+    config: AdversarialConfig,
+    grid: Grid | None,
+) -> jax.Array:
+    """Perturbs a batch and computes its cochleagrams.
 
     The network that is attacked drops no units, and is given neither masks nor mixtures: these
     come after.
+
+    Args:
+        key: PRNG key, used once.
+        variables: The network's own variables.
+        inputs: Waveforms [batch, time] with a `feature_fn`, else cochleagrams.
+        labels: [batch] int.
+        feature_fn: Waveforms to cochleagrams; None: the inputs are cochleagrams.
+        strength: [] part of epsilon that the perturbations have.
+        model: Network that is attacked.
+        config: Perturbation.
+        grid: Channels and frames that the cochleagrams hold, if not all.
+
+    Returns:
+        [batch, channel, frame].
     """
     loss_fn = scoring.cross_entropy(model, variables, labels, feature_fn=feature_fn, grid=grid)
     inputs = adversarial.perturb(key, loss_fn, inputs, config=config, strength=strength)
@@ -42,42 +68,47 @@ def perturbed_features(
     grid: Grid | None = None,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Cochleagrams of clips that are perturbed as training ones are, at full strength.
+    """Computes cochleagrams of clips perturbed as in training, at full strength, in batches.
 
     Args:
-        key: Used once.
-        model: The network that is attacked.
-        variables: The network's.
-        inputs: Waveforms [clip, time] where they are perturbed, else cochleagrams.
+        key: PRNG key, used once.
+        model: Network that is attacked.
+        variables: The network's own variables.
+        inputs: Waveforms [clip, time] with a `feature_fn`, else cochleagrams.
         labels: [clip] int.
-        config: Which perturbation.
+        config: Perturbation.
         feature_fn: Waveforms to cochleagrams; None: the inputs are cochleagrams.
-        grid: What the cochleagrams hold, if not everything.
+        grid: Channels and frames that the cochleagrams hold, if not all.
         batch_size: Clips at a time.
 
     Returns:
         [clip, channel, frame].
     """
-    batches = zip(
-        features.padded_batches(inputs, batch_size),
-        features.padded_batches(np.asarray(labels, np.int32), batch_size),
-        strict=True,
-    )
     perturbed = [
-        _perturbed_batch(
-            jax.random.fold_in(key, i),
-            variables,
-            jnp.asarray(batch),
-            jnp.asarray(words),
-            feature_fn,
-            1.0,
-            model=model,
-            config=config,
-            grid=grid,
-        )[:size]
-        for i, ((batch, size), (words, _)) in enumerate(batches)
+        np.asarray(
+            _perturbed_batch(
+                jax.random.fold_in(key, i),
+                variables,
+                batch,
+                words,
+                feature_fn,
+                1.0,
+                model=model,
+                config=config,
+                grid=grid,
+            )
+        )[:count]
+        for i, (batch, words, count) in enumerate(_batches(inputs, labels, batch_size))
     ]
-    return np.concatenate([np.asarray(each) for each in perturbed])
+    return np.concatenate(perturbed)
+
+
+def _batches(inputs, labels, batch_size):
+    """Yields batches of clips, their labels, and how many of them count."""
+    labels = np.asarray(labels, np.int32)
+    both = zip(*(padded_batches(x, batch_size) for x in (inputs, labels)), strict=True)
+    for (batch, count), (words, _) in both:
+        yield jnp.asarray(batch), jnp.asarray(words), count
 
 
 _perturbed_batch = jax.jit(perturbed, static_argnames=("model", "config", "grid"))
@@ -120,17 +151,20 @@ def evaluate(
     if no step of any of them changes the answer.
 
     Args:
-        key: Everything random follows from it.
-        model: The network.
-        variables: The network's.
+        key: PRNG key that everything random follows from.
+        model: Network that is attacked.
+        variables: The network's own variables, without a cochleagram's filters.
         inputs: Waveforms [clip, time] with `feature_fn`, else cochleagrams [clip, channel, frame].
         labels: [clip] int.
         epsilons: Relative sizes, ascending.
         config: Norm, domain, steps and restarts; its epsilon does not count.
         feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame].
-        grid: What the cochleagrams hold, if not everything.
+        grid: Channels and frames that the cochleagrams hold, if not all.
         batch_size: Clips at a time.
         on_batch: Called after each batch and size with the number of clips.
+
+    Returns:
+        Which clips are recognised as they are, attacked and perturbed at random.
 
     Raises:
         ValueError: `epsilons` are not positive and ascending, the labels do not fit, or waveforms
@@ -138,33 +172,26 @@ def evaluate(
     """
     _check_evaluation(inputs, labels, epsilons, config, feature_fn)
     if config.domain == "cochleagram" and feature_fn is not None:
-        inputs, feature_fn = features.compute_features(feature_fn, inputs), None
+        inputs, feature_fn = compute_features(feature_fn, inputs), None
     if feature_fn is not None:
         feature_fn = jax.tree_util.Partial(feature_fn)
     config = dataclasses.replace(config, epsilon=0.0, random=False)
-    variables = auditory.without_filters(variables)
-    labels = np.asarray(labels, np.int32)
-    batches = zip(
-        features.padded_batches(inputs, batch_size),
-        features.padded_batches(labels, batch_size),
-        strict=True,
-    )
     found = [[] for _ in epsilons]
-    for i, ((batch, size), (words, _)) in enumerate(batches):
+    for i, (batch, words, count) in enumerate(_batches(inputs, labels, batch_size)):
         for j, epsilon in enumerate(epsilons):
             margins = _margins(
                 jax.random.fold_in(jax.random.fold_in(key, i), j),
                 variables,
                 feature_fn,
-                jnp.asarray(batch),
-                jnp.asarray(words),
+                batch,
+                words,
                 epsilon,
                 model=model,
                 config=config,
                 grid=grid,
             )
-            found[j].append(np.asarray(margins)[:, :size] <= 0)
-            on_batch(size)
+            found[j].append(np.asarray(margins)[:, :count] <= 0)
+            on_batch(count)
     right = np.stack([np.concatenate(parts, axis=1) for parts in found])  # [epsilon, 2 +, clip]
     return Robustness(
         np.asarray(epsilons, np.float64),

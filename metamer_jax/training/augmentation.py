@@ -18,9 +18,9 @@ def augment_waveform(
     """Changes one clip's rate, moves it in time and adds noise.
 
     Args:
-        key: Used once.
+        key: PRNG key, used once.
         waveform: [time].
-        config: How much.
+        config: Changes to make.
         noise: [piece, time], rms 0.1, recorded noise of which a piece is mixed in, if asked for.
 
     Returns:
@@ -96,10 +96,10 @@ def augment_features(
     """Masks and mixes a batch of cochleagrams.
 
     Args:
-        key: Used once.
+        key: PRNG key, used once.
         features: [batch, channel, frame].
         targets: [batch, word], the probability of each word.
-        config: How much.
+        config: Changes to make.
         fill: What masked points are set to.
 
     Returns:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,8 @@ from jax.sharding import PartitionSpec as P
 from metamer_jax.configs import AugmentConfig, TrainingConfig
 from metamer_jax.models import Grid, Network, WordNetwork
 from metamer_jax.runtime import compilation
-from metamer_jax.training import augmentation, features
+from metamer_jax.runtime.batches import padded_batches
+from metamer_jax.training import augmentation
 from metamer_jax.training.features import compute_features
 
 FeatureFn = Callable[[jax.Array], jax.Array]  # [batch, time] -> [batch, channel, frame]
@@ -28,7 +29,7 @@ class Clips(NamedTuple):
             `takes_images`; waveforms [clip, time] where waveforms are attacked.
         labels: [clip] int32.
         normalization: The collection fitted on the training inputs.
-        key: Of the changes to waveforms, where they are made within the epoch.
+        key: PRNG key for the changes to waveforms, where they are made within the epoch.
         feature_fn: A `jax.tree_util.Partial`, where the inputs are waveforms; else None.
         noise: [piece, time] recorded noise to mix into waveforms; None: there is none.
     """
@@ -48,13 +49,13 @@ class Resize(NamedTuple):
     grid: Grid | None
 
 
-# Given an epoch's number and what makes its images [clip, *input_shape], returns these: made, or
-# as they were made for another network (`epoch_cache.keeper`).
-Keep = Callable[[int, Callable[[], jax.Array]], jax.Array | np.ndarray]
+# Called with an epoch's number and with what makes its images [clip, *input_shape]; returns them,
+# made now or as they were made for another network (`pipeline.clip_cache`).
+ClipCache = Callable[[int, Callable[[], jax.Array]], jax.Array | np.ndarray]
 
 
 class Examples(NamedTuple):
-    """Clips and what they say.
+    """Clips and the words in them.
 
     Attributes:
         inputs: Cochleagrams [clip, channel, frame], whole or cut to a grid; or waveforms
@@ -64,6 +65,29 @@ class Examples(NamedTuple):
 
     inputs: jax.Array | np.ndarray
     labels: jax.Array | np.ndarray
+
+
+class Task(NamedTuple):
+    """A network, what it is to learn and how its input is made.
+
+    Attributes:
+        model: Network to be trained.
+        training: Clips to learn from; waveforms where training changes or attacks waveforms.
+        validation: Clips whose loss picks the epoch and stops training early.
+        feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame], where the
+            inputs are waveforms. Arrays that it needs are best bound with
+            `jax.tree_util.Partial(function, arrays)`, which makes them arguments of the
+            compiled program and not constants in it.
+        grid: Channels and frames that the cochleagrams hold, if not all.
+        noise: [piece, time] recorded noise, where the augmentation mixes it into the clips.
+    """
+
+    model: Network
+    training: Examples
+    validation: Examples
+    feature_fn: FeatureFn | None = None
+    grid: Grid | None = None
+    noise: jax.Array | np.ndarray | None = None
 
 
 class Material(NamedTuple):
@@ -77,7 +101,7 @@ class Material(NamedTuple):
         feature_fn: Waveforms to cochleagrams, where there are waveforms; else None.
         noise: [piece, time] to mix into the waveforms; None: none is.
         resize: To what the network sees, where nothing is changed in between
-            (`epochs.takes_images`); else None.
+            (`takes_images`); else None.
     """
 
     features: jax.Array
@@ -99,12 +123,43 @@ def prepare(
     grid: Grid | None = None,
     noise: np.ndarray | None = None,
 ) -> Material:
-    """Checks the examples and computes their cochleagrams.
+    """Checks the examples and computes their cochleagrams: `material_of` a `Task`.
 
-    Arguments and errors as of `training.train`.
+    Args:
+        model: As `Task.model`.
+        training: As `Task.training`.
+        validation: As `Task.validation`.
+        config: Training recipe.
+        feature_fn: As `Task.feature_fn`.
+        grid: As `Task.grid`.
+        noise: As `Task.noise`.
+
+    Returns:
+        What the epochs draw on.
+
+    Raises:
+        ValueError: The examples do not fit the network, each other or the recipe.
     """
-    _check_examples("training", training, model, feature_fn, config)
-    _check_examples("validation", validation, model, feature_fn)
+    return material_of(Task(model, training, validation, feature_fn, grid, noise), config)
+
+
+def material_of(task: Task, config: TrainingConfig) -> Material:
+    """Checks a task's examples and computes their cochleagrams.
+
+    Args:
+        task: Network, examples and the function from waveforms to cochleagrams.
+        config: Training recipe.
+
+    Returns:
+        What the epochs draw on.
+
+    Raises:
+        ValueError: The examples do not fit the network, each other or the recipe.
+    """
+    training, validation = task.training, task.validation
+    feature_fn, noise = task.feature_fn, task.noise
+    _check_examples("training", training, task.model, feature_fn, config)
+    _check_examples("validation", validation, task.model, feature_fn)
     if config.augment.background_snr_db is not None:
         _check_noise(noise, np.shape(training.inputs))
     compilation.make_room()
@@ -119,7 +174,7 @@ def prepare(
         return Material(features, waveforms, labels, validation, feature_fn, noise)
     waveforms = training.inputs if config.augment.of_waveforms else None
     heard = validation._replace(inputs=compute_features(feature_fn, validation.inputs))
-    resize = Resize(model, grid) if takes_images(model, config) else None
+    resize = Resize(task.model, task.grid) if takes_images(task.model, config) else None
     return Material(features, waveforms, labels, heard, feature_fn, noise, resize)
 
 
@@ -130,20 +185,23 @@ def clips_of_epoch(
     config: TrainingConfig,
     *,
     epoch: int = 0,
-    keep: Keep | None = None,
+    clip_cache: ClipCache | None = None,
     mesh: Mesh | None = None,
 ) -> Clips:
-    """What one epoch is trained on.
+    """Makes what one epoch is trained on.
 
     Args:
-        key: Of the changes to waveforms.
+        key: PRNG key for the changes to waveforms.
         material: From `prepare`.
-        normalization: The collection fitted on the training inputs.
-        config: How to train.
-        epoch: Its number, for `keep`.
-        keep: Asked for the images of the clips, where the network takes images; None: they are
-            made.
-        mesh: Its devices change the clips together.
+        normalization: Collection fitted on the training inputs.
+        config: Training recipe.
+        epoch: Number of the epoch in the cache, counted from 1.
+        clip_cache: Source of the images of the clips, where the network takes images; None: they
+            are made. It changes no result.
+        mesh: Devices that change the clips together.
+
+    Returns:
+        Clips, changed as the recipe says, unless the steps themselves change them.
     """
 
     def changed():
@@ -160,8 +218,8 @@ def clips_of_epoch(
     inputs = material.features
     if config.adversarial.of_waveforms:
         inputs = material.waveforms  # They are changed, and then attacked, within the epoch.
-    elif keep is not None and material.resize is not None:
-        inputs = jnp.asarray(keep(epoch, changed))
+    elif clip_cache is not None and material.resize is not None:
+        inputs = jnp.asarray(clip_cache(epoch, changed))
     elif config.augment.of_waveforms:
         inputs = changed()
     return Clips(inputs, material.labels, normalization, key, material.feature_fn, material.noise)
@@ -201,6 +259,13 @@ def takes_images(model: nn.Module, config: TrainingConfig) -> bool:
     """Whether changed clips are resized as they are made: nothing changes cochleagrams after.
 
     An image is a small part of a cochleagram, so that those of an epoch can be kept.
+
+    Args:
+        model: Network to be trained.
+        config: Training recipe.
+
+    Returns:
+        True where the epochs are trained on images [clip, *input_shape].
     """
     augment = config.augment
     if augment.time_mask or augment.frequency_mask or augment.mixup or config.adversarial.epsilon:
@@ -219,13 +284,27 @@ def augmented_features(
     resize: Resize | None = None,
     mesh: Mesh | None = None,
 ) -> jax.Array:
-    """Cochleagrams [clip, channel, frame], or images, of changed waveforms [clip, time]."""
+    """Changes waveforms and computes their cochleagrams, in batches.
+
+    Args:
+        key: PRNG key for the changes.
+        waveforms: [clip, time].
+        feature_fn: Waveforms [batch, time] to cochleagrams [batch, channel, frame].
+        config: Changes to make.
+        batch_size: Clips at a time.
+        noise: [piece, time] recorded noise to mix in; None: none.
+        resize: From cochleagrams to the images that a network standardises; None: no resize.
+        mesh: Devices among which a batch is divided.
+
+    Returns:
+        Cochleagrams [clip, channel, frame], or with `resize` images [clip, *input_shape].
+    """
     settings = {"config": config, "resize": resize, "mesh": mesh}
     images = [
         _augmented_batch(
             jax.random.fold_in(key, i), jnp.asarray(batch), feature_fn, noise, **settings
-        )[:size]
-        for i, (batch, size) in enumerate(features.padded_batches(waveforms, batch_size))
+        )[:count]
+        for i, (batch, count) in enumerate(padded_batches(waveforms, batch_size))
     ]
     return jnp.concatenate(images)
 
@@ -237,17 +316,21 @@ def _augmented_batch(key, waveforms, feature_fn, noise, *, config, resize, mesh)
     return features if resize is None else resize.model.resized(features, resize.grid)
 
 
-def augmented(keys, waveforms, noise, config: AugmentConfig):
+def augmented(
+    keys: jax.Array, waveforms: jax.Array, noise: jax.Array | None, config: AugmentConfig
+) -> jax.Array:
+    """Changes waveforms [clip, time], each with a PRNG key of its own [clip]."""
     augment = functools.partial(augmentation.augment_waveform, config=config, noise=noise)
     return jax.vmap(augment)(keys, waveforms)
 
 
-def divided(batch, mesh):
+def divided(batch: Any, mesh: Mesh | None) -> Any:
     """Gives each device of the mesh, if there is one, its part of arrays [clip, ...]."""
     return batch if mesh is None else constrained(batch, mesh, P(*mesh.axis_names))
 
 
-def constrained(tree, mesh, spec):
+def constrained(tree: Any, mesh: Mesh | None, spec: P) -> Any:
+    """Lays arrays out on a mesh, if there is one, within a compiled program."""
     if mesh is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))

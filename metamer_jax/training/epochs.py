@@ -1,21 +1,37 @@
-"""One epoch of training as one compiled program: batches, changed or attacked, and steps."""
+"""One epoch of training as one compiled program, for one network or for several."""
 
 import functools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
 from metamer_jax.configs import TrainingConfig
 from metamer_jax.models import Grid, Network
-from metamer_jax.training import augmentation
-from metamer_jax.training.clips import Clips, constrained, divided, takes_images
-from metamer_jax.training.step import Weights, batch_features, optimizer, variables_of
+from metamer_jax.training.clips import Clips, takes_images
+from metamer_jax.training.step import Batch, Weights, train_step
+
+METHODS = ("vmap", "loop")
 
 
-def train_epoch(
+class Epoch(NamedTuple):
+    """What an epoch made of one network.
+
+    Attributes:
+        weights: Weights after it.
+        loss: [] mean over the clips as they were met, that is changed or attacked, with units
+            dropped, by the weights of the moment.
+        accuracy: [] part of them recognised.
+    """
+
+    weights: Weights
+    loss: jax.Array
+    accuracy: jax.Array
+
+
+def _train_epoch(
     key: jax.Array,
     weights: Weights,
     clips: Clips,
@@ -25,30 +41,26 @@ def train_epoch(
     config: TrainingConfig,
     grid: Grid | None,
     mesh: Mesh | None = None,
-) -> tuple[Weights, jax.Array, jax.Array]:
+) -> Epoch:
     """Passes over the clips once, in random order.
 
     Args:
-        key: Of the order, the changes to features, dropout and attacks; used once.
-        weights: Before.
-        clips: What to train on.
-        epoch: Which epoch this is, counted from 1.
-        model: The network.
-        config: How to train.
-        grid: What the cochleagrams hold, if not everything.
-        mesh: Its devices each take as many of a batch's clips, and all have the weights. Sums
+        key: PRNG key for the order, the changes to features, dropout and attacks.
+        weights: Weights before.
+        clips: Clips to train on.
+        epoch: Number of the epoch, counted from 1.
+        model: Network to be trained.
+        config: Training recipe.
+        grid: Channels and frames that the cochleagrams hold, if not all.
+        mesh: Devices that each take as many of a batch's clips, and all have the weights. Sums
             over a batch, those of batch norms too, are over all devices.
 
     Returns:
-        The weights after, and the loss and accuracy: means over the clips as they were met, that is
-        changed or attacked, with units dropped, by the weights of the moment.
+        The weights after, and the loss and accuracy on the way.
     """
     grid = None if takes_images(model, config) else grid  # An image holds everything of itself.
     num_clips = len(clips.labels)
     steps = -(-num_clips // config.batch_size)
-    update = optimizer(config, steps).update
-    settings = {"model": model, "config": config, "grid": grid, "mesh": mesh}
-    features_of = functools.partial(batch_features, **settings)
     order_key, step_key = jax.random.split(key)
     order = jax.random.permutation(order_key, num_clips)
     # The last batch is smaller: filled up with clips that weigh nothing. In the statistics of a
@@ -57,55 +69,64 @@ def train_epoch(
     order = jnp.pad(order, (0, steps * config.batch_size - num_clips), **filled)
     counts = (jnp.arange(len(order)) < num_clips).astype(jnp.float32)
 
-    def loss_fn(params, batch_stats, batch, targets, counted, dropout_key):
-        (logits, _), changed = model.apply(
-            variables_of(params, clips.normalization, batch_stats),
-            batch,
-            train=True,
-            grid=grid,
-            rngs={"dropout": dropout_key},
-            mutable=["batch_stats"],
-        )
-        smooth = optax.smooth_labels(targets, config.label_smoothing)
-        loss = jnp.sum(counted * optax.softmax_cross_entropy(logits, smooth))
-        right = jnp.sum(counted * (logits.argmax(-1) == targets.argmax(-1)))
-        return loss / counted.sum(), (loss, right, changed.get("batch_stats", {}))
-
     def step(weights, now):
-        params, average, opt_state, batch_stats, average_stats = weights
         chosen, counted, i = now
-        keys = jax.random.split(jax.random.fold_in(step_key, i), 3)
-        augment_key, dropout_key, attack_key = keys
-        strength = 1.0
-        if config.adversarial.warmup_epochs:
-            done_epochs = epoch - 1 + (i + 1) / steps
-            strength = jnp.minimum(1.0, done_epochs / config.adversarial.warmup_epochs)
-        batch, targets = augmentation.augment_features(
-            augment_key,
-            features_of(attack_key, params, batch_stats, clips, chosen, strength),
-            jax.nn.one_hot(clips.labels[chosen], model.num_words),
-            config.augment,
-            fill=clips.normalization["mean"],
+        return train_step(
+            jax.random.fold_in(step_key, i),
+            weights,
+            clips,
+            Batch(chosen, counted, epoch, i, steps),
+            model=model,
+            config=config,
+            grid=grid,
+            mesh=mesh,
         )
-        batch, targets, counted = divided((batch, targets, counted), mesh)
-        gradients, (*sums, batch_stats) = jax.grad(loss_fn, has_aux=True)(
-            params, batch_stats, batch, targets, counted, dropout_key
-        )
-        updates, opt_state = update(gradients, opt_state, params)
-        params = optax.apply_updates(params, updates)
-        if config.ema_decay:
-            # A young average forgets faster, so that the first weights do not linger.
-            done = ((epoch - 1) * steps + i).astype(jnp.float32)
-            decay = jnp.minimum(config.ema_decay, (1 + done) / (10 + done))
-            average = optax.incremental_update(params, average, 1 - decay)
-            average_stats = optax.incremental_update(batch_stats, average_stats, 1 - decay)
-        else:
-            average, average_stats = params, batch_stats
-        weights = Weights(params, average, opt_state, batch_stats, average_stats)
-        return constrained(weights, mesh, P()), sums
 
     shape = (steps, config.batch_size)
     batches = (order.reshape(shape), counts.reshape(shape), jnp.arange(steps))
     weights, sums = jax.lax.scan(step, weights, batches)
     loss, right = (each.sum() for each in sums)
-    return weights, loss / num_clips, right / num_clips
+    return Epoch(weights, loss / num_clips, right / num_clips)
+
+
+_STATIC = ("model", "config", "grid", "mesh")
+train_epoch = functools.partial(jax.jit, static_argnames=_STATIC)(_train_epoch)
+
+
+def train_epochs(
+    keys: Sequence[jax.Array],
+    weights: Sequence[Weights],
+    clips: Clips,
+    epoch: int,
+    *,
+    method: str,
+    **settings,
+) -> list[Epoch]:
+    """Trains each member of an ensemble for one epoch on the same clips, and waits for it.
+
+    Args:
+        keys: One PRNG key a member, as of `train_epoch`.
+        weights: One each.
+        clips: Clips to train on.
+        epoch: Number of the epoch, counted from 1.
+        method: One of `METHODS`: "vmap", one program whose weights have an axis more, or "loop",
+            one member after the other.
+        **settings: model, config, grid and mesh, as of `train_epoch`.
+
+    Returns:
+        One each.
+    """
+    if method == "vmap" and len(keys) > 1:
+        return jax.block_until_ready(_mapped(jnp.stack(keys), weights, clips, epoch, **settings))
+    members = zip(keys, weights, strict=True)
+    return jax.block_until_ready(
+        [train_epoch(key, each, clips, epoch, **settings) for key, each in members]
+    )
+
+
+@functools.partial(jax.jit, static_argnames=_STATIC)
+def _mapped(keys, weights: list[Weights], clips, epoch, **settings):
+    one = functools.partial(_train_epoch, **settings)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
+    trained = jax.vmap(one, in_axes=(0, 0, None, None))(keys, stacked, clips, epoch)
+    return [jax.tree.map(lambda x, i=i: x[i], trained) for i in range(len(weights))]

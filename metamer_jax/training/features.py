@@ -1,7 +1,7 @@
 """Cochleagrams of clips in batches, and the statistics that standardise them."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +9,28 @@ import numpy as np
 
 from metamer_jax.models import Grid, Network
 from metamer_jax.runtime import compilation
+from metamer_jax.runtime.batches import padded_batches
 
 
 def compute_features(
     feature_fn: Callable[[jax.Array], jax.Array], waveforms: np.ndarray, *, batch_size: int = 64
 ) -> np.ndarray:
-    """Applies [batch, time] -> [batch, channel, frame] to waveforms [clip, time] in batches."""
+    """Computes the cochleagrams of many clips.
+
+    Args:
+        feature_fn: [batch, time] -> [batch, channel, frame].
+        waveforms: [clip, time].
+        batch_size: Clips at a time.
+
+    Returns:
+        [clip, channel, frame].
+    """
+    feature_fn = jax.tree_util.Partial(feature_fn)
     features = [
-        _features(jax.tree_util.Partial(feature_fn), jnp.asarray(batch))[:size]
-        for batch, size in padded_batches(waveforms, batch_size)
+        np.asarray(_features(feature_fn, jnp.asarray(batch)))[:count]
+        for batch, count in padded_batches(waveforms, batch_size)
     ]
-    return np.concatenate([np.asarray(each) for each in features])
+    return np.concatenate(features)
 
 
 @compilation.jit
@@ -30,12 +41,12 @@ def _features(feature_fn, waveforms):
 def fit_normalization(
     model: Network, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
 ) -> dict[str, jax.Array]:
-    """The scalar mean and variance of the resized training inputs, as Keras's `adapt`.
+    """Fits the scalar mean and variance of the resized training inputs, as Keras's `adapt`.
 
     Args:
-        model: Resizes.
+        model: Network whose resize is applied.
         features: [clip, channel, frame].
-        grid: What `features` hold, if not everything.
+        grid: Channels and frames that `features` hold, if not all.
         batch_size: Clips resized at a time.
 
     Returns:
@@ -57,13 +68,3 @@ def fit_normalization(
 @functools.partial(jax.jit, static_argnames=("model", "grid"))
 def _resized(features, *, model, grid):
     return model.resized(features, grid)
-
-
-def padded_batches(inputs: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Batches of one size, the last filled up, with the number of clips that count."""
-    for start in range(0, len(inputs), batch_size):
-        batch = np.asarray(inputs[start : start + batch_size])
-        size = len(batch)
-        if size < batch_size and start > 0:
-            batch = np.concatenate([batch, np.repeat(batch[:1], batch_size - size, axis=0)])
-        yield batch, size

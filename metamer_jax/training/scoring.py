@@ -1,4 +1,4 @@
-"""How a network does: features in batches, their statistics, answers, scores, losses to climb."""
+"""How well a network recognises words, and the losses that attacks climb."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from metamer_jax.models import Grid, Network
-from metamer_jax.training.features import padded_batches
+from metamer_jax.runtime.batches import padded_batches
 
 # Inputs [example, ...] to losses [example], each of its own input alone.
 LossFn = Callable[[jax.Array], jax.Array]
@@ -44,17 +44,20 @@ def evaluate(
     """Scores a network on plain clips.
 
     Args:
-        model: The network.
-        variables: The network's.
+        model: Network to be scored.
+        variables: The network's own variables.
         features: [clip, channel, frame].
         labels: [clip] int.
-        grid: What `features` hold, if not everything.
+        grid: Channels and frames that `features` hold, if not all.
         batch_size: Clips at a time; it does not change the result but for rounding.
+
+    Returns:
+        Loss, accuracy, confusions and answers.
     """
     logits = np.concatenate(
         [
-            np.asarray(_logits(variables, jnp.asarray(batch), model=model, grid=grid))[:size]
-            for batch, size in padded_batches(features, batch_size)
+            np.asarray(_logits(variables, jnp.asarray(batch), model=model, grid=grid))[:count]
+            for batch, count in padded_batches(features, batch_size)
         ]
     ).astype(np.float64)
     labels = np.asarray(labels)
@@ -80,14 +83,14 @@ def cross_entropy(
     feature_fn: Callable[[jax.Array], jax.Array] | None = None,
     grid: Grid | None = None,
 ) -> LossFn:
-    """The loss that training against perturbations lets rise: of the network without dropout.
+    """Makes the loss that training against perturbations lets rise, of a network without dropout.
 
     Args:
-        model: The network.
-        variables: The network's.
+        model: Network to be scored.
+        variables: The network's own variables.
         labels: [batch] int.
         feature_fn: From what is perturbed to cochleagrams; None: cochleagrams are.
-        grid: What the cochleagrams hold, if not everything.
+        grid: Channels and frames that the cochleagrams hold, if not all.
 
     Returns:
         [batch, ...] -> [batch] cross-entropy, nats.
@@ -108,11 +111,20 @@ def margin(
     feature_fn: Callable[[jax.Array], jax.Array] | None = None,
     grid: Grid | None = None,
 ) -> LossFn:
-    """The best wrong logit less the right one: above 0, the answer is wrong.
+    """Makes the margin by which an answer is wrong: best wrong logit less the right one.
 
     Carlini and Wagner (2017). Its gradient does not vanish where a network is sure of itself, as
     the cross-entropy's does.
-    Arguments as of `cross_entropy`.
+
+    Args:
+        model: Network to be attacked.
+        variables: The network's own variables.
+        labels: [batch] int.
+        feature_fn: From what is perturbed to cochleagrams; None: cochleagrams are.
+        grid: Channels and frames that the cochleagrams hold, if not all.
+
+    Returns:
+        [batch, ...] -> [batch] margin, logits.
     """
     logits_fn = _logits_fn(model, variables, feature_fn, grid)
 

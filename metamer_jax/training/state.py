@@ -86,14 +86,17 @@ def init_state(
     *,
     grid: Grid | None = None,
 ) -> TrainState:
-    """The state before the first epoch; its shapes are those of every later one.
+    """Makes the state before the first epoch; its shapes are those of every later one.
 
     Args:
-        key: Of the first weights; used once.
-        model: The network.
+        key: PRNG key for the initial weights.
+        model: Network to be trained.
         features: [clip, channel, frame] of the training clips, to fit the normalisation on.
-        config: How to train.
-        grid: What `features` hold, if not everything.
+        config: Training recipe.
+        grid: Channels and frames that `features` hold, if not all.
+
+    Returns:
+        Initial weights, and the normalisation fitted on the features.
     """
     params, batch_stats = _init_weights(key, jnp.asarray(features[:1]), model=model, grid=grid)
     # Which schedule it has does not change an optimiser's state.
@@ -132,7 +135,18 @@ def weights_of(state: TrainState) -> step.Weights:
 
 
 def result(state: TrainState, config: TrainingConfig) -> TrainResult:
-    """The best weights of training that ended with `state`; errors as of `train`."""
+    """Takes the best weights from the state in which training ended.
+
+    Args:
+        state: State after the last epoch.
+        config: Training recipe.
+
+    Returns:
+        The weights of the best epoch, and how it went; with no epochs, the initial weights.
+
+    Raises:
+        FloatingPointError: No epoch had a finite validation loss.
+    """
     if int(state.best_epoch) == 0 and config.epochs > 0:
         raise FloatingPointError(
             f"no epoch had a finite validation loss (learning_rate={config.learning_rate})"

@@ -49,22 +49,19 @@ WINDOW = jnp.hanning(20)
 FEATURES = jax.tree_util.Partial(what_is_read, WINDOW)
 
 
-def keeper(folder, model=FIRST, grid=GRID, clip_key=CLIP_KEY, config=CONFIG, waveforms=WAVEFORMS):
-    return clip_cache.keeper(folder, model, grid, waveforms, clip_key, config)
+TASK = training.Task(FIRST, EXAMPLES, EXAMPLES, FEATURES, GRID)
 
 
-def train(model, keep):
-    return training.train(
-        KEY,
-        model,
-        EXAMPLES,
-        EXAMPLES,
-        CONFIG.training,
-        feature_fn=FEATURES,
-        grid=GRID,
-        clip_key=CLIP_KEY,
-        keep=keep,
+def opened(folder, clip_key=CLIP_KEY, config=CONFIG, **task):
+    return clip_cache.open_clip_cache(folder, TASK._replace(**task), clip_key, config)
+
+
+def train(model, cache):
+    task = TASK._replace(model=model)
+    (trained,) = training.train_ensemble(
+        [KEY], task, CONFIG.training, clip_key=CLIP_KEY, clip_cache=cache
     )
+    return trained
 
 
 def never():
@@ -73,18 +70,18 @@ def never():
 
 def test_networks_share_what_one_left_and_train_to_the_bit_as_without(tmp_path):
     assert GRID is not None
-    keep, recipe = keeper(tmp_path), CONFIG.training
+    cache, recipe = opened(tmp_path), CONFIG.training
     prepared = training.prepare(FIRST, EXAMPLES, EXAMPLES, recipe, feature_fn=FEATURES, grid=GRID)
     keys = [training.epoch_keys(KEY, epoch, CLIP_KEY)[0] for epoch in (1, 2)]
     for epoch, key in enumerate(keys, start=1):
-        training.clips_of_epoch(key, prepared, {}, recipe, epoch=epoch, keep=keep)
+        training.clips_of_epoch(key, prepared, {}, recipe, epoch=epoch, clip_cache=cache)
     files = sorted(tmp_path.glob("*/epoch_*.npy"))
     assert [file.name for file in files] == ["epoch_001.npy", "epoch_002.npy"]
     found = [np.load(file) for file in files]
     assert not np.allclose(*found, atol=0.01)
 
-    keep = keeper(tmp_path, model=SECOND)
-    shared = train(SECOND, lambda epoch, _: keep(epoch, never))
+    cache = opened(tmp_path, model=SECOND)
+    shared = train(SECOND, lambda epoch, _: cache(epoch, never))
     alone = train(SECOND, None)
     for a, b in zip(*map(jax.tree.leaves, (shared.variables, alone.variables)), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -104,13 +101,13 @@ def test_networks_share_what_one_left_and_train_to_the_bit_as_without(tmp_path):
 
 def test_a_damaged_file_is_made_anew(tmp_path):
     images = np.ones((20, 8, 8), np.float32)
-    keep = keeper(tmp_path)
-    keep(1, lambda: images)
+    cache = opened(tmp_path)
+    cache(1, lambda: images)
     (path,) = tmp_path.glob("*/epoch_001.npy")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.warns(UserWarning, match="epoch_001.npy is damaged"):
-        np.testing.assert_array_equal(keep(1, lambda: 2 * images), 2 * images)
-    np.testing.assert_array_equal(keep(1, never), 2 * images)
+        np.testing.assert_array_equal(cache(1, lambda: 2 * images), 2 * images)
+    np.testing.assert_array_equal(cache(1, never), 2 * images)
 
 
 def changed_training(**changes):
@@ -124,16 +121,16 @@ def test_other_clips_are_kept_apart(tmp_path):
     for changes in (
         {},
         {"clip_key": jax.random.key(8)},
-        {"waveforms": WAVEFORMS[::-1]},
+        {"training": EXAMPLES._replace(inputs=WAVEFORMS[::-1])},
         {"config": changed_training(augment=other_shift)},
         {"config": dataclasses.replace(CONFIG, cochleagram=other_sound)},
         {"model": antialiased, "grid": None},
     ):
         before = len(list(tmp_path.iterdir()))
-        assert keeper(tmp_path, **changes)(1, lambda: np.ones((20, 8, 8), np.float32)).any()
+        assert opened(tmp_path, **changes)(1, lambda: np.ones((20, 8, 8), np.float32)).any()
         assert len(list(tmp_path.iterdir())) == before + 1
     # What the network is otherwise, and how it learns, does not matter.
-    keeper(tmp_path, model=SECOND, config=changed_training(learning_rate=0.1, epochs=9))(1, never)
+    opened(tmp_path, model=SECOND, config=changed_training(learning_rate=0.1, epochs=9))(1, never)
     about = [json.loads(path.read_text()) for path in tmp_path.glob("*/about.json")]
     assert len(about) == 6 and {each["augment"]["shift"] for each in about} == {0.1, 0.2}
 
@@ -150,7 +147,7 @@ def test_other_clips_are_kept_apart(tmp_path):
     ],
 )
 def test_nothing_is_kept_where_images_are_not_what_is_trained_on(changes, tmp_path):
-    assert keeper(tmp_path, config=changed_training(**changes)) is None
+    assert opened(tmp_path, config=changed_training(**changes)) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,9 +155,9 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch, caplog):
     usage = shutil.disk_usage(tmp_path)
     need = 2 * 20 * 8 * 8 * 4 + clip_cache._SPARE_BYTES
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=need - 1))
-    assert keeper(tmp_path) is None
+    assert opened(tmp_path) is None
     assert "clips of 2 epochs are not kept" in caplog.text and "2.0 GB shall stay free" in (
         caplog.text
     )
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=need))
-    assert keeper(tmp_path) is not None
+    assert opened(tmp_path) is not None

@@ -9,7 +9,6 @@ import pytest
 
 from metamer_jax import configs, models, training
 from metamer_jax.storage import checkpoints
-from metamer_jax.training import ensembles
 
 KEYS = jax.random.split(jax.random.key(3), 3)
 MODEL = models.build_model(
@@ -51,7 +50,8 @@ def spectrogram(window, waveforms):
 
 FEATURES = jax.tree_util.Partial(spectrogram, jnp.hanning(20))
 EXAMPLES = (clips(50, seed=1), clips(30, seed=2))
-train_all = functools.partial(ensembles.train, KEYS, MODEL, *EXAMPLES, CONFIG, feature_fn=FEATURES)
+TASK = training.Task(MODEL, *EXAMPLES, FEATURES)
+train_all = functools.partial(training.train_ensemble, KEYS, TASK, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def alone():
     ]
 
 
-@pytest.mark.parametrize("method", ensembles.METHODS)
+@pytest.mark.parametrize("method", training.METHODS)
 def test_a_member_is_what_training_alone_makes_of_its_key(method, alone):
     together = train_all(method=method)
     lengths = [len(each.records) for each in alone]
@@ -86,7 +86,7 @@ def test_the_first_member_is_training_with_its_key_and_nothing_else(alone):
     assert other.records[0]["train_loss"] != alone[1].records[0]["train_loss"]  # Other clips.
 
 
-@pytest.mark.parametrize("method", ensembles.METHODS)
+@pytest.mark.parametrize("method", training.METHODS)
 def test_an_interrupted_ensemble_ends_bit_for_bit_as_an_uninterrupted_one(method, tmp_path):
     class Killed(Exception):
         pass
@@ -99,7 +99,7 @@ def test_an_interrupted_ensemble_ends_bit_for_bit_as_an_uninterrupted_one(method
     with pytest.raises(Killed):
         train_all(method=method, on_epoch=save_and_die)
     features = np.asarray(FEATURES(EXAMPLES[0].inputs))
-    like = ensembles.init_state(jax.random.split(jax.random.key(9), 3), MODEL, features, CONFIG)
+    like = training.init_ensemble(jax.random.split(jax.random.key(9), 3), MODEL, features, CONFIG)
     saved, _ = checkpoints.restore(tmp_path / "state.npz", like)
     resumed, whole = train_all(method=method, state=saved), train_all(method=method)
     for a, b in zip(resumed, whole, strict=True):
@@ -111,7 +111,7 @@ def test_an_interrupted_ensemble_ends_bit_for_bit_as_an_uninterrupted_one(method
 def test_no_epochs_leave_the_first_weights():
     untrained = configs.TRAINING_RECIPES["untrained"]
     examples = [each._replace(inputs=np.asarray(FEATURES(each.inputs))) for each in EXAMPLES]
-    members = ensembles.train(KEYS[:2], MODEL, *examples, untrained)
+    members = training.train_ensemble(KEYS[:2], training.Task(MODEL, *examples), untrained)
     init = jax.jit(MODEL.init)
     for key, member in zip(KEYS, members, strict=False):
         first = init(jax.random.fold_in(key, 0), examples[0].inputs[:1])["params"]
@@ -128,4 +128,4 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="state must hold 3 members, one a key, got 2"):
         train_all(state=(None, None))
     with pytest.raises(ValueError, match="keys must hold one key for each member"):
-        ensembles.train([], MODEL, *EXAMPLES, CONFIG, feature_fn=FEATURES)
+        training.train_ensemble([], TASK, CONFIG)
