@@ -28,12 +28,21 @@ class BandedMatrix:
 
 
 def from_dense(matrix: np.ndarray, tolerance: float, dtype: np.dtype | type) -> BandedMatrix:
-    """Cuts a matrix [row, column] into the blocks that are cheapest to multiply by.
+    """Cuts a matrix into the blocks that are cheapest to multiply by.
+
+    A low-pass is such a matrix: a frame reads the samples under its kernel. Columns i to j make a
+    block of (rows that any of them uses) x (j - i) entries, zeros between them included, and every
+    block costs something of its own; the least cost of the first j columns is
+
+        best[j] = min over i of best[i] + rows(i, j) (j - i) + block cost.
 
     Args:
-        matrix: float64.
-        tolerance: Share of a column's summed magnitude that may be left out.
-        dtype: Of the blocks.
+        matrix: [row, column] float64.
+        tolerance: Share of a column's summed magnitude that may be left out, half at either end.
+        dtype: Floating type of the blocks.
+
+    Returns:
+        Blocks of adjoining columns, in order.
     """
     first, last = _extents(matrix, tolerance)
     num_rows, num_columns = matrix.shape
@@ -69,7 +78,15 @@ def _extents(matrix: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarr
 
 
 def multiply(vectors: jax.Array, matrix: BandedMatrix) -> jax.Array:
-    """Returns `vectors` [..., row] times the matrix: [..., column]."""
+    """Multiplies row vectors by the matrix.
+
+    Args:
+        vectors: [..., row].
+        matrix: [row, column].
+
+    Returns:
+        [..., column].
+    """
     parts = [
         vectors[..., start : start + block.shape[0]] @ block
         for start, block in zip(matrix.starts, matrix.blocks, strict=True)

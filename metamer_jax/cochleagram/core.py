@@ -152,7 +152,15 @@ def _cochleagram(waveform, filters, config):
 
 
 def compress(envelope: jax.Array, config: CochleagramConfig) -> jax.Array:
-    """Rectifies, scales, shifts and compresses low-passed envelopes of any shape."""
+    """Rectifies, scales, shifts and compresses low-passed envelopes.
+
+    Args:
+        envelope: Any shape.
+        config: The cochleagram's settings.
+
+    Returns:
+        The same shape.
+    """
     if config.rectification_gradient == "pass":
         rectified = gradients.relu_straight_through(envelope)
     else:

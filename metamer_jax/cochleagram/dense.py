@@ -9,6 +9,7 @@ import numpy as np
 
 from metamer_jax import gradients
 from metamer_jax.cochleagram import filters as filter_design
+from metamer_jax.configs import CochleagramConfig
 
 
 @functools.partial(
@@ -18,16 +19,31 @@ from metamer_jax.cochleagram import filters as filter_design
 )
 @dataclasses.dataclass(frozen=True)
 class DenseFilters:
+    """What `envelope` needs."""
+
     response: jax.Array  # [channel, bin]
     kernel: jax.Array  # [sample of a block, row x frame of a block]: the folded low-pass.
     frames: jax.Array | None  # [frame] int32, which frames to keep; None: all.
     padding: tuple[int, int]  # Zeros before and after the envelope.
 
 
-# Dense: every band at the full sample rate.
+def design(
+    response: np.ndarray,
+    frames: np.ndarray | None,
+    config: CochleagramConfig,
+    dtype: np.dtype | type,
+) -> DenseFilters:
+    """Designs the filters of the dense method.
 
+    Args:
+        response: [channel, bin] float64 gains.
+        frames: [frame] int, frames to keep; None: all.
+        config: The cochleagram's settings.
+        dtype: Floating type of the arrays.
 
-def design(response, frames, config, dtype) -> DenseFilters:
+    Returns:
+        What `envelope` needs.
+    """
     taps, stride, num_samples = config.lowpass_taps, config.stride, config.num_samples
     count = _frames_per_block(config)
     rows = -(-(taps + (count - 1) * stride) // (count * stride))
@@ -46,7 +62,17 @@ def design(response, frames, config, dtype) -> DenseFilters:
     )
 
 
-def envelope(spectrum, bands, config):
+def envelope(spectrum: jax.Array, bands: DenseFilters, config: CochleagramConfig) -> jax.Array:
+    """Computes low-passed envelopes.
+
+    Args:
+        spectrum: [..., bin] the clip's real DFT.
+        bands: From `design`.
+        config: The cochleagram's settings.
+
+    Returns:
+        [..., channel, frame].
+    """
     num_samples = config.num_samples
     analytic = bands.response * spectrum[..., None, :]
     missing = num_samples - analytic.shape[-1]  # Negative frequencies: zero, hence analytic.

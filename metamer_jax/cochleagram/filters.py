@@ -133,8 +133,10 @@ def half_cosine_bank(
 def envelope_kernel(taps: int, stride: int) -> np.ndarray:
     """The sinc times Kaiser window that low-passes envelopes at half the frame rate.
 
-    The sinc is centred half a sample off the window's middle (for odd `taps`), as in
-    tfcochleagram and chcochleagram, whose numbers this reproduces.
+    Tap i is kaiser(i) sinc((i - taps / 2) / stride) / stride, where the window's middle is at
+    (taps - 1) / 2: the sinc stands half a sample after it, whether `taps` is odd or even. So it
+    does in tfcochleagram and chcochleagram (`arange(-taps / 2, taps / 2)`), whose numbers this
+    reproduces.
 
     Args:
         taps: Length, samples.
@@ -186,10 +188,19 @@ def envelope_matrix(
 def on_coarse_grid(
     matrix: np.ndarray, num_points: int, *, spectrum: np.ndarray | None = None
 ) -> np.ndarray:
-    """Composes a linear read-out of a periodic signal with its band-limited interpolation.
+    """Composes a linear read-out D of a periodic signal with its band-limited interpolation I_M.
 
-    A signal sampled at `num_points` instants, interpolated to the `num_samples` columns of
-    `matrix` and multiplied by it, equals the returned matrix times the coarse samples.
+    A signal sampled at M = `num_points` instants, interpolated to the N columns of D and multiplied
+    by it, equals D I_M times the coarse samples. Interpolation from m to t is
+
+        I_M[t, m] = 1/M sum_k exp(2 pi i k (t / N - m / M)),   -M/2 <= k <= M/2,
+
+    of which the two terms k = +-M/2, where there are such, count half each. Summed over t first,
+    that makes of a row d of D its DFT d^ :
+
+        (D I_M)[m] = 1/M sum_k conj(d^[k]) exp(-2 pi i k m / M),
+
+    an inverse real FFT of length M of the first M/2 + 1 bins of d^: no matrix [N, M] is made.
 
     Args:
         matrix: [row, num_samples] float64.

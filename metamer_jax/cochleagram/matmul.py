@@ -4,10 +4,17 @@ A TPU has no fast Fourier transform of its own: XLA spells one out in many passe
 takes minutes to compile them. Its matrix unit multiplies faster than memory can feed it, so here
 every transform is a product with cosines and sines, real and imaginary parts apart:
 
-* the clip's spectrum in two steps, as a Fourier transform of length a * b is one of length a, a
-  rotation, and one of length b;
-* a subband's analytic signal likewise. (In a single product the matrices of wide subbands would be
-  moved about more than all the sounds together.)
+* the clip's spectrum in two steps (Cooley and Tukey 1965). With N = a b, n = b i + j and
+  k = u + a v the exponent n k / N is i u / a + j u / N + j v / b and a whole number, so, with
+  e(t) = exp(2 pi i t),
+
+      X[u + a v] = sum_j e(-j v / b) e(-j u / N) sum_i e(-i u / a) x[b i + j]:
+
+  a product with the matrix of length a, a rotation, and one with that of length b;
+* a subband's analytic signal likewise, from the bins 128 i + l to the points u + s j of a grid of
+  M = 128 s: the exponent is (128 i + l) u / M + l j / 128 and a whole number, so the sum over the
+  rows i comes first, rotated, and then one product over the lanes l. (In a single product the
+  matrices of wide subbands would be moved about more than all the sounds together.)
 """
 
 import dataclasses
@@ -17,7 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metamer_jax import gradients
 from metamer_jax.cochleagram import filters
+from metamer_jax.cochleagram.partition import plan_groups
 
 TRANSFORMS = ("auto", "fft", "matmul")
 _LANES = 128  # The matrix unit's width: grids are multiples of it, so that no lane is idle.
@@ -26,7 +35,18 @@ _HIGHEST = jax.lax.Precision.HIGHEST  # float32 throughout, in several passes of
 
 
 def resolve(transform: str, platform: str | None = None) -> str:
-    """Returns "fft" or "matmul" for "auto": what suits the platform, by default that at hand."""
+    """Chooses how Fourier transforms are computed.
+
+    Args:
+        transform: One of `TRANSFORMS`.
+        platform: Platform that "auto" is resolved for; None: that at hand.
+
+    Returns:
+        "fft" or "matmul".
+
+    Raises:
+        ValueError: There is no such transform.
+    """
     if transform not in TRANSFORMS:
         raise ValueError(f"transform must be one of {TRANSFORMS}, got {transform!r}")
     if transform != "auto":
@@ -54,7 +74,15 @@ class SpectrumMatrices:
 
 
 def design_spectrum(num_samples: int, dtype: np.dtype | type = np.float32) -> SpectrumMatrices:
-    """Designs the two steps for the most even factors a <= b of `num_samples`."""
+    """Designs the two steps of a spectrum, for the most even factors a <= b.
+
+    Args:
+        num_samples: Samples of a clip.
+        dtype: Floating type of the arrays.
+
+    Returns:
+        What `spectrum` needs.
+    """
     a = max(n for n in range(1, int(num_samples**0.5) + 1) if num_samples % n == 0)
     b = num_samples // a
     kept = -(-(num_samples // 2 + 1) // a)
@@ -73,7 +101,15 @@ def _rotations(turns: np.ndarray, period: int, sign: int) -> np.ndarray:
 
 
 def spectrum(waveform: jax.Array, matrices: SpectrumMatrices) -> tuple[jax.Array, jax.Array]:
-    """Computes the real DFT: [..., time] -> real and imaginary parts, each [..., bin]."""
+    """Computes the real DFT.
+
+    Args:
+        waveform: [..., time].
+        matrices: From `design_spectrum`.
+
+    Returns:
+        Real and imaginary parts, each [..., bin].
+    """
     a = matrices.first.shape[1]
     samples = waveform.reshape(*waveform.shape[:-1], a, -1)
     real, imaginary = (jnp.matmul(part, samples, precision=_HIGHEST) for part in matrices.first)
@@ -148,7 +184,10 @@ def design(
         width: [channel] how many bins it passes from there.
         needed: [channel] points of the coarse grid that it needs at least.
         lowpass: [frame, time] float64, the low-pass at the full rate.
-        dtype: Of the arrays.
+        dtype: Floating type of the arrays.
+
+    Returns:
+        What `envelope` needs.
     """
     num_samples, num_rows = lowpass.shape[1], -(-response.shape[1] // _LANES)
     # An inverse transform divides by the clip's length, whatever its own.
@@ -157,7 +196,8 @@ def design(
     lowpass_spectrum = np.fft.rfft(lowpass, axis=1)
     first_row, last_row = first // _LANES, (first + width - 1) // _LANES
     groups, order = [], []
-    for points, members in plan_groups(needed, num_samples):
+    lengths = [*range(_LANES, num_samples, _LANES), num_samples]
+    for points, members in plan_groups(needed, lengths, lambda points: _GROUP_COST * points):
         steps = points // _LANES if points % _LANES == 0 else 1
         count = int((last_row - first_row)[members].max()) + 1
         row = np.minimum(first_row[members, None], num_rows - count) + np.arange(count)
@@ -194,26 +234,16 @@ def _complex_product(real: np.ndarray, imaginary: np.ndarray, axes: tuple[int, i
     return np.moveaxis(maps, (0, 1), axes)
 
 
-def plan_groups(needed: np.ndarray, num_samples: int) -> list[tuple[int, np.ndarray]]:
-    """Groups channels onto few grids: (points, channel indices), all channels once."""
-    by_need = np.argsort(needed, kind="stable")
-    grid = np.minimum(-(-needed[by_need] // _LANES) * _LANES, num_samples)
-    best = [(0.0, 0)]  # best[j]: least cost of the j least demanding channels, and its last cut.
-    for j in range(1, len(grid) + 1):
-        points = float(grid[j - 1])
-        best.append(
-            min((best[i][0] + (j - i) * points + _GROUP_COST * points, i) for i in range(j))
-        )
-    groups, j = [], len(grid)
-    while j:
-        i = best[j][1]
-        groups.append((int(grid[j - 1]), np.sort(by_need[i:j])))
-        j = i
-    return groups[::-1]
-
-
 def envelope(waveform: jax.Array, matrices: MatmulFilters) -> jax.Array:
-    """Computes low-passed envelopes: [..., time] -> [..., channel, frame]."""
+    """Computes low-passed envelopes.
+
+    Args:
+        waveform: [..., time].
+        matrices: From `design`.
+
+    Returns:
+        [..., channel, frame].
+    """
     real, imaginary = spectrum(waveform, matrices.spectrum)
     missing = -real.shape[-1] % _LANES
     real, imaginary = (
@@ -239,7 +269,5 @@ def _group_envelope(rows, group):
     terms = subband[..., None, None, :] * group.rotation
     rotated = jnp.sum(terms, axis=(-5, -4))  # [..., u, part, lane]
     parts = product("...ql,qlpj->...pj", rotated, group.second)
-    square = jnp.sum(parts**2, axis=-2)
-    positive = square > 0  # Elsewhere the magnitude's derivative is zero, not NaN.
-    magnitude = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    magnitude = gradients.square_root(jnp.sum(parts**2, axis=-2))
     return product("...cuj,ujf->...cf", magnitude, group.lowpass)

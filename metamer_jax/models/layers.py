@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metamer_jax import gradients
+
 # From so many inputs on, a product for each shift is quicker than one over all, which has to be
 # laid out first; set by measurement on a CPU, for the gradient of metamers.
 _INPUTS_OF_A_PRODUCT = 8
@@ -141,20 +143,9 @@ def standardize(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array
     return (x - mean) / jnp.maximum(jnp.sqrt(variance), 1e-7)
 
 
-@jax.custom_jvp
-def straight_through_relu(x: jax.Array) -> jax.Array:
-    """A ReLU whose derivative is 1 everywhere (Feather et al. 2019, 2023: "fake ReLU")."""
-    return nn.relu(x)
-
-
-@straight_through_relu.defjvp
-def _straight_through_relu_jvp(primals, tangents):
-    return nn.relu(primals[0]), tangents[0]
-
-
 def relu(x: jax.Array, *, straight_through: bool = False) -> jax.Array:
     """An ordinary ReLU, or one whose derivative is 1 everywhere."""
-    return straight_through_relu(x) if straight_through else nn.relu(x)
+    return gradients.relu_straight_through(x) if straight_through else nn.relu(x)
 
 
 def max_pool(x: jax.Array, window: Sequence[int]) -> jax.Array:

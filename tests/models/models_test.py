@@ -209,13 +209,6 @@ def test_pool_passes_nan_on():
         assert np.isnan(layers.max_pool(x, (2, 2))).all()
 
 
-def test_straight_through_relu_passes_gradients_back_unchanged():
-    x = jnp.array([-2.0, -0.0, 0.0, 3.0])
-    value, gradient = jax.vjp(layers.straight_through_relu, x)
-    np.testing.assert_array_equal(value, [0, 0, 0, 3])
-    np.testing.assert_array_equal(gradient(jnp.arange(4.0))[0], np.arange(4.0))
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_straight_through_acts_at_its_stage_only(name):
     model, variables = network(name)
