@@ -222,3 +222,24 @@ def on_coarse_grid(
     if num_points % 2 == 0:
         spectrum[:, -1] = spectrum[:, -1].real  # The coarse grid cannot tell the two halves apart.
     return np.fft.irfft(spectrum, num_points, axis=1)
+
+
+def on_fine_grid(matrix: np.ndarray, num_points: int) -> np.ndarray:
+    """Composes a linear read-out with the reduction of a periodic signal from a finer grid.
+
+    As `on_coarse_grid`, for M > N. A signal of frequencies up to M / 2 is read at the N columns
+    exactly, where e(k t / N) is the same for all k that differ by N: the sum over k takes the bin
+    d^[k mod N] of the row's DFT.
+
+    Args:
+        matrix: [row, num_samples] float64.
+        num_points: Points of the fine grid, more than num_samples.
+
+    Returns:
+        [row, num_points] float64.
+    """
+    num_samples = matrix.shape[1]
+    k = np.arange(num_points // 2 + 1) % num_samples
+    spectrum = np.fft.rfft(matrix, axis=1)[:, np.minimum(k, num_samples - k)]
+    spectrum = np.where(2 * k > num_samples, spectrum.conj(), spectrum)
+    return np.fft.irfft(spectrum, num_points, axis=1)

@@ -196,19 +196,22 @@ def design(
     lowpass_spectrum = np.fft.rfft(lowpass, axis=1)
     first_row, last_row = first // _LANES, (first + width - 1) // _LANES
     groups, order = [], []
-    lengths = [*range(_LANES, num_samples, _LANES), num_samples]
+    # Whole lanes: for wide filters a grid a little finer than the clip, if need be.
+    lengths = range(_LANES, num_samples + _LANES, _LANES)
     for points, members in plan_groups(needed, lengths, lambda points: _GROUP_COST * points):
-        steps = points // _LANES if points % _LANES == 0 else 1
+        steps = points // _LANES
         count = int((last_row - first_row)[members].max()) + 1
         row = np.minimum(first_row[members, None], num_rows - count) + np.arange(count)
         gain = gains[members[:, None], row]  # [channel, i, k]
         coarse = lowpass
         if points < num_samples:
             coarse = filters.on_coarse_grid(lowpass, points, spectrum=lowpass_spectrum)
+        elif points > num_samples:
+            coarse = filters.on_fine_grid(lowpass, points)
         bins, u = np.arange(count * _LANES).reshape(-1, 1, _LANES), np.arange(steps)[:, None]
         cos, sin = _rotations(bins * u, points, 1)
-        lane, j = np.arange(_LANES)[:, None], np.arange(points // steps)
-        c, s = _rotations(lane * j, points // steps, 1)
+        lane, j = np.arange(_LANES)[:, None], np.arange(_LANES)
+        c, s = _rotations(lane * j, _LANES, 1)
         groups.append(
             MatmulGroup(
                 rows=jnp.asarray(row.reshape(-1, 1) == np.arange(num_rows), dtype),
