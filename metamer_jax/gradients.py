@@ -21,9 +21,33 @@ def norm(x: jax.Array) -> jax.Array:
     return square_root(jnp.sum(x**2))
 
 
-def magnitude(z: jax.Array) -> jax.Array:
-    """Absolute value of a complex array, with derivative zero (not NaN) at zero."""
-    return square_root(z.real**2 + z.imag**2)
+def magnitude(z: jax.Array, floor: float = 0.0) -> jax.Array:
+    """Absolute value of a complex array, with derivative zero (not NaN) at zero.
+
+    Args:
+        z: Complex, any shape.
+        floor: What a smaller magnitude is raised to, with derivative zero there.
+
+    Returns:
+        Real, of the same shape.
+    """
+    return root_of_power(z.real**2 + z.imag**2, floor)
+
+
+def root_of_power(power: jax.Array, floor: float = 0.0) -> jax.Array:
+    """The magnitude of which `power` (any shape, not negative) is the square: see `magnitude`."""
+    if floor:
+        power = jnp.where(power > floor**2, power, floor**2)
+    return square_root(power)
+
+
+def clamp(x: jax.Array, limit: float) -> jax.Array:
+    """Limits an array to +-`limit`, with derivative one up to the limit itself and zero beyond.
+
+    At the limit `jnp.clip` has derivative 1/2; PyTorch's, with which Feather et al. (2023) clamp
+    their waveforms after every step, has one.
+    """
+    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
 
 @jax.custom_jvp

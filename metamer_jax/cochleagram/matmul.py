@@ -237,12 +237,13 @@ def _complex_product(real: np.ndarray, imaginary: np.ndarray, axes: tuple[int, i
     return np.moveaxis(maps, (0, 1), axes)
 
 
-def envelope(waveform: jax.Array, matrices: MatmulFilters) -> jax.Array:
+def envelope(waveform: jax.Array, matrices: MatmulFilters, floor: float = 0.0) -> jax.Array:
     """Computes low-passed envelopes.
 
     Args:
         waveform: [..., time].
         matrices: From `design`.
+        floor: Least magnitude of a subband (`CochleagramConfig.envelope_floor`).
 
     Returns:
         [..., channel, frame].
@@ -256,12 +257,12 @@ def envelope(waveform: jax.Array, matrices: MatmulFilters) -> jax.Array:
         for part in (real, imaginary)
     )
     rows = jnp.stack([real, imaginary], -2)  # [..., row, part, lane]
-    made = [_group_envelope(rows, group) for group in matrices.groups]
+    made = [_group_envelope(rows, group, floor) for group in matrices.groups]
     # Products with ones and zeros select: exactly, and transposed they do not scatter.
     return jnp.matmul(matrices.order, jnp.concatenate(made, axis=-2), precision=_HIGHEST)
 
 
-def _group_envelope(rows, group):
+def _group_envelope(rows, group, floor):
     """[..., row, part, lane] -> [..., channel, frame]."""
     product = functools.partial(jnp.einsum, precision=_HIGHEST)
     # A gather by a product, whose transpose is one too and not a scatter.
@@ -272,5 +273,5 @@ def _group_envelope(rows, group):
     terms = subband[..., None, None, :] * group.rotation
     rotated = jnp.sum(terms, axis=(-5, -4))  # [..., u, part, lane]
     parts = product("...ql,qlpj->...pj", rotated, group.second)
-    magnitude = gradients.square_root(jnp.sum(parts**2, axis=-2))
+    magnitude = gradients.root_of_power(jnp.sum(parts**2, axis=-2), floor)
     return product("...cuj,ujf->...cf", magnitude, group.lowpass)
