@@ -16,6 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metamer_jax import cochleagram as cochleagrams
 from metamer_jax.configs import CochleagramConfig
@@ -121,6 +122,12 @@ class StageFn:
     stage: str
     config: CochleagramConfig
     relu_override: bool = False
+
+    @property
+    def coarse_levels(self) -> np.ndarray | None:
+        """From which level of a coarse-to-fine synthesis on each part counts; None: always."""
+        levels_of = getattr(self.model, "coarse_levels", None)
+        return None if levels_of is None else levels_of(self.stage)
 
     def __call__(self, variables: Variables, waveform: jax.Array) -> jax.Array:
         if self.stage == "cochleagram":

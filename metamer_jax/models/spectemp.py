@@ -18,6 +18,10 @@ from metamer_jax.models import blocks, layers
 _FLOOR = 1e-8  # Of the power.
 
 
+# Hz and cycles per ERB: a filter is admitted where either is not exceeded.
+_COARSE_LIMITS = ((0, 0), (0.5, 0.0625), (1, 0.125), (2, 0.25), (4, 0.5), (8, 1), (16, 2))
+
+
 class SpecTemp(blocks.CochleagramNetwork):
     """Power of modulation filters after Chi, Ru and Shamma (2005), averaged over time, the words.
 
@@ -65,6 +69,28 @@ class SpecTemp(blocks.CochleagramNetwork):
         """(Hz, cycles per ERB) of each filter: first those of rising ripples, negative Hz."""
         rising = [(-t, s) for s in self.spectral_rates for t in self.temporal_rates_hz]
         return (*rising, *((-t, s) for t, s in rising if t and s))
+
+    @nn.nowrap
+    def coarse_levels(self, stage: str) -> np.ndarray | None:
+        """Says in which order a coarse-to-fine synthesis admits the filters.
+
+        Feather et al. (2023): first the slowest and widest, those of which the temporal rate *or*
+        the spectral one is within the first of `_COARSE_LIMITS`, then within the next.
+
+        Args:
+            stage: Name of a stage.
+
+        Returns:
+            [filter, 1, 1] int, the first level at which a filter counts; None: the stage has no
+            filters apart, all of it counts always.
+        """
+        if stage not in ("filtered_signal", "spectempfilter_power"):
+            return None
+        rates = np.abs(np.array(self.modulations))[:, None, :]
+        within = (rates <= np.array(_COARSE_LIMITS)).any(axis=-1)
+        # A filter beyond all of them (with other rates than the published ones) comes after.
+        levels = np.where(within.any(axis=1), within.argmax(axis=1), len(_COARSE_LIMITS))
+        return levels[:, None, None]
 
     @nn.nowrap
     def respond(

@@ -93,11 +93,16 @@ def check_recordings(config: ExperimentConfig, recordings: Recordings) -> None:
                 f"{lacking}: more recordings are needed, or fewer words"
             )
     choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
-    if config.training.augment.background_snr_db is not None and not len(recordings.noise):
-        raise ValueError(
-            "training.augment.background_snr_db needs recordings with background noise: of the "
-            "data sets speech_commands has some, in _background_noise_ or _silence_"
-        )
+    mixed = {
+        "training.augment.background_snr_db": config.training.augment.background_snr_db,
+        "verification.null_noise_snr_db": config.verification.null_noise_snr_db,
+    }
+    for name, snr_db in mixed.items():
+        if snr_db is not None and not len(recordings.noise):
+            raise ValueError(
+                f"{name} needs recordings with background noise: of the data sets speech_commands "
+                "has some, in _background_noise_ or _silence_"
+            )
 
 
 def _source_of_networks(folder, config):

@@ -81,7 +81,7 @@ def _take_from_another_network(run, network, stage):
 
 def _synthesize_stage(run, recordings, targets, network, model, variables, stage, mesh, stop):
     """Makes what is missing of this process's share, one file a batch."""
-    config = run.config.synthesis.for_stage(stage)
+    config = run.config.synthesis.for_stage(stage, network)
     folder = run.path("metamers", network, stage)
     stage_fn = auditory.stage_fn(
         model, stage, run.config.cochleagram, relu_override=config.relu_override

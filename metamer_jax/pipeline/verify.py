@@ -1,12 +1,15 @@
 """Metamers are checked: from metamers/ to verification/, and to the sounds as played."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from absl import logging
 
 from metamer_jax import audio, models, runs, storage, verification
 from metamer_jax.auditory import exact
+from metamer_jax.configs import AugmentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import (
@@ -20,6 +23,7 @@ from metamer_jax.pipeline.shards import join_batches, read_metamers
 from metamer_jax.pipeline.train import load_network
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import progress
+from metamer_jax.training.clips import augmented
 
 # Sounds of one network and stage that are verified together: what bounds the memory, since every
 # stage's activations of targets, metamers and metamers as played are kept so long.
@@ -53,13 +57,24 @@ def natural_sounds(
     order = np.random.default_rng([config.resolved_target_seed, 1]).permutation(len(recordings))
     ids = np.sort(order[:count])
     with progress.bar(count, "natural recordings", unit="sound") as bar:
-        made = _exact_cochleagrams(run, recordings.waveforms[ids], bar, stop)
+        made = _exact_cochleagrams(run, _null_sounds(run, recordings, ids), bar, stop)
     known = {}
     if "cochleagram" in config.stages:
         known["cochleagram"] = verification.null_distribution(
             made, **_null_settings(run, recordings, ids)
         )
     return Natural(ids, made, known)
+
+
+def _null_sounds(run, recordings, ids):
+    """The null's recordings [recording, time], mixed with noise where the settings say so."""
+    snr_db = run.config.verification.null_noise_snr_db
+    if snr_db is None:
+        return recordings.waveforms[ids]
+    mixing = AugmentConfig(background_snr_db=snr_db)
+    seed = jax.random.key(run.config.resolved_target_seed)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, seed))(ids)
+    return np.asarray(augmented(keys, recordings.waveforms[ids], recordings.noise, mixing))
 
 
 def _null_settings(run, recordings, ids):
