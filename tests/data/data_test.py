@@ -209,6 +209,21 @@ def test_short_sounds_are_filled_up_at_the_end(folder, config):
     assert waveform.std() == pytest.approx(0.1, rel=1e-4)
 
 
+def test_short_or_slow_sounds_are_refused_unless_asked_for(folder, config):
+    audio.write_wav(folder / "no" / "short.wav", noise(0, 12288), RATE)
+    with pytest.raises(ValueError, match=r"short.wav: lasts .*shorter.*allow_padding=true"):
+        data.load(dataclasses.replace(config, allow_padding=False))
+    faster = dataclasses.replace(config, sample_rate_hz=2 * RATE, allow_upsampling=False)
+    with pytest.raises(ValueError, match=rf"has {RATE} Hz, less than .*allow_upsampling=true"):
+        data.load(faster)
+    # What was read with the permission is not taken for what was read without.
+    assert len(data.load(config)) == len(
+        data.load(dataclasses.replace(faster, allow_upsampling=True))
+    )
+    with pytest.raises(ValueError, match="allow_padding=true"):
+        data.load(dataclasses.replace(config, allow_padding=False))
+
+
 def write_bad(path, kind):
     import soundfile
 
