@@ -11,6 +11,12 @@ def square_root(x: jax.Array) -> jax.Array:
 
     `where` alone would not do: the derivative of the branch not taken is multiplied by zero, and
     zero times infinity is NaN. So that branch is given a one to take the root of.
+
+    Args:
+        x: Non-negative, any shape.
+
+    Returns:
+        The same shape; NaN where `x` is.
     """
     zero = x == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
@@ -26,7 +32,7 @@ def magnitude(z: jax.Array, floor: float = 0.0) -> jax.Array:
 
     Args:
         z: Complex, any shape.
-        floor: What a smaller magnitude is raised to, with derivative zero there.
+        floor: Least magnitude, to which a smaller one is raised, with derivative zero there.
 
     Returns:
         Real, of the same shape.
@@ -46,6 +52,13 @@ def clamp(x: jax.Array, limit: float) -> jax.Array:
 
     At the limit `jnp.clip` has derivative 1/2; PyTorch's, with which Feather et al. (2023) clamp
     their waveforms after every step, has one.
+
+    Args:
+        x: Any shape.
+        limit: Largest magnitude.
+
+    Returns:
+        The same shape.
     """
     return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
@@ -56,6 +69,12 @@ def relu_straight_through(x: jax.Array) -> jax.Array:
 
     The "jittered ReLU" of Feather et al. (2019) and "fake ReLU" of Feather et al. (2023): at the
     matched stage it lets a unit that is off, but on for the target, be switched on.
+
+    Args:
+        x: Any shape.
+
+    Returns:
+        The same shape, negative values zero.
     """
     return jnp.maximum(x, 0)
 
@@ -70,6 +89,14 @@ def power(x: jax.Array, exponent: float, gradient_limit: float | None) -> jax.Ar
     """Raises a non-negative array to `exponent`, its derivative clipped to +-`gradient_limit`.
 
     The derivative of a compressive power is infinite at zero; Feather et al. (2019) bound it.
+
+    Args:
+        x: Non-negative, any shape.
+        exponent: Positive.
+        gradient_limit: Largest derivative; None: unbounded.
+
+    Returns:
+        The same shape.
     """
     return x**exponent
 

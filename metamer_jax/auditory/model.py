@@ -39,10 +39,16 @@ def init_variables(key: jax.Array, model: nn.Module, config: CochleagramConfig) 
 
 
 def with_filters(variables: Variables, model: nn.Module, config: CochleagramConfig) -> Variables:
-    """Returns the network's variables with the filters that `config` asks for.
+    """Adds the filters that a config asks for to a network's variables.
 
-    "full" makes the whole cochleagram; "read" only the channels and frames that the network
-    reads (the same object where it reads everything).
+    Args:
+        variables: The network's own variables, or with other filters.
+        model: The network.
+        config: The cochleagram's settings.
+
+    Returns:
+        The variables with `FILTERS`: "full" makes the whole cochleagram, "read" only the channels
+        and frames that the network reads (the same object where it reads everything).
     """
     full = cochleagrams.design_cochleagram(config)
     grid = _grid(model, config)
@@ -82,7 +88,7 @@ def read_cochleagram(
 
     Args:
         model: The network.
-        variables: As for `forward`.
+        variables: From `init_variables` or `with_filters`, with the same config.
         waveform: [..., time].
         config: The cochleagram's settings.
 
@@ -155,6 +161,9 @@ def stage_fn(
         config: The cochleagram's settings.
         relu_override: At this stage, let the gradient pass where the ReLU is off. The values are
             the same with and without.
+
+    Returns:
+        The function, with one hash for equal settings.
 
     Raises:
         ValueError: The model has no such stage.

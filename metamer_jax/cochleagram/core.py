@@ -113,7 +113,7 @@ def cochleagram(
 
     Args:
         waveform: [..., time] of `config.num_samples` samples.
-        filters: What `design_cochleagram(config)` returned.
+        filters: From `design_cochleagram(config)`.
         config: The same config.
 
     Returns:

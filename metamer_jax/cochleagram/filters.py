@@ -82,10 +82,10 @@ def half_cosine_bank(
     Args:
         num_samples: Length of the clip, samples.
         sample_rate_hz: Samples per second.
-        low_hz: Where the lowest band-pass filter of a bank with `sample_factor=1` begins.
-        high_hz: Where the highest one ends.
+        low_hz: Lower edge of the lowest band-pass filter of a bank with `sample_factor=1`, Hz.
+        high_hz: Upper edge of the highest one, Hz.
         num_filters: Band-pass filters at `sample_factor=1`.
-        sample_factor: How many times more densely the same filters are placed.
+        sample_factor: Factor by which the same filters are placed more densely.
         lowpass_filter: Whether to keep the low-pass ends.
         highpass_filter: Whether to keep the high-pass ends.
 
@@ -150,9 +150,18 @@ def envelope_kernel(taps: int, stride: int) -> np.ndarray:
 
 
 def envelope_offset(num_samples: int, taps: int, stride: int, padding: str) -> int:
-    """Where the first frame's kernel begins, in samples (negative: within the zero padding).
+    """Computes where the first frame's kernel begins.
 
     "same" puts half the padding, rounded down, before the clip, as TensorFlow does.
+
+    Args:
+        num_samples: Length of the clip, samples.
+        taps: Length of the kernel, samples.
+        stride: Samples per frame.
+        padding: "same" or "valid".
+
+    Returns:
+        Samples from the clip's beginning; negative: within the zero padding.
     """
     if padding == "valid":
         return 0
@@ -170,7 +179,7 @@ def envelope_matrix(
         taps: Length of the kernel, samples.
         stride: Samples per frame.
         padding: "same" or "valid".
-        frames: Which frames to compute, int.
+        frames: [frame] int, frames to compute.
 
     Returns:
         [len(frames), num_samples] float64.

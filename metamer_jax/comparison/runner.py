@@ -254,6 +254,9 @@ def cross_test(
         home: The comparison's folder.
         members: Whose metamers; None: all that are made.
         stop: Says whether to end before the next member.
+
+    Raises:
+        SystemExit: `stop` said so; what was done is saved.
     """
     members = made(home) if members is None else members
     if not members:
@@ -306,8 +309,16 @@ def _hear(home, load, name, waveforms, shape, about):
 def open_folder(folder: str | os.PathLike, comparison: Comparison) -> runs.Run:
     """Opens a comparison's folder for this process alone; use it in a `with` block.
 
+    Args:
+        folder: The comparison's folder, made if it is new.
+        comparison: Settings; entries and seeds may differ from those it was begun with.
+
+    Returns:
+        The open folder, to be closed.
+
     Raises:
-        As `runs.open_run`; entries and seeds may differ from those it was begun with.
+        ValueError: The folder holds a comparison with other settings, or another process has it
+            open.
     """
     return runs.open_run(folder, comparison, may_differ=MAY_DIFFER)
 

@@ -36,7 +36,7 @@ class SpecTemp(blocks.CochleagramNetwork):
             frame rate. 0: the mean over time.
         spectral_rates: Centres of the filters over channels, cycles per ERB, ascending, no more
             than half of `channels_per_erb`. 0: the mean over channels.
-        frame_rate_hz: Of the cochleagram (`CochleagramConfig.envelope_rate_hz`).
+        frame_rate_hz: Frames per second of the cochleagram (`CochleagramConfig.envelope_rate_hz`).
         channels_per_erb: Channels of the cochleagram in one unit of the ERB-number scale.
         rescale: The cochleagram is multiplied by this first; the original's is about 7.4 times
             smaller than that of `CochleagramConfig`'s defaults.
@@ -152,6 +152,17 @@ def modulation_filters(
     transform, and g = y + q likewise, the quadrants of the outer product h g in which the two
     signs agree, with all that has no sign, are h g - p q / 2 - p' q' / 2; those in which they
     differ are h g - p q / 2 + p' q' / 2.
+
+    Args:
+        temporal_rates_hz: Centres of the filters over frames, ascending, Hz.
+        spectral_rates: Centres of the filters over channels, ascending, cycles per ERB.
+        frame_rate_hz: Frames per second.
+        channels_per_erb: Channels in one unit of the ERB-number scale.
+        num_channels: Channels of the cochleagram.
+        num_frames: Frames of the cochleagram.
+
+    Returns:
+        The filters as convolution matrices.
     """
     over_frames = [
         _matrices(temporal_response(rate, num_frames, frame_rate_hz, **ends), num_frames, 3)
@@ -189,7 +200,7 @@ def temporal_response(
 
     Args:
         rate_hz: Centre; 0: only the mean passes.
-        num_frames: Of the cochleagram, which is padded to three times as many.
+        num_frames: Frames of the cochleagram, which is padded to three times as many.
         frame_rate_hz: Frames per second.
         lowest: Let everything below the peak pass, too.
         highest: Let everything above the peak pass, too.
@@ -222,7 +233,7 @@ def spectral_response(
 
     Args:
         rate: Centre, cycles per ERB; 0: only the mean passes.
-        num_channels: Of the cochleagram, which is padded to twice as many.
+        num_channels: Channels of the cochleagram, which is padded to twice as many.
         channels_per_erb: Channels in one unit of the ERB-number scale.
         lowest: Let everything below the rate pass, too.
         highest: Let everything above the peak pass, too.
@@ -263,7 +274,12 @@ def _matrices(response: np.ndarray, size: int, padded: int) -> np.ndarray:
 
 
 def transfer_functions(network: SpecTemp, num_channels: int, num_frames: int) -> np.ndarray:
-    """The filters of a network as the original keeps them, for cochleagrams padded with zeros.
+    """Computes a network's filters as the original keeps them, for cochleagrams padded with zeros.
+
+    Args:
+        network: SpecTemp network.
+        num_channels: Channels of the cochleagram.
+        num_frames: Frames of the cochleagram.
 
     Returns:
         [filter, 2 x num_channels, 3 x num_frames] complex128, filters as in `modulations`.
