@@ -5,11 +5,14 @@
 
 Works on copies of a run with trained networks. After every fault the same command is run again to
 its end; "lost" counts the tries after which finished work was gone, the message was not the one
-expected, or the metamers were not, bit for bit, those of an uninterrupted run.
+expected, or the metamers were not, bit for bit, those of an uninterrupted run. "silent" counts
+damages after which no message named the file.
 """
 
 import contextlib
+import functools
 import hashlib
+import logging
 import os
 import pathlib
 import random
@@ -24,18 +27,24 @@ from typing import BinaryIO
 
 from absl import app, flags
 
-from experiments import settings, synthesize
-from metamer_jax import pipeline, runs, storage
+from experiments import damages, settings, synthesize
+from metamer_jax import configs, pipeline, runs, storage
 
 flags.adopt_module_key_flags(settings)
 
 _KILLS = flags.DEFINE_integer("kills", 20, "SIGKILLs of each kind.")
-_FAULTS = flags.DEFINE_list("faults", None, "Which faults; unset: all.")
+_FAULTS = flags.DEFINE_list(
+    "faults",
+    None,
+    "Which faults; unset: all, and with them 'damages' to all "
+    "files of a run, finished and under way.",
+)
 _OUT = flags.DEFINE_string("out", "fault_study.json", "The table as JSON.")
 _STUDY_SEED = flags.DEFINE_integer("study_seed", 0, "Of the moments at which faults strike.")
 _CHILD = flags.DEFINE_string("child", None, "Used by the study itself.")
 
 _WAIT_S = 600
+_DAMAGES = "damages"
 
 
 class Lost(Exception):
@@ -384,22 +393,87 @@ FAULTS = {
 }
 
 
+# Damages, each to a copy of a run that is finished or under way, which then goes on to its end.
+
+
+def _study_damages(config: configs.ExperimentConfig, trained: pathlib.Path) -> list[dict]:
+    """Tries every damage; returns {damage, tries, silent, lost, said}."""
+    table = []
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = pathlib.Path(scratch) / "whole"
+        shutil.copytree(trained, whole)
+        _go_on(config, whole)
+        expected = damages.contents(whole)
+        for state, tried in (
+            (None, damages.FINISHED),
+            ("metamers", damages.SYNTHESIS),
+            ("networks", damages.TRAINING),
+        ):
+            begun = pathlib.Path(scratch) / "begun"
+            shutil.copytree(whole, begun)
+            if state is not None:
+                _stop_within(config, begun, state)
+            for name, damage in tried.items():
+                folder = pathlib.Path(scratch) / "damaged"
+                shutil.copytree(begun, folder)
+                found = damages.judge(folder, damage, expected, functools.partial(_go_on, config))
+                shutil.rmtree(folder)
+                row = {"damage": name, "tries": 1, "silent": int(found.silent)}
+                table.append({**row, "lost": int(found.lost), "said": found.said})
+                print(f"| {name} | 1 | {row['silent']} | {int(found.lost)} |", flush=True)
+            shutil.rmtree(begun)
+    return table
+
+
+def _go_on(config: configs.ExperimentConfig, folder: pathlib.Path) -> str:
+    """Continues a run to its end and returns its warnings."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    listener = Listener(logging.WARNING)
+    logging.getLogger().addHandler(listener)
+    try:
+        pipeline.reproduce(config, folder)
+    finally:
+        logging.getLogger().removeHandler(listener)
+    return "\n".join(said)
+
+
+def _stop_within(config: configs.ExperimentConfig, folder: pathlib.Path, part: str) -> None:
+    """Begins a part anew and stops it once it has saved a state, of synthesis after a batch."""
+    shutil.rmtree(folder / part)
+    pattern = "*/state.npz" if part == "networks" else "*/*/batch_*.npz"
+
+    def stop() -> bool:
+        return any((folder / part).glob(pattern))
+
+    with contextlib.suppress(SystemExit), pipeline.open_run(folder, config) as (run, recordings):
+        pipeline.train_networks(run, recordings, stop=stop)
+        pipeline.synthesize_metamers(run, recordings, stop=stop)
+
+
 def main(argv: Sequence[str]) -> None:
     if _CHILD.value:
         _run_child(argv)
         return
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    chosen = _FAULTS.value or list(FAULTS)
-    if unknown := sorted(set(chosen) - set(FAULTS)):
-        raise app.UsageError(f"--faults must be of {sorted(FAULTS)}, got {unknown}")
+    chosen = _FAULTS.value or [*FAULTS, _DAMAGES]
+    if unknown := sorted(set(chosen) - {*FAULTS, _DAMAGES}):
+        raise app.UsageError(f"--faults must be of {[*FAULTS, _DAMAGES]}, got {unknown}")
     config, trained = settings.config_and_folder()
     weights = [trained / "networks" / network / "weights.npz" for network in config.networks]
     if not storage.is_done(*weights):
         raise app.UsageError(f"--workdir must be a run with trained networks, got {trained}")
-    table = []
+    damaged = _study_damages(config, trained) if _DAMAGES in chosen else []
+    table, seconds = [], None
+    chosen = [name for name in chosen if name != _DAMAGES]
     with tempfile.TemporaryDirectory() as scratch:
-        study = Study(trained, pathlib.Path(scratch))
+        study = Study(trained, pathlib.Path(scratch)) if chosen else None
+        seconds = None if study is None else study.seconds
         for name in chosen:
             row = {"fault": name, "tries": 0, "lost": 0, "notes": []}
             try:
@@ -412,10 +486,17 @@ def main(argv: Sequence[str]) -> None:
                 row["notes"].append(str(lost))
             table.append(row)
             print(f"| {name} | {row['tries']} | {row['lost']} |", flush=True)
-    storage.write_json(_OUT.value, {"seconds_uninterrupted": study.seconds, "faults": table})
+    storage.write_json(
+        _OUT.value, {"seconds_uninterrupted": seconds, "faults": table, "damages": damaged}
+    )
+    if damaged:
+        tries, silent, lost = (sum(r[k] for r in damaged) for k in ("tries", "silent", "lost"))
+        print(f"{tries} damages: {silent} silent, {lost} lost something")
     print("\n| fault | tries | lost |\n|---|---|---|")
     for row in table:
         print(f"| {row['fault'].replace('_', ' ')} | {row['tries']} | {row['lost']} |")
+    if any(row["lost"] or row["silent"] for row in damaged):
+        sys.exit(1)
     if any(row["lost"] for row in table):
         for row in table:
             if row["lost"]:

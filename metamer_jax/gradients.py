@@ -11,6 +11,12 @@ def square_root(x: jax.Array) -> jax.Array:
 
     `where` alone would not do: the derivative of the branch not taken is multiplied by zero, and
     zero times infinity is NaN. So that branch is given a one to take the root of.
+
+    Args:
+        x: Non-negative, any shape.
+
+    Returns:
+        The same shape; NaN where `x` is.
     """
     zero = x == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
@@ -21,9 +27,40 @@ def norm(x: jax.Array) -> jax.Array:
     return square_root(jnp.sum(x**2))
 
 
-def magnitude(z: jax.Array) -> jax.Array:
-    """Absolute value of a complex array, with derivative zero (not NaN) at zero."""
-    return square_root(z.real**2 + z.imag**2)
+def magnitude(z: jax.Array, floor: float = 0.0) -> jax.Array:
+    """Absolute value of a complex array, with derivative zero (not NaN) at zero.
+
+    Args:
+        z: Complex, any shape.
+        floor: Least magnitude, to which a smaller one is raised, with derivative zero there.
+
+    Returns:
+        Real, of the same shape.
+    """
+    return root_of_power(z.real**2 + z.imag**2, floor)
+
+
+def root_of_power(power: jax.Array, floor: float = 0.0) -> jax.Array:
+    """The magnitude of which `power` (any shape, not negative) is the square: see `magnitude`."""
+    if floor:
+        power = jnp.where(power > floor**2, power, floor**2)
+    return square_root(power)
+
+
+def clamp(x: jax.Array, limit: float) -> jax.Array:
+    """Limits an array to +-`limit`, with derivative one up to the limit itself and zero beyond.
+
+    At the limit `jnp.clip` has derivative 1/2; PyTorch's, with which Feather et al. (2023) clamp
+    their waveforms after every step, has one.
+
+    Args:
+        x: Any shape.
+        limit: Largest magnitude.
+
+    Returns:
+        The same shape.
+    """
+    return jnp.where(x > limit, limit, jnp.where(x < -limit, -limit, x))
 
 
 @jax.custom_jvp
@@ -32,6 +69,12 @@ def relu_straight_through(x: jax.Array) -> jax.Array:
 
     The "jittered ReLU" of Feather et al. (2019) and "fake ReLU" of Feather et al. (2023): at the
     matched stage it lets a unit that is off, but on for the target, be switched on.
+
+    Args:
+        x: Any shape.
+
+    Returns:
+        The same shape, negative values zero.
     """
     return jnp.maximum(x, 0)
 
@@ -46,6 +89,14 @@ def power(x: jax.Array, exponent: float, gradient_limit: float | None) -> jax.Ar
     """Raises a non-negative array to `exponent`, its derivative clipped to +-`gradient_limit`.
 
     The derivative of a compressive power is infinite at zero; Feather et al. (2019) bound it.
+
+    Args:
+        x: Non-negative, any shape.
+        exponent: Positive.
+        gradient_limit: Largest derivative; None: unbounded.
+
+    Returns:
+        The same shape.
     """
     return x**exponent
 

@@ -16,6 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metamer_jax import cochleagram as cochleagrams
 from metamer_jax.configs import CochleagramConfig
@@ -38,10 +39,16 @@ def init_variables(key: jax.Array, model: nn.Module, config: CochleagramConfig) 
 
 
 def with_filters(variables: Variables, model: nn.Module, config: CochleagramConfig) -> Variables:
-    """Returns the network's variables with the filters that `config` asks for.
+    """Adds the filters that a config asks for to a network's variables.
 
-    "full" makes the whole cochleagram; "read" only the channels and frames that the network
-    reads (the same object where it reads everything).
+    Args:
+        variables: The network's own variables, or with other filters.
+        model: The network.
+        config: The cochleagram's settings.
+
+    Returns:
+        The variables with `FILTERS`: "full" makes the whole cochleagram, "read" only the channels
+        and frames that the network reads (the same object where it reads everything).
     """
     full = cochleagrams.design_cochleagram(config)
     grid = _grid(model, config)
@@ -81,7 +88,7 @@ def read_cochleagram(
 
     Args:
         model: The network.
-        variables: As for `forward`.
+        variables: From `init_variables` or `with_filters`, with the same config.
         waveform: [..., time].
         config: The cochleagram's settings.
 
@@ -122,6 +129,12 @@ class StageFn:
     config: CochleagramConfig
     relu_override: bool = False
 
+    @property
+    def coarse_levels(self) -> np.ndarray | None:
+        """From which level of a coarse-to-fine synthesis on each part counts; None: always."""
+        levels_of = getattr(self.model, "coarse_levels", None)
+        return None if levels_of is None else levels_of(self.stage)
+
     def __call__(self, variables: Variables, waveform: jax.Array) -> jax.Array:
         if self.stage == "cochleagram":
             return cochleagrams.cochleagram(
@@ -148,6 +161,9 @@ def stage_fn(
         config: The cochleagram's settings.
         relu_override: At this stage, let the gradient pass where the ReLU is off. The values are
             the same with and without.
+
+    Returns:
+        The function, with one hash for equal settings.
 
     Raises:
         ValueError: The model has no such stage.

@@ -16,10 +16,16 @@ _OVERSAMPLING = (2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0, 23.0, 32.0, 64.0
 
 
 def probe_sounds(config: CochleagramConfig) -> np.ndarray:
-    """Sounds whose cochleagrams tell how exact a grid is: [3, time] float32, rms 0.1.
+    """Makes sounds whose cochleagrams tell how exact a grid is.
 
     White noise; a chirp, whose envelopes are narrow; and a voice-like click train through two
     resonances that comes and goes, whose envelopes beat and whose pauses are silent.
+
+    Args:
+        config: The cochleagram's settings: rate and duration.
+
+    Returns:
+        [3, time] float32, rms 0.1.
     """
     rate, num_samples = config.sample_rate_hz, config.num_samples
     time = np.arange(num_samples) / rate

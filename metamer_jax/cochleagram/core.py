@@ -113,7 +113,7 @@ def cochleagram(
 
     Args:
         waveform: [..., time] of `config.num_samples` samples.
-        filters: What `design_cochleagram(config)` returned.
+        filters: From `design_cochleagram(config)`.
         config: The same config.
 
     Returns:
@@ -141,8 +141,10 @@ def cochleagram(
 @functools.partial(jax.jit, static_argnames="config")
 def _cochleagram(waveform, filters, config):
     waveform = jnp.asarray(waveform, filters.center_hz.dtype)
+    if config.waveform_limit is not None:
+        waveform = gradients.clamp(waveform, config.waveform_limit)
     if isinstance(filters.bands, matmul.MatmulFilters):
-        return compress(matmul.envelope(waveform, filters.bands), config)
+        return compress(matmul.envelope(waveform, filters.bands, config.envelope_floor), config)
     spectrum = jnp.fft.rfft(waveform)
     if config.method == "dense":
         envelope = dense.envelope(spectrum, filters.bands, config)

@@ -77,7 +77,7 @@ def envelope(spectrum: jax.Array, bands: DenseFilters, config: CochleagramConfig
     analytic = bands.response * spectrum[..., None, :]
     missing = num_samples - analytic.shape[-1]  # Negative frequencies: zero, hence analytic.
     analytic = jnp.pad(analytic, [(0, 0)] * (analytic.ndim - 1) + [(0, missing)])
-    magnitude = gradients.magnitude(jnp.fft.ifft(analytic))
+    magnitude = gradients.magnitude(jnp.fft.ifft(analytic), config.envelope_floor)
     low_passed = _strided_lowpass(magnitude, bands, config)
     return low_passed if bands.frames is None else jnp.take(low_passed, bands.frames, axis=-1)
 

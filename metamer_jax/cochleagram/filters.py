@@ -82,10 +82,10 @@ def half_cosine_bank(
     Args:
         num_samples: Length of the clip, samples.
         sample_rate_hz: Samples per second.
-        low_hz: Where the lowest band-pass filter of a bank with `sample_factor=1` begins.
-        high_hz: Where the highest one ends.
+        low_hz: Lower edge of the lowest band-pass filter of a bank with `sample_factor=1`, Hz.
+        high_hz: Upper edge of the highest one, Hz.
         num_filters: Band-pass filters at `sample_factor=1`.
-        sample_factor: How many times more densely the same filters are placed.
+        sample_factor: Factor by which the same filters are placed more densely.
         lowpass_filter: Whether to keep the low-pass ends.
         highpass_filter: Whether to keep the high-pass ends.
 
@@ -150,9 +150,18 @@ def envelope_kernel(taps: int, stride: int) -> np.ndarray:
 
 
 def envelope_offset(num_samples: int, taps: int, stride: int, padding: str) -> int:
-    """Where the first frame's kernel begins, in samples (negative: within the zero padding).
+    """Computes where the first frame's kernel begins.
 
     "same" puts half the padding, rounded down, before the clip, as TensorFlow does.
+
+    Args:
+        num_samples: Length of the clip, samples.
+        taps: Length of the kernel, samples.
+        stride: Samples per frame.
+        padding: "same" or "valid".
+
+    Returns:
+        Samples from the clip's beginning; negative: within the zero padding.
     """
     if padding == "valid":
         return 0
@@ -170,7 +179,7 @@ def envelope_matrix(
         taps: Length of the kernel, samples.
         stride: Samples per frame.
         padding: "same" or "valid".
-        frames: Which frames to compute, int.
+        frames: [frame] int, frames to compute.
 
     Returns:
         [len(frames), num_samples] float64.
@@ -221,4 +230,25 @@ def on_coarse_grid(
     spectrum = spectrum[:, : num_points // 2 + 1].copy()
     if num_points % 2 == 0:
         spectrum[:, -1] = spectrum[:, -1].real  # The coarse grid cannot tell the two halves apart.
+    return np.fft.irfft(spectrum, num_points, axis=1)
+
+
+def on_fine_grid(matrix: np.ndarray, num_points: int) -> np.ndarray:
+    """Composes a linear read-out with the reduction of a periodic signal from a finer grid.
+
+    As `on_coarse_grid`, for M > N. A signal of frequencies up to M / 2 is read at the N columns
+    exactly, where e(k t / N) is the same for all k that differ by N: the sum over k takes the bin
+    d^[k mod N] of the row's DFT.
+
+    Args:
+        matrix: [row, num_samples] float64.
+        num_points: Points of the fine grid, more than num_samples.
+
+    Returns:
+        [row, num_points] float64.
+    """
+    num_samples = matrix.shape[1]
+    k = np.arange(num_points // 2 + 1) % num_samples
+    spectrum = np.fft.rfft(matrix, axis=1)[:, np.minimum(k, num_samples - k)]
+    spectrum = np.where(2 * k > num_samples, spectrum.conj(), spectrum)
     return np.fft.irfft(spectrum, num_points, axis=1)

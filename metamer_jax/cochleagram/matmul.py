@@ -196,19 +196,22 @@ def design(
     lowpass_spectrum = np.fft.rfft(lowpass, axis=1)
     first_row, last_row = first // _LANES, (first + width - 1) // _LANES
     groups, order = [], []
-    lengths = [*range(_LANES, num_samples, _LANES), num_samples]
+    # Whole lanes: for wide filters a grid a little finer than the clip, if need be.
+    lengths = range(_LANES, num_samples + _LANES, _LANES)
     for points, members in plan_groups(needed, lengths, lambda points: _GROUP_COST * points):
-        steps = points // _LANES if points % _LANES == 0 else 1
+        steps = points // _LANES
         count = int((last_row - first_row)[members].max()) + 1
         row = np.minimum(first_row[members, None], num_rows - count) + np.arange(count)
         gain = gains[members[:, None], row]  # [channel, i, k]
         coarse = lowpass
         if points < num_samples:
             coarse = filters.on_coarse_grid(lowpass, points, spectrum=lowpass_spectrum)
+        elif points > num_samples:
+            coarse = filters.on_fine_grid(lowpass, points)
         bins, u = np.arange(count * _LANES).reshape(-1, 1, _LANES), np.arange(steps)[:, None]
         cos, sin = _rotations(bins * u, points, 1)
-        lane, j = np.arange(_LANES)[:, None], np.arange(points // steps)
-        c, s = _rotations(lane * j, points // steps, 1)
+        lane, j = np.arange(_LANES)[:, None], np.arange(_LANES)
+        c, s = _rotations(lane * j, _LANES, 1)
         groups.append(
             MatmulGroup(
                 rows=jnp.asarray(row.reshape(-1, 1) == np.arange(num_rows), dtype),
@@ -234,12 +237,13 @@ def _complex_product(real: np.ndarray, imaginary: np.ndarray, axes: tuple[int, i
     return np.moveaxis(maps, (0, 1), axes)
 
 
-def envelope(waveform: jax.Array, matrices: MatmulFilters) -> jax.Array:
+def envelope(waveform: jax.Array, matrices: MatmulFilters, floor: float = 0.0) -> jax.Array:
     """Computes low-passed envelopes.
 
     Args:
         waveform: [..., time].
         matrices: From `design`.
+        floor: Least magnitude of a subband (`CochleagramConfig.envelope_floor`).
 
     Returns:
         [..., channel, frame].
@@ -253,12 +257,12 @@ def envelope(waveform: jax.Array, matrices: MatmulFilters) -> jax.Array:
         for part in (real, imaginary)
     )
     rows = jnp.stack([real, imaginary], -2)  # [..., row, part, lane]
-    made = [_group_envelope(rows, group) for group in matrices.groups]
+    made = [_group_envelope(rows, group, floor) for group in matrices.groups]
     # Products with ones and zeros select: exactly, and transposed they do not scatter.
     return jnp.matmul(matrices.order, jnp.concatenate(made, axis=-2), precision=_HIGHEST)
 
 
-def _group_envelope(rows, group):
+def _group_envelope(rows, group, floor):
     """[..., row, part, lane] -> [..., channel, frame]."""
     product = functools.partial(jnp.einsum, precision=_HIGHEST)
     # A gather by a product, whose transpose is one too and not a scatter.
@@ -269,5 +273,5 @@ def _group_envelope(rows, group):
     terms = subband[..., None, None, :] * group.rotation
     rotated = jnp.sum(terms, axis=(-5, -4))  # [..., u, part, lane]
     parts = product("...ql,qlpj->...pj", rotated, group.second)
-    magnitude = gradients.square_root(jnp.sum(parts**2, axis=-2))
+    magnitude = gradients.root_of_power(jnp.sum(parts**2, axis=-2), floor)
     return product("...cuj,ujf->...cf", magnitude, group.lowpass)

@@ -131,6 +131,7 @@ def envelope(spectrum: jax.Array, bands: MultirateFilters, config: CochleagramCo
     rows = []
     for group in bands.groups:
         subband = group.response * jnp.take(spectrum, group.index, axis=-1)
-        magnitude = gradients.magnitude(jnp.fft.ifft(subband, n=group.lowpass.shape[0]))
+        band = jnp.fft.ifft(subband, n=group.lowpass.shape[0])
+        magnitude = gradients.magnitude(band, config.envelope_floor)
         rows.append(banded.multiply(magnitude, group.lowpass))
     return jnp.take(jnp.concatenate(rows, axis=-2), bands.order, axis=-2)

@@ -27,6 +27,7 @@ from metamer_jax.comparison import entries as entry_lists
 from metamer_jax.comparison.entries import Entry
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline import clip_cache
+from metamer_jax.runs import manifest
 from metamer_jax.runtime import progress
 
 StopRequested = Callable[[], bool]
@@ -113,14 +114,12 @@ class Home:
             return not self.unheard(member.name)
         run = self.read(member)
         if kind == TRAIN:
-            files = [run.path("networks", member.entry.network, "weights.npz")]
-            files += [run.path("networks", member.entry.network, "result.json")]
+            files = manifest.networks_of(member.entry.network)[:2]
         elif kind == SYNTHESIZE:
-            made = run.path("metamers", member.entry.network)
-            files = [made / stage / "metamers.npz" for stage in run.config.stages]
+            files = [manifest.metamers_of(member.entry.network, s) for s in run.config.stages]
         else:
-            files = [run.path("verification", "metamers.csv")]
-        return storage.is_done(*files)
+            files = [manifest.VERIFICATION[-1]]
+        return run.is_done(*files)
 
     def unheard(self, name: str) -> list[Member]:
         """The listeners that have not heard the metamers of that member (or the targets) yet."""
@@ -216,16 +215,15 @@ def _share_cochleagram_metamers(home, member, run):
     No network is behind that stage: with one seed, so one starting noise, they are the same.
     """
 
-    def place(other):
-        parts = ("metamers", other.entry.network, "cochleagram", "metamers.npz")
-        return home.read(other).path(*parts)
-
-    if storage.is_done(place(member)) or "cochleagram" not in run.config.stages:
+    name = manifest.metamers_of(member.entry.network, "cochleagram")
+    if "cochleagram" not in run.config.stages or run.is_done(name):
         return
     for other in home.members:
-        if other.seed == member.seed and storage.is_done(place(other)):
+        theirs, made = home.read(other), manifest.metamers_of(other.entry.network, "cochleagram")
+        if other != member and other.seed == member.seed and theirs.is_done(made):
             logging.info("%s: metamers of the cochleagram are those of %s", member.name, other.name)
-            storage.write_bytes(place(member), place(other).read_bytes())
+            storage.write_bytes(run.path(name), theirs.path(made).read_bytes())
+            run.record(name)
             return
 
 
@@ -256,6 +254,9 @@ def cross_test(
         home: The comparison's folder.
         members: Whose metamers; None: all that are made.
         stop: Says whether to end before the next member.
+
+    Raises:
+        SystemExit: `stop` said so; what was done is saved.
     """
     members = made(home) if members is None else members
     if not members:
@@ -308,8 +309,16 @@ def _hear(home, load, name, waveforms, shape, about):
 def open_folder(folder: str | os.PathLike, comparison: Comparison) -> runs.Run:
     """Opens a comparison's folder for this process alone; use it in a `with` block.
 
+    Args:
+        folder: The comparison's folder, made if it is new.
+        comparison: Settings; entries and seeds may differ from those it was begun with.
+
+    Returns:
+        The open folder, to be closed.
+
     Raises:
-        As `runs.open_run`; entries and seeds may differ from those it was begun with.
+        ValueError: The folder holds a comparison with other settings, or another process has it
+            open.
     """
     return runs.open_run(folder, comparison, may_differ=MAY_DIFFER)
 

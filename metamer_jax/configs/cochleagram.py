@@ -52,6 +52,16 @@ class CochleagramConfig:
         "'pass' lets the gradient through (chcochleagram), which can make a synthesis diverge.",
         choices=("zero", "pass"),
     )
+    envelope_floor: float = setting(
+        0.0,
+        "Least magnitude of a subband, with gradient zero below; chcochleagram: 1e-8.",
+        at_least=0,
+    )
+    waveform_limit: float | None = setting(
+        None,
+        "Sounds are clamped to +- this first; None: they are not. Feather et al. (2023): 1.",
+        above=0,
+    )
     lowpass_taps: int = setting(1001, "Length of the envelopes' low-pass, samples.", at_least=1)
     lowpass_padding: str = setting(
         "same",
@@ -153,6 +163,8 @@ COCHLEAGRAMS: Mapping[str, CochleagramConfig] = types.MappingProxyType(
             gradient_limit=5.0,
             rectification_gradient="pass",
             lowpass_padding="valid",
+            envelope_floor=1e-8,
+            waveform_limit=1.0,
         ),
     }
 )

@@ -26,6 +26,12 @@ class DataConfig:
     )
     sample_rate_hz: int = setting(16000, "Samples per second, Hz.", at_least=1)
     duration_s: float = setting(1.0, "Length of a recording, s.", above=0)
+    allow_padding: bool = setting(
+        True, "Fill recordings that are shorter than duration_s up with zeros; else refuse them."
+    )
+    allow_upsampling: bool = setting(
+        True, "Resample recordings of a lower rate than sample_rate_hz; else refuse them."
+    )
     split: str = setting(
         "auto",
         "'random' (80/10/10 over clips), 'speaker' (disjoint voices), 'official' (speech_commands, "

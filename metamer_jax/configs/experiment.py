@@ -9,10 +9,10 @@ import types
 from collections.abc import Mapping
 
 from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
-from metamer_jax.configs.cochleagram import CochleagramConfig
+from metamer_jax.configs.cochleagram import COCHLEAGRAMS, CochleagramConfig
 from metamer_jax.configs.data import DataConfig
 from metamer_jax.configs.synthesis import SYNTHESIS_RECIPES, SynthesisConfig, VerificationConfig
-from metamer_jax.configs.training import TrainingConfig
+from metamer_jax.configs.training import TRAINING_RECIPES, TrainingConfig
 
 STAGES = ("cochleagram", "conv1", "conv2", "dense", "logits")
 
@@ -72,6 +72,27 @@ PRESETS: Mapping[str, ExperimentConfig] = types.MappingProxyType(
             preset="paper",
             targets_per_word=13,
             data=DataConfig(dataset="mini_speech_commands"),
+        ),
+        # Feather et al. (2023): their sounds' length and rate, cochleagram, networks and synthesis.
+        # Recordings of less than 2 s or 20 kHz are refused: data.allow_padding and
+        # data.allow_upsampling take them as they are.
+        "feather2023": ExperimentConfig(
+            preset="feather2023",
+            networks=("cochcnn9", "cochresnet50", "spectemp"),
+            stages=(
+                "cochleagram",
+                *(f"relu{i}" for i in range(5)),
+                *("relufc", "conv1_relu1", "layer1", "layer2", "layer3", "layer4"),
+                *("filtered_signal", "spectempfilter_power", "avgpool", "final"),
+            ),
+            targets_per_word=13,
+            data=DataConfig(
+                sample_rate_hz=20000, duration_s=2.0, allow_padding=False, allow_upsampling=False
+            ),
+            cochleagram=COCHLEAGRAMS["feather2023"],
+            training=TRAINING_RECIPES["augmented"],
+            synthesis=SYNTHESIS_RECIPES["feather2023"],
+            verification=VerificationConfig(criterion="feather2023"),
         ),
         # Proves that every part runs, in continuous integration; its metamers are poor.
         "smoke": ExperimentConfig(

@@ -51,6 +51,26 @@ class SynthesisConfig:
     )
     start: str = setting("pink", "Noise to start from.", choices=("pink", "gaussian"))
     start_rms: float = setting(0.01, "RMS of the noise.", above=0)
+    spectemp_start_rms: float | None = setting(
+        None, "The same for the network spectemp; None: as for the others.", above=0
+    )
+    shared_start: bool = setting(
+        False, "Begin every target from the same noise; else each has its own."
+    )
+    waveform_limit: float | None = setting(
+        None, "Sounds are clamped to +- this after every step; None: they are not.", above=0
+    )
+    kept: str = setting(
+        "best",
+        "Which iterate is the metamer: the one with the least relative error, or the last.",
+        choices=("best", "last"),
+    )
+    coarse_steps: int = setting(
+        0,
+        "Coarse to fine, at stages of modulation filters: after so many steps of a round of "
+        "decay_steps the loss admits faster filters, and in the last round all; 0: always all.",
+        at_least=0,
+    )
     relu_override: bool = setting(True, "At the matched stage: forward ReLU, backward identity.")
     tolerance: float = setting(
         0.0, "Stop a target at this relative error; 0 runs every step.", at_least=0
@@ -74,11 +94,24 @@ class SynthesisConfig:
         check_fields(self)
         require(len(self.seeds) > 0, "seeds must hold at least one seed")
 
-    def for_stage(self, stage: str) -> "SynthesisConfig":
-        """Returns the settings for one stage: with that stage's own learning rate."""
+    def for_stage(self, stage: str, network: str = "") -> "SynthesisConfig":
+        """Chooses the settings of one stage of one network.
+
+        Args:
+            stage: Name of the matched stage.
+            network: Name of the network; "": one without settings of its own.
+
+        Returns:
+            The settings with that stage's learning rate and that network's start.
+        """
         rate = self.cochleagram_learning_rate if stage == "cochleagram" else None
+        start_rms = self.spectemp_start_rms if network.startswith("spectemp") else None
         return dataclasses.replace(
-            self, learning_rate=rate or self.learning_rate, cochleagram_learning_rate=None
+            self,
+            learning_rate=rate or self.learning_rate,
+            cochleagram_learning_rate=None,
+            start_rms=start_rms or self.start_rms,
+            spectemp_start_rms=None,
         )
 
 
@@ -98,6 +131,11 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
             loss="relative_l2",
             start="gaussian",
             start_rms=1e-7,
+            spectemp_start_rms=1e-5,
+            shared_start=True,
+            waveform_limit=1.0,
+            kept="last",
+            coarse_steps=400,
         ),
         # A fifth of the evaluations: with that of the last iterate they are 300.
         "fast": SynthesisConfig(
@@ -127,6 +165,18 @@ class VerificationConfig:
         "At stages with fewer features a rank correlation decides nothing (ties; eight logits): "
         "there the relative error does.",
         at_least=0,
+    )
+    criterion: str = setting(
+        "class_and_rank",
+        "'class_and_rank': the class, and Spearman beyond the null or, where there are few "
+        "features, the relative error. 'feather2023': the class, and Spearman, Pearson's r and SNR "
+        "each beyond the maximum of its null, at every stage.",
+        choices=("class_and_rank", "feather2023"),
+    )
+    null_noise_snr_db: tuple[float, float] | None = setting(
+        None,
+        "The null's recordings are mixed with the data set's background noise in this range, dB; "
+        "Feather et al. (2023): -10,10; None: as they are.",
     )
     max_relative_error: float = setting(
         0.05, "Largest relative error of a metamer at such a stage.", above=0

@@ -85,9 +85,16 @@ class AdversarialConfig:
         False,
         "The control: a random point of the sphere ('l2') or a random corner of the cube ('linf').",
     )
+    bounds: tuple[float, float] | None = setting(
+        None, "Lowest and highest value of a perturbed input, to which it is clamped; None: any."
+    )
 
     def __post_init__(self):
         check_fields(self)
+        require(
+            self.bounds is None or self.bounds[0] < self.bounds[1],
+            f"bounds must be (lowest, highest), got {self.bounds!r}",
+        )
 
     @property
     def of_waveforms(self) -> bool:
@@ -167,12 +174,37 @@ def _perturbed_recipes() -> dict[str, TrainingConfig]:
     }
 
 
+# Feather et al. (2023), of "l2" their larger: five steps, no warm-up, inputs clamped. Their 0.5 and
+# 1 of cochleagrams, at scale 1, are about 0.0125 and 0.025 of the norm of a voice (40).
+_FEATHER_2023 = {
+    ("waveform", "l2"): (0.05, (-1.0, 1.0)),
+    ("waveform", "linf"): (0.02, (-1.0, 1.0)),
+    ("cochleagram", "l2"): (0.025, (0.0, 100.0)),
+}
+
+
+def _feather2023_recipes() -> dict[str, TrainingConfig]:
+    return {
+        name: dataclasses.replace(
+            _AUGMENTED,
+            recipe=name,
+            adversarial=AdversarialConfig(
+                epsilon=epsilon, norm=norm, domain=domain, bounds=bounds, random=random
+            ),
+        )
+        for random in (False, True)
+        for (domain, norm), (epsilon, bounds) in _FEATHER_2023.items()
+        for name in [f"feather2023_{'random_' * random}{domain}_{norm}"]
+    }
+
+
 TRAINING_RECIPES: Mapping[str, TrainingConfig] = types.MappingProxyType(
     {
         "paper": TrainingConfig(),
         "augmented": _AUGMENTED,
         "untrained": TrainingConfig(recipe="untrained", epochs=0),
         **_perturbed_recipes(),
+        **_feather2023_recipes(),
     }
 )
 

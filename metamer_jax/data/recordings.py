@@ -18,6 +18,7 @@ SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.1  # Share of the validation and of the test split; the paper's 80/10/10.
 _SKIPPING = "--skip_bad_files goes on without such files"
 _VERSION = 1  # Of what `_collect` makes; part of the cache's key.
+_REFUSALS = ("allow_padding", "allow_upsampling")
 _ARRAYS = frozenset(
     {"waveforms", "labels", "names", "speakers", "duplicates", "bad_files", "bad_reasons"}
 )
@@ -109,6 +110,8 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
         "sample_rate_hz": config.sample_rate_hz,
         "num_samples": config.num_samples,
     }
+    # What is refused is kept, too; without refusals the name of the cached file is as it was.
+    identity |= {name: False for name in _REFUSALS if not getattr(config, name)}
     folder = cache.cache_dir(config.cache_dir) / "recordings"
     arrays = cache.load_or_make(
         # Bad files are kept in it, too: a strict call never takes a lenient one's for good.
@@ -192,13 +195,27 @@ def prepare(
         [config.num_samples] float32.
 
     Raises:
-        AudioFileError: It is longer than the duration, or silent.
+        AudioFileError: It is longer than the duration or silent; or shorter, or of a lower rate,
+            where the config allows no padding or no upsampling.
     """
     # In whole numbers, so that a sound of exactly the duration fits at any rate.
     if len(samples) * config.sample_rate_hz > config.num_samples * from_hz:
         raise audio.AudioFileError(
             file,
             f"lasts {len(samples) / from_hz:.4f} s, longer than duration_s={config.duration_s:g}",
+        )
+    short = len(samples) * config.sample_rate_hz < config.num_samples * from_hz
+    if short and not config.allow_padding:
+        raise audio.AudioFileError(
+            file,
+            f"lasts {len(samples) / from_hz:.4f} s, shorter than duration_s="
+            f"{config.duration_s:g}; data.allow_padding=true fills it up with zeros",
+        )
+    if from_hz < config.sample_rate_hz and not config.allow_upsampling:
+        raise audio.AudioFileError(
+            file,
+            f"has {from_hz} Hz, less than sample_rate_hz={config.sample_rate_hz}; "
+            f"data.allow_upsampling=true resamples it",
         )
     # Before filling up: a constant would gain an edge and pass for a sound.
     if np.std(samples, dtype=np.float64) < audio.SILENCE_RMS:

@@ -9,8 +9,8 @@ import optax
 
 from metamer_jax.configs import SynthesisConfig
 from metamer_jax.gradients import norm
-from metamer_jax.metamers.objective import TINY
 
+_NORM_EPSILON = 1e-10  # Feather et al. (2023): the gradient is divided by its norm plus this.
 _SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; Nocedal and Wright (2006), section 3.1.
 _SHRINK_MIN, _SHRINK_MAX = 0.1, 0.5  # Bounds on the quadratic interpolation of a step.
 _MAX_SHRINKS = 6  # After so many in a row the memory is taken to mislead, and dropped.
@@ -250,6 +250,7 @@ def make_optimizer(config: SynthesisConfig) -> optax.GradientTransformationExtra
         optimizer = relative_adam(schedule, config.beta1, config.beta2, config.level_window)
     else:
         optimizer = optax.chain(
-            optax.normalize_by_update_norm(eps=TINY), optax.scale_by_learning_rate(schedule)
+            optax.normalize_by_update_norm(eps=_NORM_EPSILON),
+            optax.scale_by_learning_rate(schedule),
         )
     return optax.with_extra_args_support(optimizer)

@@ -119,7 +119,8 @@ def fresh_metamers(variables, key, targets, target_ids, seeds, *, stage_fn, conf
     optimizer = make_optimizer(config)
 
     def one(target_id, seed, activation):
-        noise_key = jax.random.fold_in(jax.random.fold_in(key, target_id), seed)
+        own_id = 0 if config.shared_start else target_id
+        noise_key = jax.random.fold_in(jax.random.fold_in(key, own_id), seed)
         waveform = start_waveform(noise_key, targets.shape[-1], config)
         silent = ~jnp.any(activation != 0)
         return Metamer(
@@ -155,7 +156,8 @@ def metamer_step(
     def distance(waveform):
         activation = stage_fn(variables, waveform)
         error = norm(activation - target) / jnp.maximum(norm(target), TINY)
-        return matching_loss(activation, target, config.loss), error
+        pair = admitted((activation, target), metamer.step, stage_fn, config)
+        return matching_loss(*pair, config.loss), error
 
     (loss, error), gradient = jax.value_and_grad(distance, has_aux=True)(metamer.waveform)
     updates, opt_state = make_optimizer(config).update(
@@ -164,7 +166,7 @@ def metamer_step(
     gradient_norm = norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(error) & jnp.isfinite(gradient_norm)
     running = metamer.outcome == Outcome.RUNNING
-    better = running & finite & (error < metamer.best_error)
+    better = running & finite & ((error < metamer.best_error) | (config.kept == "last"))
     converged = finite & (error <= config.tolerance)
     moving = running & finite & ~converged & (metamer.step < config.steps)
     stopped = jnp.where(
@@ -173,7 +175,7 @@ def metamer_step(
         jnp.where(converged, Outcome.CONVERGED, jnp.where(moving, Outcome.RUNNING, Outcome.BUDGET)),
     )
     moved = Metamer(
-        waveform=_where(moving, metamer.waveform + updates, metamer.waveform),
+        waveform=_where(moving, limited(metamer.waveform + updates, config), metamer.waveform),
         opt_state=_where(moving, opt_state, metamer.opt_state),
         best_waveform=_where(better, metamer.waveform, metamer.best_waveform),
         best_error=_where(better, error, metamer.best_error),
@@ -182,6 +184,43 @@ def metamer_step(
         outcome=jnp.where(running, stopped, metamer.outcome).astype(jnp.int32),
     )
     return moved, Info(loss, error, gradient_norm, metamer.step)
+
+
+def limited(waveform: jax.Array, config: SynthesisConfig) -> jax.Array:
+    """Clamps a waveform [time] as the recipe says after a step."""
+    limit = config.waveform_limit
+    return waveform if limit is None else jnp.clip(waveform, -limit, limit)
+
+
+def admitted(
+    activations: tuple[jax.Array, ...],
+    step: jax.Array,
+    stage_fn: StageFn,
+    config: SynthesisConfig,
+) -> tuple[jax.Array, ...]:
+    """Cuts activations to what a coarse-to-fine loss admits at a step; the rest is set to zero.
+
+    A stage function may say from which level on a part of its activation counts
+    (`coarse_levels`, that broadcasts to it). In every round of `config.decay_steps` steps the level
+    rises by one after each `config.coarse_steps`; in the last round everything counts.
+
+    Args:
+        activations: Arrays of the stage's shape.
+        step: [] int32, updates made.
+        stage_fn: Stage function.
+        config: Settings of the synthesis.
+
+    Returns:
+        Arrays of the same shapes; the same ones where nothing is cut.
+    """
+    levels = getattr(stage_fn, "coarse_levels", None)
+    if levels is None or not config.coarse_steps:
+        return activations
+    # The published code counts a step before it looks: the first level lasts one step less.
+    level = (step % config.decay_steps + 1) // config.coarse_steps
+    last = step // config.decay_steps >= (config.steps - 1) // config.decay_steps
+    counts = last | (jnp.asarray(levels) <= level)
+    return tuple(jnp.where(counts, a, 0) for a in activations)
 
 
 def _where(condition, new, old):

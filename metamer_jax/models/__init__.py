@@ -108,6 +108,9 @@ def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> Netw
             fields, e.g. `{"name": "frequency_grouped", "groups": 4}`.
         num_words: Number of logits.
 
+    Returns:
+        The module.
+
     Raises:
         ValueError: There is no such network, or it has no such field, or not of such a value.
     """
@@ -128,10 +131,16 @@ def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> Netw
 
 
 def stage_names(networks: Sequence[str | Mapping[str, Any]]) -> tuple[str, ...]:
-    """Names of every stage that one of the networks has, in processing order.
+    """Lists every stage that one of the networks has, in processing order.
+
+    Args:
+        networks: Names or settings, as `build_model` takes them.
+
+    Returns:
+        Names of stages, each once.
 
     Raises:
-        ValueError: As `build_model`.
+        ValueError: There is no such network.
     """
     names = [name for network in networks for name in build_model(network, 2).stage_names]
     return tuple(dict.fromkeys(names))

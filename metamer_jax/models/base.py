@@ -94,7 +94,7 @@ class WordNetwork(nn.Module):
             cochleagram: [batch, channel, frame] float32, the whole or what `grid` keeps of it.
             train: Drop units; needs the rng "dropout".
             straight_through: Stage whose ReLU, if it has one, passes every gradient back.
-            grid: What `cochleagram` holds if not everything, e.g. `reads(...)`.
+            grid: Channels and frames that `cochleagram` holds, if not all, e.g. `reads(...)`.
 
         Returns:
             Logits [batch, word], and every stage's activation in processing order.

@@ -126,7 +126,7 @@ class Convolution(nn.Module):
         kernel_size: Extent over channels and frames.
         strides: Likewise.
         padding: "SAME" as TensorFlow pads, or points before and after each axis.
-        kernel_init: How the kernel starts.
+        kernel_init: Initial distribution of the kernel.
     """
 
     features: int
@@ -153,8 +153,11 @@ def convolve_by_product(
     Args:
         x: [batch, channel, frame, input].
         kernel: [*extents, input, output].
-        strides: Over channels and frames.
-        padding: As of `Convolution`.
+        strides: Strides over channels and frames.
+        padding: "SAME" as TensorFlow pads, or points before and after each axis.
+
+    Returns:
+        [batch, channel, frame, output].
     """
     *extents, _, features = kernel.shape
     lay_out = functools.partial(jnp.concatenate, axis=-1)
@@ -177,9 +180,16 @@ def dense(features: int, name: str) -> nn.Dense:
 
 
 def batch_norm(train: bool, name: str) -> nn.BatchNorm:
-    """PyTorch's `BatchNorm2d` with its default rates.
+    """Makes PyTorch's `BatchNorm2d` with its default rates.
 
     A difference: its running variances are those of samples (n - 1), these of batches (n).
+
+    Args:
+        train: Whether to use a batch's own statistics, and to update the running ones.
+        name: Name of the module.
+
+    Returns:
+        A module [batch, ..., feature] -> the same shape.
     """
     return nn.BatchNorm(
         use_running_average=not train,
@@ -201,6 +211,9 @@ def max_pool(
         strides: Likewise.
         padding: "SAME" as TensorFlow pads, or points before and after each axis: of minus
             infinity, so that they never count.
+
+    Returns:
+        [batch, *pooled axes, ...].
     """
 
     def largest(parts):
@@ -214,7 +227,14 @@ def average_pool(
 ) -> jax.Array:
     """Averages windows that may overlap; zeros beyond the edges count, as in the original.
 
-    Arguments as of `max_pool`.
+    Args:
+        x: [batch, *axes, ...] with at least as many axes as `window`.
+        window: Extent along the axes after the first.
+        strides: Likewise.
+        padding: "SAME" as TensorFlow pads, or points before and after each axis: zeros.
+
+    Returns:
+        [batch, *pooled axes, ...].
     """
 
     def mean(parts):

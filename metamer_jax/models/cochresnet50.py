@@ -21,8 +21,8 @@ class CochResNet50(blocks.CochleagramNetwork):
     `final` [word].
 
     Attributes:
-        features: Of the first convolution; those within the blocks of the groups are as many,
-            then doubled from group to group.
+        features: Features of the first convolution; those within the blocks of the groups are as
+            many, then doubled from group to group.
         block_counts: Blocks in each group.
         pooling: "max", or "hann": an antialiased pool of the same stride (`layers.hann_pool`).
     """
@@ -71,8 +71,8 @@ class Bottleneck(nn.Module):
     """Convolutions 1 x 1, 3 x 3, 1 x 1 around which the input is led, and added.
 
     Attributes:
-        features: Of the inner convolutions; four times as many leave the block.
-        stride: Of the 3 x 3 convolution. The input is convolved where its shape must change.
+        features: Features of the inner convolutions; four times as many leave the block.
+        stride: Stride of the 3 x 3 convolution. The input is convolved where its shape must change.
     """
 
     features: int

@@ -70,6 +70,11 @@ def resize_weights(num_inputs: int, num_outputs: int, antialias: bool = False) -
     `Resizing`; with `antialias` the triangle is widened to the stride of a reduction
     (`tf.image.resize(antialias=True)`, `jax.image.resize`).
 
+    Args:
+        num_inputs: Points of the line.
+        num_outputs: Points that it is resized to.
+        antialias: Low-pass before sampling where there are fewer outputs than inputs.
+
     Returns:
         [num_outputs, num_inputs] float64, rows sum to 1; not writable (it is cached).
     """
@@ -108,10 +113,14 @@ def resize(
     """Resizes [..., channel, frame] bilinearly to [..., *shape].
 
     Args:
-        cochleagram: The whole one or, with `grid`, the part that `grid` keeps.
+        cochleagram: Whole cochleagram or, with `grid`, the part that `grid` keeps.
         shape: Channels and frames of the result.
         antialias: Low-pass before sampling where `shape` is smaller (the paper does not).
-        grid: What `cochleagram` holds, of which the result may read nothing else.
+        grid: Channels and frames that `cochleagram` holds, if not all; the result may read no
+            others.
+
+    Returns:
+        [..., *shape].
 
     Raises:
         ValueError: `cochleagram` is not of the grid's size, or `grid` lacks points that are read.
@@ -158,6 +167,9 @@ def max_pool(x: jax.Array, window: Sequence[int]) -> jax.Array:
         x: [batch, *axes, ...] with at least as many axes as `window`.
         window: Size of the window, and stride, along the axes after the first. What is left over
             at the end of an axis is dropped.
+
+    Returns:
+        [batch, *pooled axes, ...].
     """
     for axis, size in reversed(list(enumerate(window, start=1))):
         # Pairwise, last axis first: winners meet in row-major order.
@@ -176,6 +188,10 @@ def hann_pool_weights(num_inputs: int, stride: int) -> np.ndarray:
     weights sum to 1. It attenuates the new Nyquist frequency by 24.3 dB at stride 2 and 28.7 dB
     at stride 3. At the ends the original pads with zeros; here the weights inside the line are
     normalised, so that a constant passes unchanged.
+
+    Args:
+        num_inputs: Points of the line.
+        stride: Points for each one of the result.
 
     Returns:
         [num_inputs // stride, num_inputs] float64, rows sum to 1; not writable (it is cached).
@@ -254,12 +270,18 @@ class Convolution(nn.Module):
 
 
 def grouped_runs(inputs: int, features: int, groups: int) -> list[tuple[int, int, int]]:
-    """How `groups` groups of neighbours share inputs and features: (groups, inputs, features) each.
+    """Shares inputs and features out among groups of neighbours.
 
     As `numpy.array_split` would: sizes differ by one at most, larger groups first.
 
+    Args:
+        inputs: Number of inputs.
+        features: Number of features.
+        groups: Number of groups.
+
     Returns:
-        A list of runs of equal groups; one run where `groups` divides both.
+        Runs of equal groups, (groups, inputs of each, features of each); one run where `groups`
+        divides both.
 
     Raises:
         ValueError: There are more groups than inputs or features.
@@ -279,6 +301,17 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
 
     As matrix products over shifted copies of `x`, one for each or one for all of them (im2col), in
     place of `jax.lax.conv_general_dilated`: see this module's note.
+
+    Args:
+        x: [batch, *axes, input].
+        kernel: [*extents, input / groups, output].
+        groups: Groups of inputs, each with outputs of its own.
+
+    Returns:
+        [batch, *axes less extents plus 1, output].
+
+    Raises:
+        ValueError: `x` is smaller than the kernel.
     """
     *extents, inputs, features = kernel.shape
     lengths = [n - k + 1 for n, k in zip(x.shape[1:-1], extents, strict=True)]

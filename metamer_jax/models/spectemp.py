@@ -19,6 +19,10 @@ from metamer_jax.models import blocks, layers
 _FLOOR = 1e-8  # Of the power.
 
 
+# Hz and cycles per ERB: a filter is admitted where either is not exceeded.
+_COARSE_LIMITS = ((0, 0), (0.5, 0.0625), (1, 0.125), (2, 0.25), (4, 0.5), (8, 1), (16, 2))
+
+
 class SpecTemp(blocks.CochleagramNetwork):
     """Power of modulation filters after Chi, Ru and Shamma (2005), averaged over time, the words.
 
@@ -33,7 +37,7 @@ class SpecTemp(blocks.CochleagramNetwork):
             frame rate. 0: the mean over time.
         spectral_rates: Centres of the filters over channels, cycles per ERB, ascending, no more
             than half of `channels_per_erb`. 0: the mean over channels.
-        frame_rate_hz: Of the cochleagram (`CochleagramConfig.envelope_rate_hz`).
+        frame_rate_hz: Frames per second of the cochleagram (`CochleagramConfig.envelope_rate_hz`).
         channels_per_erb: Channels of the cochleagram in one unit of the ERB-number scale.
         rescale: The cochleagram is multiplied by this first; the original's is about 7.4 times
             smaller than that of `CochleagramConfig`'s defaults.
@@ -66,6 +70,28 @@ class SpecTemp(blocks.CochleagramNetwork):
         """(Hz, cycles per ERB) of each filter: first those of rising ripples, negative Hz."""
         rising = [(-t, s) for s in self.spectral_rates for t in self.temporal_rates_hz]
         return (*rising, *((-t, s) for t, s in rising if t and s))
+
+    @nn.nowrap
+    def coarse_levels(self, stage: str) -> np.ndarray | None:
+        """Says in which order a coarse-to-fine synthesis admits the filters.
+
+        Feather et al. (2023): first the slowest and widest, those of which the temporal rate *or*
+        the spectral one is within the first of `_COARSE_LIMITS`, then within the next.
+
+        Args:
+            stage: Name of a stage.
+
+        Returns:
+            [filter, 1, 1] int, the first level at which a filter counts; None: the stage has no
+            filters apart, all of it counts always.
+        """
+        if stage not in ("filtered_signal", "spectempfilter_power"):
+            return None
+        rates = np.abs(np.array(self.modulations))[:, None, :]
+        within = (rates <= np.array(_COARSE_LIMITS)).any(axis=-1)
+        # A filter beyond all of them (with other rates than the published ones) comes after.
+        levels = np.where(within.any(axis=1), within.argmax(axis=1), len(_COARSE_LIMITS))
+        return levels[:, None, None]
 
     @nn.nowrap
     def respond(
@@ -127,6 +153,17 @@ def modulation_filters(
     transform, and g = y + q likewise, the quadrants of the outer product h g in which the two
     signs agree, with all that has no sign, are h g - p q / 2 - p' q' / 2; those in which they
     differ are h g - p q / 2 + p' q' / 2.
+
+    Args:
+        temporal_rates_hz: Centres of the filters over frames, ascending, Hz.
+        spectral_rates: Centres of the filters over channels, ascending, cycles per ERB.
+        frame_rate_hz: Frames per second.
+        channels_per_erb: Channels in one unit of the ERB-number scale.
+        num_channels: Channels of the cochleagram.
+        num_frames: Frames of the cochleagram.
+
+    Returns:
+        The filters as convolution matrices.
     """
     over_frames = [
         _matrices(temporal_response(rate, num_frames, frame_rate_hz, **ends), num_frames, 3)
@@ -164,7 +201,7 @@ def temporal_response(
 
     Args:
         rate_hz: Centre; 0: only the mean passes.
-        num_frames: Of the cochleagram, which is padded to three times as many.
+        num_frames: Frames of the cochleagram, which is padded to three times as many.
         frame_rate_hz: Frames per second.
         lowest: Let everything below the peak pass, too.
         highest: Let everything above the peak pass, too.
@@ -197,7 +234,7 @@ def spectral_response(
 
     Args:
         rate: Centre, cycles per ERB; 0: only the mean passes.
-        num_channels: Of the cochleagram, which is padded to twice as many.
+        num_channels: Channels of the cochleagram, which is padded to twice as many.
         channels_per_erb: Channels in one unit of the ERB-number scale.
         lowest: Let everything below the rate pass, too.
         highest: Let everything above the peak pass, too.
@@ -241,6 +278,11 @@ def transfer_functions(
     network: SpecTemp, num_channels: int, num_frames: int
 ) -> Iterator[np.ndarray]:
     """The filters of a network as the original keeps them, for cochleagrams padded with zeros.
+
+    Args:
+        network: SpecTemp network.
+        num_channels: Channels of the cochleagram.
+        num_frames: Frames of the cochleagram.
 
     Yields:
         [2 x num_channels, 3 x num_frames] complex128, one by one (a gigabyte in all at the

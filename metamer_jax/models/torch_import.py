@@ -47,6 +47,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         path: A .npz of plain arrays, or a .safetensors file; for pickles (.pt, .pth) there is
             `torch_checkpoints.read_checkpoint`.
 
+    Returns:
+        Arrays by name.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is of another kind, or damaged.
@@ -101,7 +104,7 @@ def from_torch(
     Args:
         state_dict: Names to arrays; only the network's own, but for `prefix`.
         model: The network, with the widths and number of words of the state dictionary.
-        num_channels: Of the cochleagrams that it is for.
+        num_channels: Channels of the cochleagrams that it is for.
         num_frames: Likewise.
         prefix: Of the names of the network's part, where the state dictionary holds more; what has
             another prefix is left out.
@@ -133,9 +136,15 @@ def from_torch(
 
 
 def torch_name(path: tuple[str, ...]) -> str:
-    """The name in PyTorch of a leaf of the variables, given by its path.
+    """Translates the path of a leaf of the variables into its name in PyTorch.
 
     ("params", "layer1_0", "downsample_1", "scale") is "layer1.0.downsample.1.weight".
+
+    Args:
+        path: Keys of nested dictionaries, the collection first.
+
+    Returns:
+        The name in a state dictionary.
     """
     *modules, leaf = path[1:]
     numbered = (re.sub(r"_(\d+)$", r".\1", module) for module in modules)

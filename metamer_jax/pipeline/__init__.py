@@ -14,6 +14,7 @@ import os
 import pathlib
 
 import jax
+from absl import logging
 
 from metamer_jax import data, runs, storage
 from metamer_jax.configs import ExperimentConfig
@@ -24,6 +25,7 @@ from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
 from metamer_jax.pipeline.verify import Natural, natural_sounds, verify_metamers
+from metamer_jax.runs import manifest
 from metamer_jax.storage import cache
 
 __all__ = [
@@ -67,10 +69,14 @@ def reproduce(
         runs.stop_on_sigterm() as stop,
         open_run(folder, config, networks_from=networks_from) as (run, recordings),
     ):
+        # Before a new report every file is read: one that was altered is found, and made again.
+        run.manifest.hash_always = not run.is_done(*manifest.REPORT)
         train_networks(run, recordings, stop=stop)
         synthesize_metamers(run, recordings, stop=stop)
         verify_metamers(run, recordings, stop=stop)
-        return run.path("report.html") if _report_is_current(run) else write_report(run)
+        if not all(run.manifest.is_sound(name) for name in manifest.REPORT):
+            write_report(run)
+        return run.path("report.html")
 
 
 def enable_compilation_cache(folder: str | os.PathLike | None = None) -> None:
@@ -94,12 +100,16 @@ def load_recordings(run: runs.Run) -> Recordings:
 
 
 def write_report(run: runs.Run) -> pathlib.Path:
-    """Writes report.html and figures/ from what the run folder holds so far."""
+    """Writes report.html and figures/ from what the run folder holds so far.
+
+    Files that are not what the run made, or no longer follow from what it holds, are named in the
+    page and left out of it.
+    """
     from metamer_jax import report
 
-    return report.write_report(run.folder, seed=run.config.seed)
-
-
-def _report_is_current(run):
-    report, table = run.path("report.html"), run.path("verification", "metamers.csv")
-    return report.exists() and report.stat().st_mtime >= table.stat().st_mtime
+    unsound = run.manifest.unsound()
+    for name, reason in unsound.items():
+        logging.warning("%s %s: the report does without", run.path(name), reason)
+    path = report.write_report(run.folder, seed=run.config.seed, leave_out=unsound)
+    run.record(*(name for name in manifest.REPORT if run.path(name).exists()))
+    return path

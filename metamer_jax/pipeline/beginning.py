@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -13,10 +12,10 @@ from metamer_jax import auditory, configs, data, models, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline.common import choose_targets
+from metamer_jax.runs import manifest
 
 # What a trained network follows from.
 _OF_NETWORKS = ("seed", "target_seed", "data", "cochleagram", "training")
-_NETWORK_FILES = ("training.jsonl", "result.json", "weights.npz")
 
 
 @contextlib.contextmanager
@@ -94,11 +93,16 @@ def check_recordings(config: ExperimentConfig, recordings: Recordings) -> None:
                 f"{lacking}: more recordings are needed, or fewer words"
             )
     choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
-    if config.training.augment.background_snr_db is not None and not len(recordings.noise):
-        raise ValueError(
-            "training.augment.background_snr_db needs recordings with background noise: of the "
-            "data sets speech_commands has some, in _background_noise_ or _silence_"
-        )
+    mixed = {
+        "training.augment.background_snr_db": config.training.augment.background_snr_db,
+        "verification.null_noise_snr_db": config.verification.null_noise_snr_db,
+    }
+    for name, snr_db in mixed.items():
+        if snr_db is not None and not len(recordings.noise):
+            raise ValueError(
+                f"{name} needs recordings with background noise: of the data sets speech_commands "
+                "has some, in _background_noise_ or _silence_"
+            )
 
 
 def _source_of_networks(folder, config):
@@ -115,15 +119,16 @@ def _source_of_networks(folder, config):
         )
     for network in config.networks:
         path = source.path("networks", network)
-        if not storage.is_done(*(path / name for name in _NETWORK_FILES)):
+        if not source.is_done(*manifest.networks_of(network)):
             raise ValueError(f"{path} holds no trained network to take")
     return source
 
 
 def _take_networks(run: runs.Run, source: runs.Run) -> None:
     for network in run.config.networks:
-        made = pathlib.Path("networks", network)
-        if not storage.is_done(*(run.path(made, name) for name in _NETWORK_FILES)):
-            for name in _NETWORK_FILES:
-                storage.write_bytes(run.path(made, name), source.path(made, name).read_bytes())
+        made = manifest.networks_of(network)
+        if not run.is_done(*made):
+            for name in made:
+                storage.write_bytes(run.path(name), source.path(name).read_bytes())
+            run.record(*made)
             logging.info("%s: taken from %s", network, source.folder)

@@ -9,6 +9,7 @@ from absl import logging
 from metamer_jax import auditory, models, runs, storage
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline import assessment
+from metamer_jax.runs import manifest
 
 StopRequested = Callable[[], bool]
 
@@ -65,7 +66,14 @@ def chosen_targets(run, recordings):
 
 def write_targets(run, recordings, targets):
     path = run.path("targets", "targets.npz")
-    if storage.is_done(path):
+    waveforms = recordings.waveforms[targets]
+    if run.is_done(*manifest.TARGETS):
+        saved = storage.map_npz(path, check=False)
+        if not np.array_equal(saved["waveform"], waveforms):
+            raise ValueError(
+                f"the recordings are not those that {run.folder} was made of: targets of "
+                f"{path} differ; give this run a folder of its own"
+            )
         return
     columns = assessment.recording_columns(targets, recordings)
     rows = [
@@ -78,8 +86,9 @@ def write_targets(run, recordings, targets):
     storage.write_npz(
         path,
         {
-            "waveform": recordings.waveforms[targets],
+            "waveform": waveforms,
             "target_id": targets,
             "label": recordings.labels[targets],
         },
     )
+    run.record(*manifest.TARGETS)

@@ -3,35 +3,61 @@
 import itertools
 
 import numpy as np
+from absl import logging
 
 from metamer_jax import metamers, runs, storage
 from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import metamers_path
+from metamer_jax.runs import manifest
 
 FILE = "shares.json"  # How many processes there were, to say which has not done its part.
 
 
-def finished(folder):
+def finished(run, network, stage):
     """Says which file, and which row of it, holds each target that is done: {id: (path, row)}."""
     found = {}
-    for path in sorted(folder.glob("batch_*.npz")):
+    for path in sorted(run.path("metamers", network, stage).glob("batch_*.npz")):
         if storage.is_done(path):
-            ids = storage.map_npz(path, check=False).get("target_id", ())
+            arrays = storage.map_npz(path, check=False)
+            reason = of_others(run, network, stage, arrays)
+            if reason is None and not set(metamers.Synthesis._fields) <= set(arrays):
+                reason = "holds no batch"
+            if reason is not None:
+                logging.warning("%s %s; it is made again", path, reason)
+                continue
+            ids = arrays["target_id"]
             found |= {int(target_id): (path, row) for row, target_id in enumerate(ids)}
     return found
+
+
+def origin(run, network, stage):
+    """What a batch or its state under way carries, to be known by: {"made_of": digest}."""
+    return {"made_of": run.manifest.made_of(manifest.metamers_of(network, stage))}
+
+
+def of_others(run, network, stage, arrays):
+    """Says why arrays of a batch, or its state, are not of this run's stage; None: they are."""
+    if "target_id" not in arrays:
+        return "holds no batch"
+    if "made_of" not in arrays and run.manifest.adopted:  # Of an earlier version.
+        return None
+    if str(arrays.get("made_of")) != origin(run, network, stage)["made_of"]:
+        return "follows from other settings or files than those of today"
+    return None
 
 
 def join_batches(run, targets, network, stage):
     """Makes metamers.npz of the batches, a file at a time, and removes them."""
     path = metamers_path(run, network, stage)
-    if not storage.is_done(path):
-        found = finished(path.parent)
+    if not run.is_done(manifest.metamers_of(network, stage)):
+        found = finished(run, network, stage)
         _require_all(run, targets, found, path)
         seeds = np.asarray(run.config.synthesis.seeds)
         storage.write_npz(
             path,
             {"target_id": targets, "seed": seeds, **_joined([found[t] for t in targets.tolist()])},
         )
+        run.record(manifest.metamers_of(network, stage))
     for leftover in (*path.parent.glob("batch_*.npz"), *path.parent.glob("state*.npz")):
         leftover.unlink(missing_ok=True)
 
@@ -92,7 +118,7 @@ def read_metamers(run: runs.Run, network: str, stage: str) -> assessment.StageMe
         ValueError: They have not been made yet.
     """
     path = metamers_path(run, network, stage)
-    if not storage.is_done(path):
+    if not run.is_done(manifest.metamers_of(network, stage)):
         raise ValueError(
             f"{path} is not there: synthesise the metamers first "
             f"(python -m experiments.synthesize --workdir={run.folder})"

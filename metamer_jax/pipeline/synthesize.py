@@ -1,6 +1,7 @@
 """Metamers are made: from targets and networks to metamers/<network>/<stage>/."""
 
 import dataclasses
+import functools
 import time
 
 import jax
@@ -21,6 +22,7 @@ from metamer_jax.pipeline.common import (
     write_targets,
 )
 from metamer_jax.pipeline.train import load_network
+from metamer_jax.runs import manifest
 from metamer_jax.runtime import devices, progress
 
 SAVE_INTERVAL_S = 30.0
@@ -50,7 +52,7 @@ def synthesize_metamers(
         missing = [
             stage
             for stage in stages_of(run, model)
-            if not storage.is_done(metamers_path(run, network, stage))
+            if not run.is_done(manifest.metamers_of(network, stage))
         ]
         if missing:
             variables = auditory.with_filters(variables, model, run.config.cochleagram)
@@ -68,9 +70,10 @@ def _take_from_another_network(run, network, stage):
     """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
     for other in run.config.networks:
         made = metamers_path(run, other, stage)
-        if storage.is_done(made):
+        if other != network and run.is_done(manifest.metamers_of(other, stage)):
             arrays = storage.map_npz(made, check=False)
             storage.write_npz(metamers_path(run, network, stage), arrays)
+            run.record(manifest.metamers_of(network, stage))
             logging.info("%s: metamers of the %s are those of %s", network, stage, other)
             return True
     return False
@@ -78,14 +81,15 @@ def _take_from_another_network(run, network, stage):
 
 def _synthesize_stage(run, recordings, targets, network, model, variables, stage, mesh, stop):
     """Makes what is missing of this process's share, one file a batch."""
-    config = run.config.synthesis.for_stage(stage)
+    config = run.config.synthesis.for_stage(stage, network)
     folder = run.path("metamers", network, stage)
     stage_fn = auditory.stage_fn(
         model, stage, run.config.cochleagram, relu_override=config.relu_override
     )
     mine = np.array_split(targets, run.share.count)[run.share.index]
     # Batches are full but the last, and whole ones stay: so the rest falls into the same batches.
-    left = mine[~np.isin(mine, [*shards.finished(folder)])]
+    left = mine[~np.isin(mine, [*shards.finished(run, network, stage)])]
+    origin = shards.origin(run, network, stage)
     label = f"{network} {stage}" + (f" ({run.share})" if run.share.count > 1 else "")
     each = len(config.seeds) * config.steps
     with progress.bar(len(mine) * each, label, unit="step") as bar:
@@ -113,10 +117,19 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
                 mesh=mesh,
             )
             name = f"{np.flatnonzero(targets == ids[0])[0]:06d}.npz"
-            made = _finish_batch(state, folder / f"state_{name}", ids, bar, stop)
+            made = _finish_batch(
+                state,
+                folder / f"state_{name}",
+                ids,
+                bar,
+                stop,
+                origin=origin,
+                of_others=functools.partial(shards.of_others, run, network, stage),
+            )
             count = len(np.unique(batch))
             storage.write_npz(
-                folder / f"batch_{name}", {"target_id": ids[:count], **_first(made, count)}
+                folder / f"batch_{name}",
+                {"target_id": ids[:count], **origin, **_first(made, count)},
             )
             (folder / f"state_{name}").unlink(missing_ok=True)
 
@@ -127,11 +140,14 @@ def _first(made, count):
     return {**arrays, "trace_step": made.trace_step}
 
 
-def _finish_batch(state, path, ids, bar, stop):
+def _finish_batch(state, path, ids, bar, stop, *, origin, of_others):
     """Runs one batch, from where its saved state left it, and saves that now and then."""
     trace = metamers.empty_trace(state)
     if storage.is_done(path):
-        state, trace = _restored(storage.read_npz(path), ids, state, trace)
+        try:
+            state, trace = _restored(storage.read_npz(path), ids, state, trace, of_others)
+        except ValueError as error:
+            logging.warning("%s %s; it is made again", path, error)
     counted = len(np.unique(ids)) / len(ids)  # Padding is no progress.
     last_save, before = time.monotonic(), 0
 
@@ -143,7 +159,7 @@ def _finish_batch(state, path, ids, bar, stop):
         before = done
         stopping = stop()
         if stopping or time.monotonic() - last_save > SAVE_INTERVAL_S:
-            storage.write_npz(path, _saved(ids, state.metamer, trace))
+            storage.write_npz(path, {**origin, **_saved(ids, state.metamer, trace)})
             last_save = time.monotonic()
         if stopping:
             leave()
@@ -158,19 +174,33 @@ def _saved(ids, metamer, trace):
     return {"target_id": ids, **arrays, **traces}
 
 
-def _restored(saved, ids, state, trace):
-    """Returns the state and trace that were saved, or those given if they are of another batch."""
+def _restored(saved, ids, state, trace, of_others):
+    """Returns the state and trace that were saved.
+
+    Raises:
+        ValueError: They are of another batch, or none that a synthesis can have come to.
+    """
+    if (reason := of_others(saved)) is not None:
+        raise ValueError(reason)
+    if not np.array_equal(saved["target_id"], ids):
+        raise ValueError("is of another batch")
     structure = jax.tree.structure(state.metamer)
     leaves = [saved.get(f"metamer_{i:02d}") for i in range(structure.num_leaves)]
+    traces = [saved.get(f"trace_{field}") for field in trace._fields]
     fits = all(
         old is not None and (old.shape, old.dtype) == (new.shape, new.dtype)
         for old, new in zip(leaves, jax.tree.leaves(state.metamer), strict=True)
     )
-    if not fits or not np.array_equal(saved["target_id"], ids):
-        return state, trace
-    metamer = metamers.place(jax.tree.unflatten(structure, leaves), state.mesh)
-    trace = metamers.Trace(*(saved[f"trace_{field}"] for field in trace._fields))
-    return dataclasses.replace(state, metamer=metamer), trace
+    if not fits or any(values is None for values in traces):
+        raise ValueError("does not hold what a synthesis under way holds")
+    metamer = jax.tree.unflatten(structure, leaves)
+    running = metamer.outcome == metamers.Outcome.RUNNING
+    if not np.isfinite(metamer.waveform[running]).all():
+        raise ValueError("holds sounds that are not finite")
+    if not ((metamer.step >= 0) & (metamer.step <= state.config.steps)).all():
+        raise ValueError("holds numbers of steps that cannot be")
+    state = dataclasses.replace(state, metamer=metamers.place(metamer, state.mesh))
+    return state, metamers.Trace(*traces)
 
 
 def _steps_done(state):

@@ -13,10 +13,9 @@ from metamer_jax import auditory, models, runs, storage, training
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline.clip_cache import open_clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
+from metamer_jax.runs import manifest
 from metamer_jax.runtime import devices
 from metamer_jax.storage import checkpoints
-
-_NETWORK_FILES = ("weights.npz", "result.json")
 
 
 def train_networks(
@@ -39,9 +38,19 @@ def train_networks(
         stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
-        if not storage.is_done(*(run.path("networks", network, f) for f in _NETWORK_FILES)):
+        if not is_trained(run, network):
             path = run.path("networks", network, "state.npz")
             _train([run], recordings, network, path, clips_folder, stop)
+
+
+def is_trained(run: runs.Run, network: str) -> bool:
+    """Says whether a network of the run is trained; its log may be missing, with a warning."""
+    weights, result, log = manifest.networks_of(network)
+    if not run.is_done(weights, result):
+        return False
+    if (reason := run.manifest.trouble(log)) is not None:
+        logging.warning("%s %s: the network is whole, and its curve missing", run.path(log), reason)
+    return True
 
 
 def train_ensemble(
@@ -80,9 +89,10 @@ def _train(members, recordings, network, state_path, clips_folder, stop):
     config, task, test = members[0].config, *_task(members[0].config, recordings, network)
     keys = [key_of(run, INIT) for run in members]
     clip_key = _clip_key(config)
-    state = None
-    if storage.is_done(state_path):
-        state = _restored(state_path, keys, task, config.training)
+    weights = manifest.networks_of(network)[0]
+    origin = {"made_of": [run.manifest.made_of(weights) for run in members]}
+    state = _restored(state_path, keys, task, config.training, origin)
+    if state is not None:
         logging.info("%s: training continues after epoch %d", network, int(state[0].epoch))
 
     def write_logs(state):
@@ -90,7 +100,7 @@ def _train(members, recordings, network, state_path, clips_folder, stop):
             storage.write_jsonl(run.path("networks", network, "training.jsonl"), member.records())
 
     def on_epoch(state, _):
-        checkpoints.save(state_path, state if len(state) > 1 else state[0])
+        checkpoints.save(state_path, state if len(state) > 1 else state[0], metadata=origin)
         write_logs(state)
         if stop():
             leave()
@@ -137,13 +147,26 @@ def _task(config, recordings, network) -> tuple[training.Task, training.Examples
     return task, examples["test"]
 
 
-def _restored(path, keys, task, recipe) -> training.EnsembleState:
-    """The state in a file: of one network as such, of several as a tuple."""
+def _restored(path, keys, task, recipe, origin) -> training.EnsembleState | None:
+    """A training's saved state; None where there is none, or, with a word, it is not this one's."""
+    if not storage.is_done(path):
+        return None
     features = training.compute_features(task.feature_fn, task.training.inputs[:1])
-    blank = training.init_ensemble(keys, task.model, features, recipe, grid=task.grid)
-    if len(keys) == 1:
-        return (checkpoints.restore(path, like=blank[0])[0],)
-    return checkpoints.restore(path, like=blank)[0]
+    like = training.init_ensemble(keys, task.model, features, recipe, grid=task.grid)
+    try:
+        # In a file the state of one network stands as such, those of several as a tuple.
+        state, metadata = checkpoints.restore(path, like=like if len(keys) > 1 else like[0])
+        # A state of an earlier version does not say what it is of.
+        if metadata and metadata != origin:
+            raise ValueError(f"{path} follows from other settings than those of today")
+        members = state if len(keys) > 1 else (state,)
+        weights = jax.tree.leaves([(m.params, m.normalization) for m in members])
+        if not all(np.isfinite(x).all() for x in weights):
+            raise ValueError(f"{path} holds weights that are not finite")
+    except ValueError as error:
+        logging.warning("%s; it is made again", error)
+        return None
+    return members
 
 
 def _clip_key(config):
@@ -185,6 +208,7 @@ def _write_trained(run, recordings, network, task, result, test):
             "confusion": np.asarray(test.confusion).tolist(),
         },
     )
+    run.record(*manifest.networks_of(network))
     logging.info("%s: test accuracy %.1f %%", network, 100 * test.accuracy)
 
 
@@ -205,7 +229,7 @@ def load_network(
         ValueError: It has not been trained yet.
     """
     path = run.path("networks", network, "weights.npz")
-    if not storage.is_done(path):
+    if not run.is_done(manifest.networks_of(network)[0]):
         raise ValueError(
             f"{path} is not there: train the networks first "
             f"(python -m experiments.train --workdir={run.folder})"

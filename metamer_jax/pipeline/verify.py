@@ -1,12 +1,15 @@
 """Metamers are checked: from metamers/ to verification/, and to the sounds as played."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import audio, runs, storage, verification
+from metamer_jax import audio, models, runs, storage, verification
 from metamer_jax.auditory import exact
+from metamer_jax.configs import AugmentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import (
@@ -18,15 +21,10 @@ from metamer_jax.pipeline.common import (
 )
 from metamer_jax.pipeline.shards import join_batches, read_metamers
 from metamer_jax.pipeline.train import load_network
+from metamer_jax.runs import manifest
 from metamer_jax.runtime import progress
+from metamer_jax.training.clips import augmented
 
-_VERIFICATION_FILES = (
-    "null.json",
-    "null_histograms.npz",
-    "stages.csv",
-    "yields.csv",
-    "metamers.csv",
-)
 # Sounds of one network and stage that are verified together: what bounds the memory, since every
 # stage's activations of targets, metamers and metamers as played are kept so long.
 _VERIFIED_AT_ONCE = 128
@@ -59,13 +57,24 @@ def natural_sounds(
     order = np.random.default_rng([config.resolved_target_seed, 1]).permutation(len(recordings))
     ids = np.sort(order[:count])
     with progress.bar(count, "natural recordings", unit="sound") as bar:
-        made = _exact_cochleagrams(run, recordings.waveforms[ids], bar, stop)
+        made = _exact_cochleagrams(run, _null_sounds(run, recordings, ids), bar, stop)
     known = {}
     if "cochleagram" in config.stages:
         known["cochleagram"] = verification.null_distribution(
             made, **_null_settings(run, recordings, ids)
         )
     return Natural(ids, made, known)
+
+
+def _null_sounds(run, recordings, ids):
+    """The null's recordings [recording, time], mixed with noise where the settings say so."""
+    snr_db = run.config.verification.null_noise_snr_db
+    if snr_db is None:
+        return recordings.waveforms[ids]
+    mixing = AugmentConfig(background_snr_db=snr_db)
+    seed = jax.random.key(run.config.resolved_target_seed)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, seed))(ids)
+    return np.asarray(augmented(keys, recordings.waveforms[ids], recordings.noise, mixing))
 
 
 def _null_settings(run, recordings, ids):
@@ -105,7 +114,15 @@ def verify_metamers(
         natural: From `natural_sounds`, to be shared by several runs; None: made here.
         stop: Says whether to end before the next batch.
     """
-    if storage.is_done(*(run.path("verification", name) for name in _VERIFICATION_FILES)):
+    targets = chosen_targets(run, recordings)
+    write_targets(run, recordings, targets)
+    conditions = [
+        (network, stage)
+        for network in run.config.networks
+        for stage in stages_of(run, models.build_model(network, len(recordings.words)))
+    ]
+    made = manifest.verification_of(conditions)
+    if run.is_done(*made):
         return
     import pandas as pd
 
@@ -113,13 +130,6 @@ def verify_metamers(
         network: load_network(run, network, len(recordings.words))
         for network in run.config.networks
     }
-    targets = chosen_targets(run, recordings)
-    write_targets(run, recordings, targets)
-    conditions = [
-        (network, stage)
-        for network, (model, _) in networks.items()
-        for stage in stages_of(run, model)
-    ]
     found = {}
     for condition in conditions:
         if any(run.path("metamers", *condition).glob("batch_*.npz")):
@@ -141,6 +151,7 @@ def verify_metamers(
     storage.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
     storage.write_csv(folder / "yields.csv", verification.yields(table))
     storage.write_csv(folder / "metamers.csv", table)
+    run.record(*made)
     passed = (table["verdict"] == "pass").sum()
     logging.info("%d of %d metamers verified", passed, len(table))
 

@@ -222,7 +222,10 @@ class RunContents:
         else:
             folder, stem = "targets/wav", f"{key}"
         path = self.files.path / folder / f"{stem}_{word}.wav"
-        path = path if path.is_file() else self.files.first(f"{folder}/{stem}_*.wav")
+        if not self.files.is_sound(f"{folder}/"):
+            path = None
+        elif not path.is_file():
+            path = self.files.first(f"{folder}/{stem}_*.wav")
         if path is not None:
             try:
                 return soundfile.read(path, dtype="int16")

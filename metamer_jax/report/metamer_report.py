@@ -5,6 +5,7 @@ run can be looked at while it goes on.
 """
 
 import pathlib
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def write_report(
     max_megabytes: float = 20.0,
     cochleagram_fn: CochleagramFn | None = None,
     save_figures: bool = True,
+    leave_out: Mapping[str, str] = types.MappingProxyType({}),
 ) -> pathlib.Path:
     """Writes `report.html`, and the figures as PNG, into a run folder.
 
@@ -42,6 +44,7 @@ def write_report(
         cochleagram_fn: Draws the pictures, [sound, time] -> [sound, channel, frame]; None: the
             run's own cochleagram.
         save_figures: Also write `figures/*.png`.
+        leave_out: Files of the folder that are not to be believed, and why.
 
     Returns:
         The page's path.
@@ -56,7 +59,7 @@ def write_report(
     for name, value in (("max_metamers", max_metamers), ("max_megabytes", max_megabytes)):
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
-    run = RunContents(RunFolder(folder), cochleagram_fn)
+    run = RunContents(RunFolder(folder, leave_out), cochleagram_fn)
     drawn = charts.draw(run, folder / "figures" if save_figures else None)
     units = sample.choose_units(run, max_metamers, seed)
     html = _fit(run, drawn, units, seed=seed, max_bytes=int(max_megabytes * 1e6))

@@ -2,7 +2,8 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,28 @@ class RunFolder:
         problems: "<file>: <reason>" for every file that could not be read.
     """
 
-    def __init__(self, path: pathlib.Path | str) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path | str,
+        leave_out: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> None:
         self.path = pathlib.Path(path)
-        self.problems: list[str] = []
+        self._leave_out = leave_out
+        self.problems: list[str] = [f"{name}: {reason}" for name, reason in leave_out.items()]
 
     def _read(self, name: str, reader: Callable[[pathlib.Path], Any]) -> Any:
         path = self.path / name
-        if not path.is_file():
+        if not path.is_file() or not self.is_sound(name):
             return None
         try:
             return reader(path)
         except Exception as error:  # A report shows what it can, whatever a file's state.
             self.problems.append(f"{name}: {type(error).__name__}: {error}")
             return None
+
+    def is_sound(self, name: str) -> bool:
+        """Whether a file (or folder, ending in "/") may be shown."""
+        return name not in self._leave_out
 
     def json(self, name: str) -> dict[str, Any]:
         """Returns the object in a JSON file, empty where there is none."""

@@ -2,7 +2,7 @@
 
 from metamer_jax.runs.folder import (
     CONFIG,
-    MAY_DIFFER,
+    MAY_CHANGE,
     SCHEMA_VERSION,
     FolderInUseError,
     Run,
@@ -14,12 +14,15 @@ from metamer_jax.runs.folder import (
     open_run,
     read_run,
 )
+from metamer_jax.runs.manifest import MANIFEST, MAY_DIFFER
 from metamer_jax.runs.stopping import EXIT_STOPPED, stop_on_sigterm
 
 __all__ = [
     "CONFIG",
     "EXIT_STOPPED",
     "FolderInUseError",
+    "MANIFEST",
+    "MAY_CHANGE",
     "MAY_DIFFER",
     "Run",
     "SCHEMA_VERSION",

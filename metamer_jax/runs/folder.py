@@ -1,6 +1,7 @@
 """The run folder: its settings, who has it open, and in what environment it was made."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import logging
@@ -12,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metamer_jax import configs
-from metamer_jax.storage.reading import read_json
+from metamer_jax.runs import manifest
+from metamer_jax.runs.manifest import MAY_DIFFER, Manifest
+from metamer_jax.storage.reading import is_done, read_json
 from metamer_jax.storage.writing import Path, storage_errors, write_json
 
 try:
@@ -23,8 +26,8 @@ except ImportError:  # Windows: a second process on one folder goes unnoticed th
 CONFIG = "config.json"
 SCHEMA_VERSION = 1
 
-# Settings that say where things are, not what they are: a resumed run may have others.
-MAY_DIFFER = ("data.cache_dir",)
+# Settings that may change within a folder: what follows from them is made again, the rest stays.
+MAY_CHANGE = ("preset", "networks", "stages", "verification")
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # Names that files.atomic_write uses.
 _log = logging.getLogger(__name__)
@@ -70,13 +73,45 @@ class Run:
     saved: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)  # config.json.
     problems: list[str] = dataclasses.field(default_factory=list)  # Of a tolerant reader.
     _locks: list[int] = dataclasses.field(repr=False, default_factory=list)
+    _told: set[tuple[str, str]] = dataclasses.field(repr=False, default_factory=set)
 
     def path(self, *parts: str) -> pathlib.Path:
         """Returns the path of something in the folder."""
         return self.folder.joinpath(*parts)
 
+    @functools.cached_property
+    def manifest(self) -> Manifest:
+        """What the run has made; of runs, not of other folders that are opened."""
+        return Manifest(self.folder, self.config)
+
+    def is_done(self, *names: str) -> bool:
+        """Says whether files are those that the run made, of the settings and files of today.
+
+        A file that is there and is not counts as not there, with a warning. Of a run without
+        manifest, which was made before there were any, it is enough that they are whole.
+
+        Args:
+            *names: Relative to the folder, as in manifest.json; those of folders end in "/".
+        """
+        if not self.manifest.exists():
+            return is_done(*(self.path(n) for n in names if not n.endswith("/")))
+        for name in names:
+            if not self.manifest.is_sound(name):
+                reason = self.manifest.trouble(name)
+                if reason is not None and (name, reason) not in self._told:
+                    self._told.add((name, reason))
+                    _log.warning("%s %s; it is made again", self.path(name), reason)
+                return False
+        return True
+
+    def record(self, *names: str) -> None:
+        """Says that files are finished, those that follow from others after them."""
+        self.manifest.record(names)
+
     def close(self) -> None:
         """Lets other processes open the folder."""
+        if self._locks:
+            self.manifest.renew()
         while self._locks:
             lock = self._locks.pop()
             os.ftruncate(lock, 0)
@@ -304,16 +339,31 @@ def check(folder: Path, config: Any, *, may_differ: Sequence[str] = MAY_DIFFER) 
 
 def _earlier_config(
     folder: pathlib.Path, config: Any, may_differ: Sequence[str]
-) -> Mapping[str, Any] | None:
-    """Returns what config.json holds; None where nothing follows from it yet."""
+) -> tuple[Mapping[str, Any], Any] | None:
+    """Returns what config.json holds, and the settings in it; None where nothing follows from it.
+
+    Raises:
+        ValueError: It holds other settings, was altered, or is gone.
+    """
     path = folder / CONFIG
     if not path.exists():
+        if (folder / manifest.MANIFEST).exists() or manifest.files_made(folder):
+            raise ValueError(
+                f"{path} is gone, and what {folder} holds follows from its settings: restore it, "
+                f"or give this run a folder of its own"
+            )
         return None
     saved = read_json(path)
     before = _settings_of(saved, path, type(config))
+    known = Manifest(folder, before).saved().get("settings")
+    if known and manifest.settings_digest(saved["experiment"]) not in known:
+        raise ValueError(
+            f"{path} was altered after the run was begun: it holds other settings than those that "
+            f"{manifest.MANIFEST} names; restore it, or give this run a folder of its own"
+        )
     found = [line for line in configs.differences(before, config) if not names(may_differ, line)]
-    if not found:
-        return saved
+    if all(names(MAY_CHANGE, line) for line in found):
+        return saved, before
     if _nothing_made(folder):
         return None
     raise ValueError(
@@ -325,7 +375,7 @@ def _earlier_config(
 
 def _nothing_made(folder: pathlib.Path) -> bool:
     """Whether a run was begun and has made nothing: its settings may still be others."""
-    known = {CONFIG, "data/summary.json"}
+    known = {CONFIG, manifest.MANIFEST, "data/summary.json"}
     return not any(
         path.is_file()
         and path.stat().st_size
@@ -339,18 +389,44 @@ def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequen
     """Returns whether the folder held a run with these settings."""
     path = folder / CONFIG
     current = environment(config)
-    saved = _earlier_config(folder, config, may_differ)
-    if saved is None:
+    earlier = _earlier_config(folder, config, may_differ)
+    if earlier is None:
         if path.exists():
             _log.warning("%s had made nothing yet: its settings are replaced by these", folder)
+            (folder / manifest.MANIFEST).unlink(missing_ok=True)
         saved = {"schema_version": SCHEMA_VERSION, "experiment": config, "environment": current}
         write_json(path, saved)
+        _begin_manifest(folder, config)
         return False
+    saved, before = earlier
+    _begin_manifest(folder, before)
+    changed = [line for line in configs.differences(before, config) if names(MAY_CHANGE, line)]
+    if changed:
+        _log.warning("%s: what follows from these is made again: %s", folder, "; ".join(changed))
+        saved = {**saved, "experiment": json.loads(configs.to_json(config))}
+        Manifest(folder, config).record((), settings=saved["experiment"])
+        write_json(path, saved)
     environments = [saved.get("environment"), *saved.get("resumed_in", [])]
     if current not in environments:
         _log.warning("the run in %s is continued in another environment: see config.json", folder)
         write_json(path, {**saved, "resumed_in": [*saved.get("resumed_in", []), current]})
     return True
+
+
+def _begin_manifest(folder: pathlib.Path, config: Any) -> None:
+    """Sees that a run has a manifest: of what is there, if it was made before there were any."""
+    made = Manifest(folder, config)
+    if not isinstance(config, configs.ExperimentConfig) or made.saved():
+        return
+    found = [n for n in manifest.files_made(folder) if n.endswith("/") or is_done(folder / n)]
+    settings = read_json(folder / CONFIG)["experiment"]
+    made.record(found, settings=settings, adopted=not _nothing_made(folder))
+    if found:
+        _log.warning(
+            "%s has no manifest, it may be of an earlier version: %d files are taken as they are "
+            "and recorded in %s",
+            *(folder, len(found), manifest.MANIFEST),
+        )
 
 
 def names(fields: Sequence[str], difference: str) -> bool:

@@ -68,6 +68,22 @@ def project(perturbation: jax.Array, radius: jax.Array, norm: str) -> jax.Array:
     return perturbation * jnp.where(length > radius, radius / jnp.maximum(length, _TINY), 1.0)
 
 
+def bounded(
+    perturbation: jax.Array, inputs: jax.Array, bounds: tuple[float, float] | None
+) -> jax.Array:
+    """Shortens a perturbation where the perturbed input would leave its range.
+
+    Args:
+        perturbation: [example, ...].
+        inputs: [example, ...] what is perturbed.
+        bounds: Lowest and highest value of a perturbed input; None: any.
+
+    Returns:
+        Of the shape of `perturbation`.
+    """
+    return perturbation if bounds is None else jnp.clip(inputs + perturbation, *bounds) - inputs
+
+
 def steepest(gradient: jax.Array, norm: str) -> jax.Array:
     """Finds the step of length 1 along which a linear loss rises most.
 
@@ -135,6 +151,7 @@ def pgd(
     start = random_perturbation(corner_key, inputs.shape, radius, config.norm)
     if config.norm == "linf":
         start *= jax.random.uniform(size_key, inputs.shape)
+    start = bounded(start, inputs, config.bounds)
     step_size = _by_example(config.step_size * radius, inputs)
 
     def losses(perturbation):
@@ -145,7 +162,8 @@ def pgd(
         gradient, loss = jax.grad(losses, has_aux=True)(ascent.last)
         kept = _kept(ascent, ascent.last, loss)
         moved = ascent.last + step_size * steepest(gradient, config.norm)
-        return kept._replace(last=project(moved, radius, config.norm))
+        moved = project(moved, radius, config.norm)
+        return kept._replace(last=bounded(moved, inputs, config.bounds))
 
     none = Ascent(start, start, jnp.full(len(inputs), -jnp.inf, inputs.dtype))
     ascent = jax.lax.fori_loop(0, config.num_steps, step, none)
@@ -210,6 +228,7 @@ def perturb(
     radius = radii(inputs, config.norm, strength * config.epsilon)
     if config.random:
         found = random_perturbation(key, inputs.shape, radius, config.norm)
+        found = bounded(found, inputs, config.bounds)
     elif config.restarts == 1:
         found = pgd(key, loss_fn, inputs, radius, config=config).last
     else:

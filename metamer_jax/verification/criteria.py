@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from metamer_jax import configs
-from metamer_jax.verification.null import NullDistribution
+from metamer_jax.verification.null import NullDistribution, NullMeasure
 from metamer_jax.verification.quality import MatchQuality
 
 if TYPE_CHECKING:
@@ -26,8 +26,23 @@ class Verdicts(NamedTuple):
     reason: np.ndarray  # [metamer] why it failed; "" where it passed
 
 
+# Of Feather et al. (2023): a metamer must exceed the null of each.
+THREE_MEASURES = ("spearman", "pearson_r", "snr_db")
+
+
 def deciding_measure(num_features: int, config: configs.VerificationConfig) -> str:
-    """Returns "spearman" or "relative_error": what decides at a stage of so many features."""
+    """Chooses what decides at a stage.
+
+    Args:
+        num_features: Features of the stage, all its axes together.
+        config: The criterion, and how many features a rank correlation needs.
+
+    Returns:
+        "spearman" or "relative_error"; "three_measures" with the criterion of Feather et al.
+        (2023), at every stage.
+    """
+    if config.criterion == "feather2023":
+        return "three_measures"
     return "spearman" if num_features >= config.min_rank_features else "relative_error"
 
 
@@ -46,7 +61,9 @@ def verdicts(
     A metamer passes if the network gives it the class that it gives the target, and the match at
     the stage is no chance match: Spearman correlation above the largest of the null distribution
     or, at stages of fewer than `config.min_rank_features` features, relative error of at most
-    `config.max_relative_error`. One whose synthesis did not stay finite fails.
+    `config.max_relative_error`. With `config.criterion="feather2023"`, at every stage, Spearman's
+    and Pearson's correlation and SNR must each be above the largest of its null distribution. One
+    whose synthesis did not stay finite fails.
 
     Args:
         predictions: [metamer] class of each metamer, best as its word: reasons name it.
@@ -88,8 +105,13 @@ def verdicts(
             found.append("synthesis: not finite")
         if not class_match[i]:
             found.append(f"class: {predictions[i]}, target {target_predictions[i]}")
-        if decided_by == "spearman":
-            found.append(_rank_failure(spearman[i], null.spearman.max))
+        if decided_by == "three_measures":
+            found += [
+                _null_failure(name, np.atleast_1d(getattr(quality, name))[i], getattr(null, name))
+                for name in THREE_MEASURES
+            ]
+        elif decided_by == "spearman":
+            found.append(_null_failure("spearman", spearman[i], null.spearman))
         else:
             found.append(_error_failure(relative_error[i], config.max_relative_error))
         reasons.append("; ".join(filter(None, found)))
@@ -104,14 +126,12 @@ def verdicts(
     )
 
 
-def _rank_failure(spearman: float, null_max: float) -> str:
-    if np.isnan(spearman):
-        return "spearman undefined (an activation is constant or not finite)"
-    if np.isnan(null_max):
-        return "spearman has no null distribution (constant activations)"
-    return (
-        "" if spearman > null_max else f"spearman {spearman:.4g} within null (max {null_max:.4g})"
-    )
+def _null_failure(name: str, value: float, null: NullMeasure) -> str:
+    if np.isnan(value):
+        return f"{name} undefined (an activation is constant or not finite)"
+    if np.isnan(null.max):
+        return f"{name} has no null distribution (constant activations)"
+    return "" if value > null.max else f"{name} {value:.4g} within null (max {null.max:.4g})"
 
 
 def _error_failure(relative_error: float, limit: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from metamer_jax.verification.quality import average_ranks, dot, for_each_row, is_constant
 
-MEASURES = ("spearman", "pearson_r2", "snr_db")  # Those that have a null distribution.
+MEASURES = ("spearman", "pearson_r2", "snr_db", "pearson_r")  # Those that have a null distribution.
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 0.9999)
 
 # Features per matrix product: blocks are accumulated in float64, so that float32 rounding does not
@@ -49,7 +49,7 @@ class NullMeasure:
     def histogram(self, bins: int = 200) -> tuple[np.ndarray, np.ndarray]:
         """Returns (edges [bins + 1], counts [bins]); correlations over their whole range."""
         finite = self.values[np.isfinite(self.values)]
-        low, high = {"spearman": (-1.0, 1.0), "pearson_r2": (0.0, 1.0)}.get(self.name, (0.0, 1.0))
+        low, high = (0.0, 1.0) if self.name == "pearson_r2" else (-1.0, 1.0)
         if self.name == "snr_db" and finite.size:
             low, high = float(finite[0]), float(finite[-1])
             high = high if high > low else low + 1.0
@@ -68,6 +68,7 @@ class NullDistribution:
     spearman: NullMeasure
     pearson_r2: NullMeasure
     snr_db: NullMeasure
+    pearson_r: NullMeasure
 
     def summary(self) -> dict[str, Any]:
         """Returns counts, quantiles and maxima as plain values, for verification/null.json."""
@@ -180,6 +181,7 @@ def null_distribution(
         spearman=_null_measure("spearman", rank_correlations),
         pearson_r2=_null_measure("pearson_r2", correlation**2),
         snr_db=_null_measure("snr_db", snr_db),
+        pearson_r=_null_measure("pearson_r", correlation),
     )
 
 

@@ -15,6 +15,9 @@ class MatchQuality(NamedTuple):
     pearson_r2: np.ndarray  # [pair], 0 to 1: squared linear correlation
     snr_db: np.ndarray  # [pair], dB of power: 10 log10(sum s^2 / sum (s - m)^2)
     relative_error: np.ndarray  # [pair]: ||s - m|| / ||s||
+    # As Feather et al. (2023) report them; None: not measured.
+    pearson_r: np.ndarray | None = None  # [pair], -1 to 1
+    snr_of_norms_db: np.ndarray | None = None  # [pair], 10 log10(||s|| / ||s - m||): half of ours.
 
 
 def match_quality(target: Any, metamer: Any) -> MatchQuality:
@@ -29,7 +32,7 @@ def match_quality(target: Any, metamer: Any) -> MatchQuality:
         metamer: Same shape, m.
 
     Returns:
-        Four arrays [pair]; scalars ([]) for [feature] inputs.
+        Arrays [pair]; scalars ([]) for [feature] inputs.
 
     Raises:
         ValueError: The shapes differ, or there are no features.
@@ -44,7 +47,7 @@ def match_quality(target: Any, metamer: Any) -> MatchQuality:
     if target.ndim == 1:
         return MatchQuality(*(np.asarray(v) for v in _pair_quality(target, metamer)))
     target, metamer = (x.reshape(x.shape[0], -1) for x in (target, metamer))
-    found = np.empty((len(target), 4))
+    found = np.empty((len(target), len(MatchQuality._fields)))
 
     def measure(i: int) -> None:
         found[i] = _pair_quality(target[i], metamer[i])
@@ -53,13 +56,13 @@ def match_quality(target: Any, metamer: Any) -> MatchQuality:
     return MatchQuality(*found.T.copy())
 
 
-def _pair_quality(target: np.ndarray, metamer: np.ndarray) -> tuple[float, float, float, float]:
-    """Returns (spearman, pearson_r2, snr_db, relative_error) of two [feature] activations."""
+def _pair_quality(target: np.ndarray, metamer: np.ndarray) -> tuple[float, ...]:
+    """Returns the fields of `MatchQuality` of two [feature] activations."""
     nan = float("nan")
     signal, match = target.astype(np.float64), metamer.astype(np.float64)
     scale = max(np.abs(signal).max(), np.abs(match).max())
     if not np.isfinite(scale):  # Maximum propagates nan.
-        return nan, nan, nan, nan
+        return (nan,) * len(MatchQuality._fields)
     if scale > 0:  # Every measure is free of scale; squares of extreme values are not finite.
         signal, match = signal / scale, match / scale
     noise = signal - match
@@ -70,9 +73,10 @@ def _pair_quality(target: np.ndarray, metamer: np.ndarray) -> tuple[float, float
         ratio = noise_energy / signal_energy
         snr_db = -10 * float(np.log10(ratio)) if ratio > 0 else float("inf")
     if is_constant(signal) or is_constant(match):
-        return nan, nan, snr_db, relative_error
+        return nan, nan, snr_db, relative_error, nan, snr_db / 2
     spearman = _correlation(average_ranks(target[None])[0], average_ranks(metamer[None])[0])
-    return spearman, _correlation(signal, match) ** 2, snr_db, relative_error
+    r = _correlation(signal, match)
+    return spearman, r**2, snr_db, relative_error, r, snr_db / 2
 
 
 def is_constant(values: np.ndarray) -> bool:

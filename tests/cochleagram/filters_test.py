@@ -259,6 +259,16 @@ def test_a_coarse_grid_reads_a_band_limited_signal_exactly(num_samples, num_poin
     )
 
 
+@pytest.mark.parametrize("num_samples,num_points", [(100, 128), (101, 128), (20, 63)])
+def test_a_fine_grid_reads_a_band_limited_signal_exactly(num_samples, num_points):
+    rng = np.random.default_rng(1)
+    matrix, fine = rng.standard_normal((4, num_samples)), rng.standard_normal(num_points)
+    composed = filters.on_fine_grid(matrix, num_points)
+    np.testing.assert_allclose(
+        composed @ fine, matrix @ interpolated(fine, num_samples), atol=1e-11
+    )
+
+
 @pytest.mark.parametrize("num_points", [20, 21])
 def test_a_grid_that_is_not_coarser_is_refused(num_points):
     with pytest.raises(ValueError, match=f"num_points must be below 20, got {num_points}"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metamer_jax import cochleagram
-from metamer_jax.cochleagram import matmul
+from metamer_jax.cochleagram import accuracy, matmul
 from metamer_jax.configs import CochleagramConfig
 
 
@@ -47,6 +47,22 @@ def test_products_make_the_cochleagram_and_gradient_of_the_definition():
         np.linalg.norm(gradient) * np.linalg.norm(fast_gradient)
     )
     assert cosine > 0.998
+
+
+def test_filters_as_wide_as_the_clip_have_a_grid_of_whole_lanes():
+    # 4,000 samples are no multiple of 128 lanes.
+    config = CochleagramConfig(
+        duration_s=0.25,
+        num_filters=20,
+        sample_factor=2,
+        oversampling=11.0,
+        method="multirate",
+        transform="matmul",
+    )
+    filters = cochleagram.design_cochleagram(config)
+    points = [g.lowpass.shape[0] * g.lowpass.shape[1] for g in filters.bands.groups]
+    assert max(points) == 4096
+    assert accuracy.cochleagram_error(config) < 1e-3
 
 
 def test_the_platform_chooses_unless_told():

@@ -1,5 +1,6 @@
 """Recordings from every source: what is read, refused, split and kept."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -207,6 +208,20 @@ def test_short_sounds_are_filled_up_at_the_end(folder, config):
     waveform = loaded.waveforms[list(loaded.names).index("no/short")]
     assert np.ptp(waveform[12288:]) == 0
     assert waveform.std() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_short_or_slow_sounds_are_refused_unless_asked_for(folder, config):
+    audio.write_wav(folder / "no" / "short.wav", noise(0, 12288), RATE)
+    with pytest.raises(ValueError, match=r"short.wav: lasts .*shorter.*allow_padding=true"):
+        data.load(dataclasses.replace(config, allow_padding=False))
+    faster = dataclasses.replace(config, sample_rate_hz=2 * RATE, allow_upsampling=False)
+    with pytest.raises(ValueError, match=rf"has {RATE} Hz, less than .*allow_upsampling=true"):
+        data.load(faster)
+    # What was read with the permission is not taken for what was read without.
+    resampled = data.load(dataclasses.replace(faster, allow_upsampling=True))
+    assert len(resampled) == len(data.load(config))
+    with pytest.raises(ValueError, match="allow_padding=true"):
+        data.load(dataclasses.replace(config, allow_padding=False))
 
 
 def write_bad(path, kind):

@@ -99,6 +99,30 @@ def test_a_step_does_not_lose_small_gradients():
     )
 
 
+def test_perturbed_inputs_stay_in_their_range():
+    inputs = jnp.array([[0.9, -0.95, 0.1], [0.5, 1.0, -1.0]])
+    config = AdversarialConfig(epsilon=0.5, norm="linf", num_steps=4, bounds=(-1.0, 1.0))
+
+    def loss(inputs):
+        return jnp.sum(inputs, axis=1)
+
+    for random in (False, True):
+        changed = dataclasses.replace(config, random=random)
+        found = adversarial.perturb(KEY, loss, inputs, config=changed)
+        free = adversarial.perturb(
+            KEY, loss, inputs, config=dataclasses.replace(changed, bounds=None)
+        )
+        assert np.abs(found).max() <= 1 < np.abs(free).max()
+    radius = adversarial.radii(inputs, "linf", 0.5)
+    best = adversarial.pgd(KEY, loss, inputs, radius, config=config)
+    # A linear loss: the upper corner of what the cube and the range have in common.
+    np.testing.assert_allclose(
+        inputs + best.last, np.minimum(inputs + radius[:, None], 1), rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="bounds must be .lowest, highest"):
+        AdversarialConfig(bounds=(1.0, -1.0))
+
+
 @jax.custom_jvp
 def deceptive(inputs):
     """A loss whose gradient points downhill."""

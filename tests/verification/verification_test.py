@@ -197,6 +197,25 @@ class TestNullDistribution:
 
 
 class TestVerdicts:
+    def test_the_criterion_of_2023_is_three_measures_at_every_stage(self):
+        config = configs.VerificationConfig(criterion="feather2023")
+        activations = rectified(np.random.default_rng(3), 40, 12)  # Few: no rank stage of ours.
+        null = verification.null_distribution(activations)
+        rng = np.random.default_rng(4)
+        target = rectified(rng, 3, 12)
+        # As the target; as its negative, whose r is -1 and r^2 1; louder: correlations are perfect.
+        metamer = target * np.array([1 + 1e-6, -1, 3])[:, None]
+        quality = verification.match_quality(target, metamer)
+        np.testing.assert_allclose(quality.pearson_r, [1, -1, 1])
+        np.testing.assert_allclose(quality.snr_of_norms_db, quality.snr_db / 2)
+        found = verification.verdicts(
+            ["yes"] * 3, ["yes"] * 3, quality, null=null, num_features=12, config=config
+        )
+        assert list(found.verdict) == ["pass", "fail", "fail"]
+        assert set(found.decided_by) == {"three_measures"}
+        assert "pearson_r -1 within null" in found.reason[1]
+        assert found.reason[2].startswith("snr_db -6.021 within null")
+
     def setup_method(self):
         self.null = verification.null_distribution(rectified(np.random.default_rng(10), 20, 2000))
 
