@@ -43,6 +43,34 @@ _DUPLICATES = flags.DEFINE_enum(
 _WHERE = flags.DEFINE_multi_string(
     "where", [], "Rows of a table of proportions to take: --where=observer=human"
 )
+_NETWORK_WHERE = flags.DEFINE_multi_string(
+    "network_where",
+    [],
+    "Rows of a table of proportions that are the generating networks' own, to set beside people: "
+    "--network_where=observer=network. With --experiment they come from its manifest.",
+)
+_NATURAL_LAYER = flags.DEFINE_bool(
+    "natural_layer", False, "Natural sounds are level 0 of the layers of every network."
+)
+_CONTRASTS = flags.DEFINE_string(
+    "contrasts",
+    None,
+    'JSON of planned contrasts: {"late": [{"model": "a", "layer": "dense", "weight": 1}, '
+    '{"model": "b", "layer": "dense", "weight": -1}], ...}; a term may name a model, a layer or '
+    "both.",
+)
+_CORRECTION = flags.DEFINE_enum(
+    "correction", "holm", analysis.CORRECTIONS, "Over the family of planned contrasts."
+)
+_BOUND = flags.DEFINE_float(
+    "bound", 0.1, "Smallest difference of recognition that would matter (equivalence tests).", 0, 1
+)
+_SCHEME = flags.DEFINE_enum(
+    "scheme",
+    "residual",
+    analysis.SCHEMES,
+    "Permutations of analyses of variance; 'feather2023' is that of Feather et al. (2023).",
+)
 _UNIT = flags.DEFINE_enum(
     "unit", "participant", ("participant", "session", "condition"), "What counts as a listener."
 )
@@ -118,6 +146,7 @@ def _analyze() -> None:
     )
     read = _simulated(experiment) if _SIMULATE.value else _read(experiment)
     key = None if experiment is None else responses.AnswerKey(experiment)
+    panel, about = _machines(experiment)
     found = tables.analyze(
         read,
         rules=rules,
@@ -126,16 +155,56 @@ def _analyze() -> None:
         chance=_CHANCE.value,
         exclude_layers=_EXCLUDE_LAYERS.value,
         pairing=_pairing(),
+        machines=panel,
+        manifest=None if experiment is None else _manifest(experiment),
+        networks=_networks(),
+        natural_layer=_NATURAL_LAYER.value,
+        planned=_planned(),
+        correction=_CORRECTION.value,
+        bound=_BOUND.value,
+        scheme=_SCHEME.value,
         unit=_UNIT.value,
         permutations=_DRAWS.value,
         resamples=_DRAWS.value,
         seed=_SEED.value,
     )
-    panel, about = _machines(experiment)
     folder = writing.write(found, read, _out(experiment, found), panel=panel, about=about)
     print(summary.in_words(found, read))
     print(f"\nTables: {folder.resolve()}")
     print(f"Report: {(folder / 'report.html').resolve()}")
+
+
+def _manifest(experiment: sessions.Experiment) -> pd.DataFrame:
+    path = experiment.private / "manifest.csv"
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _networks() -> pd.DataFrame | None:
+    if not _NETWORK_WHERE.value:
+        return None
+    if _RESPONSES.value is None:
+        raise ValueError("--network_where needs --responses, a table of proportions")
+    where = _rules("network_where", _NETWORK_WHERE.value)
+    return pd.concat(
+        [
+            responses.read_proportions(path, where=where)
+            for given in _RESPONSES.value
+            for path in paths_in(given)
+        ],
+        ignore_index=True,
+    )
+
+
+def _planned() -> dict[str, list[dict[str, object]]] | None:
+    if _CONTRASTS.value is None:
+        return None
+    try:
+        planned = json.loads(pathlib.Path(_CONTRASTS.value).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--contrasts: {_CONTRASTS.value} is not JSON: {error}") from error
+    if not isinstance(planned, dict):
+        raise ValueError("--contrasts: expected an object of names and terms")
+    return planned
 
 
 def _pairing() -> analysis.Pairing | None:
@@ -173,12 +242,7 @@ def _machines(
 def _read(experiment: sessions.Experiment | None) -> responses.Responses:
     if _RESPONSES.value is None and experiment is None:
         raise ValueError("--experiment or --responses must be given")
-    where: dict[str, list[str]] = {}
-    for rule in _WHERE.value:
-        column, equals, value = rule.partition("=")
-        if not equals:
-            raise ValueError(f"--where must be COLUMN=VALUE, got {rule!r}")
-        where.setdefault(column, []).append(value)
+    where = _rules("where", _WHERE.value)
     if _RESPONSES.value is None:
         paths = [experiment.responses]
     else:
@@ -203,6 +267,16 @@ def paths_in(given: str) -> list[str]:
         paths.append(",".join(pieces[:end]))
         pieces = pieces[end:]
     return [path for path in paths if path.strip()]
+
+
+def _rules(flag: str, given: Sequence[str]) -> dict[str, list[str]]:
+    where: dict[str, list[str]] = {}
+    for rule in given:
+        column, equals, value = rule.partition("=")
+        if not equals:
+            raise ValueError(f"--{flag} must be COLUMN=VALUE, got {rule!r}")
+        where.setdefault(column, []).append(value)
+    return where
 
 
 def _simulated(experiment: sessions.Experiment | None) -> responses.Responses:

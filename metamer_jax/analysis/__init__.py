@@ -4,6 +4,7 @@ Every result is a pandas table that says its unit and n; an undefined number is 
 `reason` says why. `to_json` and `DataFrame.to_csv` write it.
 """
 
+from metamer_jax.analysis import suite
 from metamer_jax.analysis.bayes import bayes_factors, jzs
 from metamer_jax.analysis.clustered import gee
 from metamer_jax.analysis.confusions import (
@@ -14,6 +15,7 @@ from metamer_jax.analysis.confusions import (
 from metamer_jax.analysis.contrasts import planned_contrasts
 from metamer_jax.analysis.curves import curve_summary
 from metamer_jax.analysis.equivalence import equivalence_tests
+from metamer_jax.analysis.intervals import CORRECTIONS
 from metamer_jax.analysis.mixed import mixed_model
 from metamer_jax.analysis.observers import (
     both_observers,
@@ -33,9 +35,11 @@ from metamer_jax.analysis.reliability import (
 )
 from metamer_jax.analysis.scores import confusion, matrix, recognition
 from metamer_jax.analysis.tables import Pairing, pair_layers, select, to_json, to_records
-from metamer_jax.analysis.variance import anova, epsilons
+from metamer_jax.analysis.variance import SCHEMES, anova, epsilons
 
 __all__ = [
+    "CORRECTIONS",
+    "SCHEMES",
     "Pairing",
     "anova",
     "bayes_factors",
@@ -65,6 +69,7 @@ __all__ = [
     "select",
     "split_half",
     "stimuli",
+    "suite",
     "to_json",
     "to_records",
     "transmitted_information",

@@ -21,7 +21,14 @@ LABELS = {
 _MARKERS = "osD^vP*X"
 
 
-def _figure(width_in: float, height_in: float, source: str) -> Figure:
+def labelled_figure(width_in: float, height_in: float, source: str) -> Figure:
+    """Returns an empty figure, labelled where no person answered.
+
+    Args:
+        width_in: Inches.
+        height_in: Inches.
+        source: Whose answers; those of `LABELS` are labelled.
+    """
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     if source in LABELS:
         figure.suptitle(
@@ -55,7 +62,12 @@ def layer_places(table: pd.DataFrame) -> tuple[dict[tuple[str, str], int], list[
         for model, group in table.groupby("model", sort=False)
     }
     longest = max(by_model.values(), key=len)
-    if set(table["layer"]) <= set(longest):
+    in_order = all(
+        layers == sorted(layers, key=longest.index)
+        for layers in by_model.values()
+        if set(layers) <= set(longest)
+    )
+    if set(table["layer"]) <= set(longest) and in_order:
         places = {(m, layer): longest.index(layer) for m, own in by_model.items() for layer in own}
         return places, [str(name) for name in longest]
     places = {(model, layer): i for model, own in by_model.items() for i, layer in enumerate(own)}
@@ -78,9 +90,9 @@ def recognition_by_layer(
     models = list(dict.fromkeys(table["model"]))
     places, labels = layer_places(table)
     with style.house_style(grid=False):
-        figure = _figure(max(4.2, 0.75 * len(labels) + 1.2), 3.3, source)
+        figure = labelled_figure(max(4.2, 0.75 * len(labels) + 1.2), 3.3, source)
         axis = figure.add_subplot()
-        for model, color, shift in _spread(models):
+        for model, color, shift in spread(models):
             rows = table[table["model"] == model]
             x = np.array([places[model, layer] for layer in rows["layer"]]) + shift
             order = np.argsort(x)
@@ -92,7 +104,7 @@ def recognition_by_layer(
                 x[order], y, errors, color=color, marker="o", markersize=5, capsize=2.5, label=model
             )
         if panel is not None:
-            for model, color, shift in _spread(models):
+            for model, color, shift in spread(models):
                 rows = panel[(panel["model"] == model)]
                 rows = rows[[(model, layer) in places for layer in rows["layer"]]]
                 x = np.array([places[model, layer] for layer in rows["layer"]]) + shift
@@ -105,14 +117,14 @@ def recognition_by_layer(
         _chance(axis, table)
         axis.set_xticks(range(len(labels)), labels)
         if max(map(len, labels)) > 12 or len(labels) > 8:
-            _slant(axis)
+            slant(axis)
         axis.set(ylim=(0, 104), xlim=(-0.4, len(labels) - 0.6))
         axis.set(ylabel="Recognised (%)", xlabel="Layer matched by the metamer")
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
     return figure
 
 
-def _spread(models: Sequence[str]) -> list[tuple[str, str, float]]:
+def spread(models: Sequence[str]) -> list[tuple[str, str, float]]:
     """Models with a colour and a shift that keeps their marks apart."""
     shifts = (
         np.linspace(-0.5, 0.5, len(models)) * min(0.5, 0.1 * (len(models) - 1))
@@ -125,7 +137,7 @@ def _spread(models: Sequence[str]) -> list[tuple[str, str, float]]:
     ]
 
 
-def _slant(axis) -> None:
+def slant(axis) -> None:
     """Slants the names below an axis, which end at their ticks."""
     for text in axis.get_xticklabels():
         text.set(rotation=35, ha="right", rotation_mode="anchor")
@@ -156,7 +168,7 @@ def recognition_by_word(table: pd.DataFrame, *, source: str = "") -> Figure:
     models = list(dict.fromkeys(table["model"]))
     words = list(dict.fromkeys(table["word"]))
     with style.house_style(grid=False):
-        figure = _figure(max(4.2, 0.55 * len(words) + 1.0), 3.1, source)
+        figure = labelled_figure(max(4.2, 0.55 * len(words) + 1.0), 3.1, source)
         axis = figure.add_subplot()
         width = 0.8 / len(models)
         for i, model in enumerate(models):
@@ -194,7 +206,7 @@ def confusions(
     answers = [*words, *(a for a in dict.fromkeys(table["response"]) if a not in words)]
     side = max(1.35, 0.19 * len(words)) if columns else max(2.6, 0.3 * len(words) + 0.4)
     with style.house_style(grid=False):
-        figure = _figure(
+        figure = labelled_figure(
             side * len(across) + 0.9, (side + (0.25 if columns else 0.5)) * len(down) + 0.7, source
         )
         axes = figure.subplots(len(down), len(across), squeeze=False)
@@ -242,7 +254,7 @@ def recognition_matrix(matrix: pd.DataFrame) -> Figure:
     shares = matrix.set_index(["listener", "model", "layer"])["proportion"]
     with style.house_style(grid=False):
         width_in = 0.5 * len(columns) + 0.085 * max(map(len, listeners)) + 0.8
-        figure = _figure(max(4.2, width_in), 0.32 * len(listeners) + 1.7, "machine")
+        figure = labelled_figure(max(4.2, width_in), 0.32 * len(listeners) + 1.7, "machine")
         axis = figure.add_subplot()
         values = np.array([[shares.get((who, *at), np.nan) for at in columns] for who in listeners])
         style.percentages(axis, 100 * values, aspect="auto")
@@ -251,7 +263,7 @@ def recognition_matrix(matrix: pd.DataFrame) -> Figure:
                 box = ((j - 0.47, i - 0.46), 0.94, 0.92)
                 axis.add_patch(matplotlib.patches.Rectangle(*box, fill=False, ec=style.FAIL, lw=1))
         axis.set_xticks(range(len(columns)), [layer for _, layer in columns])
-        _slant(axis)
+        slant(axis)
         axis.set_yticks(range(len(listeners)), listeners)
         models = [model for model, _ in columns]
         for j in range(1, len(columns)):
@@ -285,7 +297,7 @@ def agreement(people: pd.DataFrame, machines: pd.DataFrame, *, source: str = "")
     models = list(dict.fromkeys(people["model"]))
     places, labels = layer_places(people)
     with style.house_style(grid=False):
-        figure = _figure(4.6, 3.4, source)
+        figure = labelled_figure(4.6, 3.4, source)
         axis = figure.add_subplot()
         axis.plot([0, 100], [0, 100], color=style.GRID, linewidth=1)
         for i, model in enumerate(models):

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import html
 import json
 import pathlib
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import scipy.stats
 
 from metamer_jax import analysis, configs, storage
+from metamer_jax.figures import analyses
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners import simulated as simulation
 from metamer_jax.listening.results import exclusions, summary, tables, writing
@@ -81,13 +83,26 @@ class TestPaper:
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     """Responses of simulated listeners, and what was found in them."""
-    experiment = listening_folder.make(tmp_path_factory.mktemp("e"), num_conditions=4, catch=4)
+    experiment = listening_folder.make(
+        tmp_path_factory.mktemp("e"), num_conditions=4, catch=4, layers=configs.STAGES[:4]
+    )
     sessions = simulation.simulate(experiment, 12, seed=1)
     read = responses.from_sessions(sessions, experiment)
+    some = read.trials[read.trials["participant"] < "simulated-0008"]
+    machines = some.assign(participant="net" + some["participant"].str[-1], source="machine")
+    predictions = read.trials[["stimulus_id", "model", "word"]].drop_duplicates()
     found = tables.analyze(
         read,
         presented=responses.AnswerKey(experiment).presented(),
         words=experiment.words,
+        machines=machines,
+        manifest=predictions.rename(columns={"word": "model_prediction"}),
+        planned={
+            "early less late": [
+                {"layer": "conv1", "weight": 1},
+                {"layer": "dense", "weight": -1},
+            ]
+        },
         permutations=200,
         resamples=200,
     )
@@ -101,7 +116,8 @@ class TestTables:
         writing.write(found, read, tmp_path)
         for name in found.tables:
             table = storage.read_csv(tmp_path / f"{name}.csv")
-            assert set(table["source"]) == {"simulated"}
+            both = name in analysis.suite.BESIDE_MACHINES
+            assert set(table["source"]) == {"simulated and machine" if both else "simulated"}
             assert len(json.loads((tmp_path / f"{name}.json").read_text())) == len(table)
         for name in ("trials", "trials_counted", "sessions", "exclusions"):
             assert set(storage.read_csv(tmp_path / f"{name}.csv")["source"]) == {"simulated"}
@@ -111,6 +127,31 @@ class TestTables:
         np.testing.assert_allclose(found.tables["recognition"]["chance"], 1 / 4)
         assert set(found.tables["recognition_of_other_sounds"]["kind"]) == {"catch"}
         assert set(found.tables["anova"]["effect"]) == {"layer", "model", "layer:model"}
+        page = (tmp_path / "report.html").read_text()
+        for name, drawing in analyses.DRAWINGS.items():
+            assert (tmp_path / "figures" / f"{name}.png").is_file(), name
+            assert drawing.title in html.unescape(page)
+
+    def test_networks_judge_the_sounds_of_each_listener(self, simulated):
+        _, found = simulated
+        curves = found.tables["recognition_by_observer"].set_index(["observer", "model", "layer"])
+        assert (curves.loc["network", "mean"] == 1).all()  # As the manifest says.
+        people = found.tables["recognition"].set_index(["model", "layer"])["mean"]
+        pd.testing.assert_series_equal(curves.loc["human", "mean"], people, check_names=False)
+        effects = found.tables["anova_observers"].set_index(["model", "effect"])
+        assert effects.loc[("conv2d", "observer"), "n"] == 24
+        assert effects.loc[("conv2d", "observer"), "p"] < 0.01
+        assert "Half recognised at layer" in summary.in_words(found, simulated[0])
+
+    def test_natural_sounds_are_a_layer_where_asked(self, simulated):
+        read, _ = simulated
+        found = tables.analyze(read, chance=1 / 4, natural_layer=True, permutations=0, resamples=0)
+        layers = list(found.tables["recognition"]["layer"])
+        assert layers == ["natural", *configs.STAGES[:4]] * 2
+        natural = found.tables["recognition"].query("layer == 'natural'")
+        assert natural["mean"].nunique() == 1 and set(natural["trials"]) == {12 * 4}
+        assert "natural" not in set(found.tables["stimuli"]["layer"])
+        assert any("catch trials" in note for note in found.warnings)
 
     def test_people_and_simulated_are_not_mixed(self, simulated):
         read, _ = simulated
@@ -199,6 +240,7 @@ class TestDriver:
         done = analyze(
             *(f"--responses={HUMAN}", "--where=observer=human", f"--out={tmp_path}"),
             *("--exclude_layers=natural_audio", "--draws=100", "--chance=0.125"),
+            *("--network_where=observer=network", "--scheme=feather2023"),
         )
         assert done.returncode == 0, done.stderr
         source = pd.read_csv(ROOT / HUMAN)
@@ -214,6 +256,19 @@ class TestDriver:
         found = pd.read_csv(tmp_path / "anova.csv")
         assert found["effect"].tolist() == direct["effect"].tolist()
         np.testing.assert_allclose(found["F"], direct["F"], rtol=1e-12)
+        assert set(found["scheme"]) == {"feather2023"}
+        mixed = pd.read_csv(tmp_path / "anova_observers.csv").set_index(["model", "effect"])
+        one = analysis.anova(
+            source,
+            dv="proportion_correct",
+            subject=["observer", "participant"],
+            within="layer",
+            between="observer",
+            where={"model": "cochresnet50"},
+            exclude={"layer": "natural_audio"},
+            permutations=0,
+        ).set_index("effect")
+        np.testing.assert_allclose(mixed.loc["cochresnet50", "F"], one["F"], rtol=1e-12)
         assert "SIMULATED" not in done.stdout
 
     def test_layers_are_paired_by_a_table(self, tmp_path):
@@ -237,6 +292,10 @@ class TestDriver:
         [
             (["--simulate=3"], "--simulate needs --experiment"),
             (["--responses=nowhere.csv"], "no such file"),
+            (
+                [f"--responses={HUMAN}", "--where=observer=human", "--pairing=depth"],
+                "--pairing must be 'name', 'index'",
+            ),
             ([f"--responses={HUMAN}", "--where=observer=human"], "chance: the answers do not tell"),
         ],
     )

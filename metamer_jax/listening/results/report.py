@@ -13,6 +13,7 @@ import matplotlib
 import pandas as pd
 
 from metamer_jax import analysis, storage
+from metamer_jax.figures import analyses
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import listeners
 from metamer_jax.listening import responses as responses_module
@@ -56,6 +57,10 @@ CAPTIONS = {
         "A frame marks a network and its own metamers, which were made for it to recognise; no "
         "curve or correlation here counts them.",
     ),
+}
+CAPTIONS |= {
+    name: (drawing.title, drawing.alt, drawing.caption)
+    for name, drawing in analyses.DRAWINGS.items()
 }
 
 
@@ -147,9 +152,17 @@ def draw(
             )
     if beside is not None and "recognition" in tables:
         drawn["people_and_machines"] = plots.agreement(tables["recognition"], beside, source=source)
+    for name, drawing in analyses.DRAWINGS.items():
+        if drawing.table in tables and _has_numbers(tables[drawing.table]):
+            drawn[name] = drawing.draw(tables[drawing.table], source=source)
     if matrix is not None:
         drawn["recognition_matrix"] = plots.recognition_matrix(matrix)
     return drawn
+
+
+def _has_numbers(table: pd.DataFrame) -> bool:
+    """Whether a table has more than reasons why there is nothing."""
+    return len(table) > 0 and ("reason" not in table or bool((table["reason"] == "").any()))
 
 
 def save(figure: plots.Figure, stem: pathlib.Path) -> None:
@@ -195,6 +208,11 @@ def render(
         counted=int(kept.sessions["kept"].sum()),
         overall=_overall(found),
         omitted=by_reason(found),
+        further=[
+            (name, drawing.table, name in drawn)
+            for name, drawing in analyses.DRAWINGS.items()
+            if drawing.table in found.tables
+        ],
         figures=svgs,
         captions=CAPTIONS,
         tables={name: _shown(name, table) for name, table in shown.items()},
@@ -227,6 +245,9 @@ _COLUMNS = {
     "p_permutation dz n unit reason",
     "compare_models_paper": "layer model_a model_b proportion_a proportion_b statistic df p "
     "p_holm n unit reason",
+    "anova_observers": "model effect F df1 df2 p p_gg p_hf np2 p_perm scheme n left_out reason",
+    "stimuli": "model layer word target_id correct trials proportion wilson_low wilson_high "
+    "item_rest_r modal_response modal_share reason",
     "machine_recognition": "model layer mean ci_low ci_high n correct trials",
     "recognition_matrix": "listener model layer own correct trials proportion wilson_low "
     "wilson_high",
@@ -262,6 +283,12 @@ _SHARES = (
     "test_",
     "pearson",
     "spearman",
+    "kappa",
+    "r_",
+    "bits",
+    "bias",
+    "half_",
+    "estimate",
 )
 
 

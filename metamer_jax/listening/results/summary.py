@@ -60,6 +60,9 @@ def in_words(results: Results, read: responses.Responses) -> str:
     compared = results.tables.get("compare_models")
     if compared is not None:
         lines += ["", _comparison_in_words(compared)]
+    curves = results.tables.get("curve_summary")
+    if curves is not None and curves["half_stage"].notna().any():
+        lines += ["", _curves_in_words(curves)]
     if results.omitted:
         lines.append("")
     lines += [f"No {names}: {reason}" for reason, names in report.by_reason(results).items()]
@@ -75,6 +78,16 @@ def _recognition_in_words(table: pd.DataFrame) -> str:
     ]
     title = f"Recognition by model and layer (chance {100 * table['chance'].iloc[0]:.1f} %):\n"
     return title + shown[["model", "layer", "recognised", "n", "trials"]].to_string(index=False)
+
+
+def _curves_in_words(table: pd.DataFrame) -> str:
+    shown = table[table["half_stage"].notna()]
+    lines = [
+        f"  {row.model}: {row.half_stage:.2f} [{row.half_low:.2f}, {row.half_high:.2f}], "
+        f"{row.half_layers}; slope {100 * row.slope:.0f} points a layer"
+        for row in shown.itertuples()
+    ]
+    return "\n".join(["Half recognised at layer (0 the first, 95 % interval):", *lines])
 
 
 def _comparison_in_words(table: pd.DataFrame) -> str:

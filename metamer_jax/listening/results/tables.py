@@ -53,6 +53,14 @@ def analyze(
     chance: float | None = None,
     exclude_layers: Sequence[str] = (),
     pairing: analysis.Pairing | None = None,
+    machines: pd.DataFrame | None = None,
+    manifest: pd.DataFrame | None = None,
+    networks: pd.DataFrame | None = None,
+    natural_layer: bool = False,
+    planned: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+    correction: str = "holm",
+    bound: float = 0.1,
+    scheme: str = "residual",
     unit: str = "participant",
     permutations: int = 10_000,
     resamples: int = 10_000,
@@ -70,6 +78,14 @@ def analyze(
             proportions holds as a layer.
         pairing: Which layers of different networks are compared: "name", "index", or a mapping
             (`analysis.pair_layers`). None: by name where all have the same, else by index.
+        machines: Trials of machine listeners on the same metamers, to set beside the answers.
+        manifest: Of the experiment: what the generating network says to each metamer.
+        networks: Instead of that, a table of proportions of the generating networks.
+        natural_layer: Natural sounds (without any, catch trials) are level 0 of `layer`.
+        planned: Planned contrasts: `analysis.planned_contrasts`.
+        correction: Over the family of planned contrasts.
+        bound: Smallest difference of shares that would matter, for equivalence tests.
+        scheme: Of the permutations of analyses of variance: "residual" or "feather2023".
         unit: What counts as a listener: "participant", "session" or "condition".
         permutations: Permutations of each test.
         resamples: Bootstrap samples of each interval.
@@ -103,18 +119,24 @@ def analyze(
     if absent:
         raise ValueError(f"exclude_layers: no trial is of {sorted(absent)}")
     table = found.trials[~found.trials["layer"].isin(exclude_layers)]
-    metamers = table[table["kind"] == "metamer"]
+    noticed: list[str] = []
+    metamers = levels = table[table["kind"] == "metamer"]
+    if natural_layer and len(metamers):
+        kinds = ("natural",) if (table["kind"] == "natural").any() else ("catch",)
+        if kinds == ("catch",):
+            noticed.append("natural sounds are catch trials, by which listeners were chosen")
+        levels = analysis.with_natural_layer(table, kinds)
     if pairing is None:
-        pairing = _usual_pairing(metamers)
-    if len(metamers):
-        analysis.pair_layers(metamers, pairing)  # A mistake in a table of pairs is said now.
+        pairing = _usual_pairing(levels)
+    if len(levels):
+        analysis.pair_layers(levels, pairing)  # A mistake in a table of pairs is said now.
     shares = not metamers["correct"].isin((0, 1)).all()
     random = {"seed": seed}
     counted = {"chance": chance, "resamples": resamples, **random}
     within = ["layer"] + (["model"] if metamers["model"].nunique() > 1 else [])
     single = "the table holds proportions, and this takes single trials"
     makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "recognition": lambda: analysis.recognition(metamers, unit=unit, **counted),
+        "recognition": lambda: analysis.recognition(levels, unit=unit, **counted),
         "recognition_by_model": lambda: analysis.recognition(
             metamers, "model", unit=unit, **counted
         ),
@@ -129,7 +151,7 @@ def analyze(
             _known(metamers, "word"), ("model", "layer"), words=words
         ),
         "compare_models": lambda: analysis.compare_models(
-            metamers,
+            levels,
             pairing=pairing,
             unit=unit,
             missing="drop",
@@ -145,7 +167,7 @@ def analyze(
         ),
         "anova": lambda: analysis.anova(
             _with_every_cell(
-                _shared_layers(_raters_of_all(source, metamers), pairing),
+                _shared_layers(_raters_of_all(source, levels), pairing),
                 _subject(unit),
                 within,
             ),
@@ -153,6 +175,7 @@ def analyze(
             subject=_subject(unit),
             within=within,
             permutations=permutations,
+            scheme=scheme,
             **random,
         ),
         "gee": lambda: analysis.gee(_unless(shares, single, metamers)),
@@ -160,7 +183,35 @@ def analyze(
             **_planned(_people(source, metamers), shares, single), **random
         ),
     }
-    tables, omitted, noticed = {}, {}, []
+    others = None if machines is None else listeners.of_others(machines)
+    if networks is None and manifest is not None and len(metamers):
+        networks, reason = _generating_networks(levels, manifest, machines)
+        noticed += [reason] if reason else []
+    elif networks is not None:
+        networks = networks[~networks["layer"].isin(exclude_layers)]
+    makers |= analysis.suite.makers(
+        analysis.suite.Material(
+            metamers=metamers,
+            levels=levels,
+            chance=chance,
+            machines=others,
+            networks=networks,
+            words=words,
+            planned=planned,
+            correction=correction,
+            pairing=pairing,
+            unit=unit,
+            bound=bound,
+            scheme=scheme,
+            permutations=permutations,
+            resamples=resamples,
+            seed=seed,
+        )
+    )
+    mixed = f"{source} and {listeners.SOURCE}"
+    if source == listeners.SOURCE or (others is None and networks is None):
+        mixed = source
+    tables, omitted = {}, {}
     nothing = _why_nothing(found) if metamers.empty else ""
     for name, make in makers.items():
         if nothing:
@@ -170,16 +221,39 @@ def analyze(
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 made = make()
-            tables[name] = made.assign(source=source)
+            whose = mixed if name in analysis.suite.BESIDE_MACHINES else source
+            tables[name] = made.assign(source=whose)
             noticed += [f"{name}: {warning.message}" for warning in caught]
-        except ValueError as error:
+        except (ValueError, ImportError) as error:  # An optional package is not there.
             omitted[name] = str(error)
     settings = dict(dataclasses.asdict(rules), chance=chance, unit=unit, seed=seed)
     settings |= {"permutations": permutations, "resamples": resamples}
     settings["exclude_layers"] = list(exclude_layers)
+    settings |= {"natural_layer": natural_layer, "scheme": scheme}
+    settings |= {"correction": correction, "bound": bound}
     settings["pairing"] = pairing if isinstance(pairing, str) else dict(pairing)
-    noticed = tuple(dict.fromkeys(noticed))
-    return Results(source, found, tables, omitted, noticed, settings, nothing)
+    said = tuple(dict.fromkeys(noticed))
+    return Results(source, found, tables, omitted, said, settings, nothing)
+
+
+def _generating_networks(
+    metamers: pd.DataFrame, manifest: pd.DataFrame, machines: pd.DataFrame | None
+) -> tuple[pd.DataFrame | None, str]:
+    """What each network says to the sounds that listeners heard, and what to know of it."""
+    own = None
+    if machines is not None:
+        own = machines[machines["participant"].isin(set(metamers["model"]))]
+    try:
+        found = analysis.network_trials(metamers, manifest, own)
+    except ValueError:
+        return None, ""
+    missing = sorted(set(metamers["layer"]) - set(found["layer"]))
+    if missing:
+        return found, (
+            f"what networks say to the sounds of {', '.join(missing)} is not known: they are not "
+            "in the comparison with them (experiments.machine_listeners tells it)"
+        )
+    return found, ""
 
 
 def _why_nothing(found: exclusions.Exclusions) -> str:
@@ -273,12 +347,8 @@ def _usual_pairing(metamers: pd.DataFrame) -> str:
 
 
 def _shared_layers(metamers: pd.DataFrame, pairing: analysis.Pairing) -> pd.DataFrame:
-    """Leaves the layers that all networks have, under their common names."""
-    paired = analysis.pair_layers(metamers, pairing)
-    models = paired.groupby("layer")["model"].nunique()
-    shared = paired[paired["layer"].map(models) == metamers["model"].nunique()]
-    if shared.empty:
-        raise ValueError("no layer is shared by all networks")
+    """Leaves the layers that all networks have, under their common names; warns of the others."""
+    shared = analysis.suite.shared_layers(metamers, pairing)
     if len(shared) < len(metamers):
         left_out = sorted({*metamers["layer"]} - {*shared["own_layer"]})
         warnings.warn(f"layers that not all networks have are left out: {left_out}", stacklevel=2)
