@@ -91,7 +91,14 @@ def bayes_factors(compared: pd.DataFrame, *, scale: float = MEDIUM) -> pd.DataFr
 
 
 def evidence(bf10: float) -> str:
-    """A Bayes factor in words, such as "moderate for no difference"."""
+    """A Bayes factor in words, such as "moderate for no difference".
+
+    Args:
+        bf10: A Bayes factor of a difference over none.
+
+    Returns:
+        The side that it favours and how strongly.
+    """
     side = "a difference" if bf10 > 1 else "no difference"
     size = max(bf10, 1 / bf10)
     word = next((word for least, word in _WORDS if size > least), "no")
@@ -99,7 +106,14 @@ def evidence(bf10: float) -> str:
 
 
 def check_paired(compared: pd.DataFrame) -> None:
-    """Raises ValueError unless the table is of `compare_models` with listeners as the unit."""
+    """Raises ValueError unless the table is of `compare_models` with listeners as the unit.
+
+    Args:
+        compared: Any table.
+
+    Raises:
+        ValueError: A column is missing, or rows are of another method.
+    """
     tables.check_columns(
         compared, ["layer", "method", "model_a", "model_b", "statistic", "n", "sd"]
     )

@@ -44,12 +44,30 @@ def proportion(values: np.ndarray, chance: float | None, confidence: float) -> P
 
 
 def is_binary(values: np.ndarray) -> bool:
-    """Whether all values are 0 or 1: single trials."""
+    """Whether all values are 0 or 1: single trials.
+
+    Args:
+        values: [trial].
+
+    Returns:
+        True where each is 0 or 1.
+    """
     return bool(np.all((values == 0) | (values == 1)))
 
 
 def check_share(value: float, argument: str) -> float:
-    """A number strictly between 0 and 1, or a ValueError naming the argument."""
+    """A number strictly between 0 and 1, or a ValueError naming the argument.
+
+    Args:
+        value: What was given.
+        argument: Name of the argument.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: It is none, or not between 0 and 1.
+    """
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 < value < 1:
         raise ValueError(f"{argument}: expected a number between 0 and 1, got {value!r}.")
@@ -57,7 +75,19 @@ def check_share(value: float, argument: str) -> float:
 
 
 def check_count(value: int, argument: str, least: int) -> int:
-    """A whole number of at least `least`, or a ValueError naming the argument."""
+    """A whole number of at least `least`, or a ValueError naming the argument.
+
+    Args:
+        value: What was given.
+        argument: Name of the argument.
+        least: Smallest number allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: It is no whole number, or too small.
+    """
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least:
         raise ValueError(f"{argument}: expected a whole number from {least}, got {value!r}.")

@@ -91,7 +91,15 @@ def network_trials(
 
 
 def both_observers(people: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
-    """One table of both, with a column `observer`: "human" and "network"."""
+    """One table of both, with a column `observer`: "human" and "network".
+
+    Args:
+        people: Trials or proportions of listeners.
+        networks: Those of the generating networks.
+
+    Returns:
+        The rows of both.
+    """
     return pd.concat(
         [people.assign(observer="human"), networks.assign(observer="network")], ignore_index=True
     )

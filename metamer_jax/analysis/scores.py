@@ -159,7 +159,18 @@ def count_answers(
 
 
 def matrix(confusions: pd.DataFrame, value: str = "count") -> pd.DataFrame:
-    """A square [word, response] of the rows of `confusion` that belong to one combination."""
+    """A square [word, response] of the rows of `confusion` that belong to one combination.
+
+    Args:
+        confusions: Rows of `confusion` of one combination.
+        value: Column of the entries, "count" or "share".
+
+    Returns:
+        [word, response].
+
+    Raises:
+        ValueError: A pair of word and response comes twice.
+    """
     tables.check_columns(confusions, ["word", "response", value])
     if confusions.duplicated(["word", "response"]).any():
         raise ValueError("confusions: more than one row per word and response; choose one model.")

@@ -15,7 +15,18 @@ import pandas as pd
 
 
 def as_names(value: str | Sequence[str], argument: str) -> list[str]:
-    """One column name or several, as a list without repetitions."""
+    """One column name or several, as a list without repetitions.
+
+    Args:
+        value: What was given.
+        argument: Name of the argument.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: There is none, or one comes twice.
+    """
     names = [value] if isinstance(value, str) else list(value)
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{argument}: expected one or more column names, got {value!r}.")
@@ -25,7 +36,15 @@ def as_names(value: str | Sequence[str], argument: str) -> list[str]:
 
 
 def check_columns(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises ValueError unless the table has these columns, each once, and at least one row."""
+    """Raises ValueError unless the table has these columns, each once, and at least one row.
+
+    Args:
+        table: Any table.
+        columns: Names of columns that it must have.
+
+    Raises:
+        ValueError: One is missing or comes twice, or the table is empty.
+    """
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f"table: expected a pandas DataFrame, got {type(table).__name__}.")
     for column in columns:
@@ -76,7 +95,18 @@ def select(
 
 
 def only_kinds(table: pd.DataFrame, kinds: Sequence[str] | None) -> pd.DataFrame:
-    """The rows of these kinds ("metamer", "natural", ...); everything without a column `kind`."""
+    """The rows of these kinds ("metamer", "natural", ...); everything without a column `kind`.
+
+    Args:
+        table: Any table.
+        kinds: Those to keep; None for all.
+
+    Returns:
+        The rows that remain.
+
+    Raises:
+        ValueError: None remains.
+    """
     if kinds is None or "kind" not in table.columns:
         return table
     kinds = as_names(kinds, "kinds")
@@ -88,7 +118,16 @@ def only_kinds(table: pd.DataFrame, kinds: Sequence[str] | None) -> pd.DataFrame
 
 
 def reject_rows(column: pd.Series, bad: np.ndarray, expected: str) -> None:
-    """Raises ValueError naming the first of the bad rows [row] of a column, if there are any."""
+    """Raises ValueError naming the first of the bad rows [row] of a column, if there are any.
+
+    Args:
+        column: What is checked.
+        bad: [row] bool.
+        expected: What the rows should hold.
+
+    Raises:
+        ValueError: A row is bad.
+    """
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         raise ValueError(
@@ -357,24 +396,54 @@ def cell_means(
 
 
 def describe(columns: Sequence[str], key: Sequence[Hashable]) -> str:
-    """A combination of labels in words: "observer='human', participant=3"."""
+    """A combination of labels in words: "observer='human', participant=3".
+
+    Args:
+        columns: Names.
+        key: The label of each.
+
+    Returns:
+        The words.
+    """
     return ", ".join(f"{column}={shown(value)}" for column, value in zip(columns, key, strict=True))
 
 
 def shown(value: Any) -> str:
-    """A label or number as a person would write it: 3, not np.int64(3)."""
+    """A label or number as a person would write it: 3, not np.int64(3).
+
+    Args:
+        value: Anything.
+
+    Returns:
+        Its `repr`, without NumPy.
+    """
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def brief(values: Any, most: int = 8) -> str:
-    """A few of the values, for an error message."""
+    """A few of the values, for an error message.
+
+    Args:
+        values: Any number of them.
+        most: How many are named.
+
+    Returns:
+        The words.
+    """
     names = sorted(map(shown, values))
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain dictionaries for JSON; undefined numbers become None, as JSON has no NaN."""
+    """Rows as plain dictionaries for JSON; undefined numbers become None, as JSON has no NaN.
+
+    Args:
+        table: Any table of results.
+
+    Returns:
+        A dictionary per row.
+    """
 
     def plain(value):
         if isinstance(value, np.generic):
@@ -389,5 +458,12 @@ def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def to_json(table: pd.DataFrame) -> str:
-    """A result table as strict JSON: a list with an object per row."""
+    """A result table as strict JSON: a list with an object per row.
+
+    Args:
+        table: Any table of results.
+
+    Returns:
+        The text.
+    """
     return json.dumps(to_records(table), indent=1, allow_nan=False)

@@ -246,7 +246,15 @@ def equivalence(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def contrasts(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws planned contrasts with their intervals; rows of `analysis.planned_contrasts`."""
+    """Draws planned contrasts with their intervals.
+
+    Args:
+        table: Rows of `analysis.planned_contrasts`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     return _rows(
         table,
         "contrast",
@@ -258,7 +266,15 @@ def contrasts(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def half_stages(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws where each network's curve has fallen by half; rows of `analysis.curve_summary`."""
+    """Draws where each network's curve has fallen by half.
+
+    Args:
+        table: Rows of `analysis.curve_summary`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     colors = [style.network_color(i) for i in range(len(table))]
     return _rows(
         table,
@@ -272,7 +288,15 @@ def half_stages(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def consistency(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws kappas of errors, overall and within layers; rows of `analysis.error_consistency`."""
+    """Draws kappas of errors, overall and within layers.
+
+    Args:
+        table: Rows of `analysis.error_consistency`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     first = table.assign(label=table["kind"] + ", all trials")
     second = pd.DataFrame(
         {
@@ -288,7 +312,15 @@ def consistency(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def mixed_model(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws odds ratios by layer; rows of `analysis.mixed_model` or of `analysis.gee`."""
+    """Draws odds ratios by layer.
+
+    Args:
+        table: Rows of `analysis.mixed_model` or `analysis.gee`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     rows = table[table["odds_ratio"].notna()]
     labels = [r.effect if r.level == "" else f"{r.effect}, {r.level}" for r in rows.itertuples()]
     values, low, high = (rows[c].to_numpy(float) for c in ("odds_ratio", "ci_low", "ci_high"))
@@ -318,7 +350,15 @@ def ceiling(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def reliability(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws split-half reliabilities; rows of `analysis.split_half`."""
+    """Draws split-half reliabilities.
+
+    Args:
+        table: Rows of `analysis.split_half`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     low = table["split_low"].to_numpy(float)
     return forest(
         list(table["what"]),
@@ -330,7 +370,15 @@ def reliability(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def similarity(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws how alike confusions are; rows of `analysis.confusion_similarity`."""
+    """Draws how alike confusions are.
+
+    Args:
+        table: Rows of `analysis.confusion_similarity`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     names = ("pearson_r", "ci_low", "ci_high")
     return _rows(
         table, "model", names, "Correlation of wrong answers, people and networks", 0.0, source
@@ -338,7 +386,15 @@ def similarity(table: pd.DataFrame, *, source: str = "") -> Figure:
 
 
 def bias(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws which words are answered too often; rows of `analysis.response_bias`."""
+    """Draws which words are answered too often.
+
+    Args:
+        table: Rows of `analysis.response_bias`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     shares = table.assign(**{c: 100 * table[c] for c in ("bias", "ci_low", "ci_high")})
     xlabel = "Answered less spoken (percentage points)"
     return _rows(shares, "word", ("bias", "ci_low", "ci_high"), xlabel, 0.0, source)
@@ -351,13 +407,29 @@ def _rows(table, label, columns, xlabel, zero, source, colors=None) -> Figure:
 
 
 def information(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws information transmitted by layer; rows of `analysis.transmitted_information`."""
+    """Draws information transmitted by layer.
+
+    Args:
+        table: Rows of `analysis.transmitted_information`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     columns = ("bits_corrected", "ci_low", "ci_high")
     return by_layer(table, columns, ylabel="Information (bits)", source=source, zero=0.0)
 
 
 def response_times(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws how long answers take by layer; rows of `analysis.response_times`."""
+    """Draws how long answers take by layer.
+
+    Args:
+        table: Rows of `analysis.response_times`.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
     columns = ("geometric_mean_ms", "ci_low_ms", "ci_high_ms")
     return by_layer(table, columns, ylabel="Response time (ms)", source=source)
 

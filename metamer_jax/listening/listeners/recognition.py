@@ -14,12 +14,12 @@ def of_others(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["participant"] != trials["model"]]
 
 
-def recognition_matrix(trials: pd.DataFrame, *, chance: float = 1 / 8) -> pd.DataFrame:
+def recognition_matrix(trials: pd.DataFrame, *, chance: float | None = None) -> pd.DataFrame:
     """Returns how often every listener recognises every network's metamers, layer by layer.
 
     Args:
         trials: From `listen_to_run` or `listen_to_experiment`; people's trials do as well.
-        chance: Probability of a right answer by guessing.
+        chance: Probability of a right answer by guessing, for the binomial test; None: no test.
 
     Returns:
         A row per listener, model and layer: own (the listener is the network they were made from),

@@ -179,9 +179,7 @@ def analyze(
             **random,
         ),
         "gee": lambda: analysis.gee(_unless(shares, single, metamers)),
-        "power": lambda: analysis.power(
-            **_planned(_people(source, metamers), shares, single), **random
-        ),
+        "power": lambda: _power(_people(source, metamers), shares, single, seed),
     }
     others = None if machines is None else listeners.of_others(machines)
     if networks is None and manifest is not None and len(metamers):
@@ -355,13 +353,24 @@ def _shared_layers(metamers: pd.DataFrame, pairing: analysis.Pairing) -> pd.Data
     return shared
 
 
-def _planned(metamers: pd.DataFrame, shares: bool, reason: str) -> dict[str, object]:
-    """For the next experiment: as many trials a cell as in this one."""
+_ITEM_SD = 0.5  # Logit, of metamers: as simulated listeners have it.
+
+
+def _power(metamers: pd.DataFrame, shares: bool, reason: str, seed: int) -> pd.DataFrame:
+    """For the next experiment: as many trials and metamers a cell as in this one.
+
+    First without a difference between metamers, then with one, the same metamers for all listeners.
+    """
     if shares:
         raise ValueError(reason)
     per_cell = metamers.groupby(["participant", "session", "model", "layer"]).size()
-    listeners = metamers["participant"].nunique()
-    return {
-        "trials": max(1, int(per_cell.median())),
-        "listeners": sorted({5, 7, 10, 15, 20, 30, max(2, listeners)}),
-    }
+    trials = max(1, int(per_cell.median()))
+    people = metamers["participant"].nunique()
+    sizes = sorted({5, 7, 10, 15, 20, 30, max(2, people)})
+    items = int(metamers.groupby(["model", "layer"])["stimulus_id"].nunique().median())
+    shared = {"item_sd": _ITEM_SD, "items": max(items, trials)}
+    found = [
+        analysis.power(sizes, trials=trials, seed=seed),
+        analysis.power(sizes, trials=trials, seed=seed, simulations=2000, **shared),
+    ]
+    return pd.concat(found, ignore_index=True)
