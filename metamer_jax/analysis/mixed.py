@@ -14,7 +14,7 @@ from metamer_jax.analysis import clustered, tables
 COLUMNS = (
     *("effect", "level", "estimate", "se", "odds_ratio", "ci_low", "ci_high", "statistic", "df1"),
     *("p", "unit", "n", "listeners", "items", "levels", "listener_sd", "listener_by_first_sd"),
-    *("item_sd", "log_likelihood", "reason"),
+    *("item_sd", "metamer_sd", "log_likelihood", "reason"),
 )
 
 
@@ -40,20 +40,25 @@ def mixed_model(
     """Logistic mixed model of trials with crossed random effects of listeners and items.
 
     A difference that holds for other listeners and for other recordings: each has its own
-    deviation (Baayen, Davidson and Bates, 2008; Clark, 1973), and with `slopes` each listener one
-    per level of the first factor (Barr et al., 2013). Fitted by maximum likelihood with Laplace's
-    approximation by the package `mixedlm`, which gives lme4's `glmer` to 4 digits; standard errors
-    take the random effects' SDs as known (lme4's `use.hessian = FALSE`), a percent or two too
-    small. Each combination of the factors has its own log odds, and effects are contrasts of them
-    as in `gee`, tested by Wald's z and chi-square. A level where a cell has only right or only
-    wrong answers is left out, as in `gee`.
+    deviation (Baayen, Davidson and Bates, 2008; Clark, 1973). With `slopes`, so has each listener
+    at each level of the first factor, and each metamer (an item in a cell): what is to be
+    generalised over must vary in what is tested (Barr et al., 2013).
+
+    Fitted by maximum likelihood with Laplace's approximation by the package `mixedlm`, which gives
+    lme4's `glmer` to 4 digits; standard errors take the random effects' SDs as known (lme4's
+    `use.hessian = FALSE`), a percent or two too small. Each combination of the factors has its own
+    log odds, and effects are contrasts of them as in `gee`, tested by Wald's z and chi-square,
+    which with few listeners or metamers finds too much: of 100 simulated experiments without a
+    difference, 15 listeners and 8 shared metamers of SD 1 logit, 11 at p < .05, where a paired t
+    test finds 33 and `gee` 31. A level where a cell has only right or only wrong answers is left
+    out, as in `gee`.
 
     Args:
         table: Trials: correct (0 or 1), the factors, listener and item.
         factors: One or two columns.
         listener: Column of the listener.
         item: Column of the recording.
-        slopes: Also a random effect of listener by level of the first factor.
+        slopes: Also random effects of listener by level of the first factor, and of metamer.
         kinds: Rows to use of a table with a column `kind`; None for all.
         confidence: Of the intervals of odds ratios.
 
@@ -83,6 +88,8 @@ def mixed_model(
         random[argument] = codes
     if slopes:
         random["listener_by_first"] = random["listener"] * len(coded[0][1]) + coded[0][0]
+        cells = coded[1][0] * len(coded[0][1]) + coded[0][0]
+        random["metamer"] = random["item"] * (int(cells.max()) + 1) + cells
     reasons = clustered.unusable(values, coded)
     kept = [j for j, reason in enumerate(reasons) if not reason]
     fit, failure = None, ""

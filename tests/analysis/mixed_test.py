@@ -20,13 +20,15 @@ def trials():
     return pd.read_csv(DATA / "trials.csv")
 
 
-@pytest.mark.parametrize("name", ["intercepts", "listener_by_model"])
+@pytest.mark.parametrize("name", ["intercepts", "listener_by_model", "metamers"])
 def test_agrees_with_lme4(trials, name):
     reference = LME4[name]
     cells = (trials["layer"] + " " + trials["model"]).map(reference["cells"].index).to_numpy()
     random = {"listener": trials["participant"], "item": trials["target_id"]}
-    if name == "listener_by_model":
+    if name != "intercepts":
         random["listener_by_first"] = trials["participant"] + trials["model"]
+    if name == "metamers":
+        random["metamer"] = trials["target_id"] + trials["layer"] + trials["model"]
     codes = {key: pd.factorize(column)[0] for key, column in random.items()}
     fit, reason = mixed.fit_crossed(trials["correct"].to_numpy(), cells, codes)
     assert reason == ""
@@ -37,6 +39,7 @@ def test_agrees_with_lme4(trials, name):
         "listener": "participant",
         "item": "target_id",
         "listener_by_first": "participant:model",
+        "metamer": "target_id:cell",
     }
     for key, sd in fit.sds.items():
         assert sd == pytest.approx(reference["sd"][theirs[key]], rel=2e-3)
@@ -53,8 +56,8 @@ class TestTable:
         found = analysis.mixed_model(trials)
         cells = dict(
             zip(
-                LME4["listener_by_model"]["cells"],
-                LME4["listener_by_model"]["fixed"],
+                LME4["metamers"]["cells"],
+                LME4["metamers"]["fixed"],
                 strict=True,
             )
         )
@@ -64,14 +67,18 @@ class TestTable:
         assert at_dense["odds_ratio"] == pytest.approx(np.exp(expected), abs=1e-3)
         assert list(found["effect"]) == ["model", "layer", "model:layer", *["model"] * 3]
         assert found["df1"].tolist() == [1, 2, 2, 1, 1, 1]
-        assert set(found["listeners"]) == {24} and set(found["items"]) == {40}
-        # The truth of the simulation: .6, .4 and .8 logit.
-        assert found.loc[0, "listener_sd"] == pytest.approx(0.6, abs=0.15)
-        assert found.loc[0, "listener_by_first_sd"] == pytest.approx(0.4, abs=0.15)
-        assert found.loc[0, "item_sd"] == pytest.approx(0.8, abs=0.2)
+        assert set(found["listeners"]) == {30} and set(found["items"]) == {30}
+        # The truth of the simulation: .6, .4, .8 and .7 logit.
+        for name, truth in (
+            ("listener", 0.6),
+            ("listener_by_first", 0.4),
+            ("item", 0.8),
+            ("metamer", 0.7),
+        ):
+            assert found.loc[0, f"{name}_sd"] == pytest.approx(truth, abs=0.25)
         without = analysis.mixed_model(trials, slopes=False)
         assert without["listener_by_first_sd"].isna().all()
-        assert without.loc[0, "se"] < found.loc[0, "se"]  # Listeners differ in the difference.
+        assert without.loc[0, "se"] < found.loc[0, "se"]  # Listeners and metamers differ in it.
 
     def test_layers_without_variance_have_a_reason(self, trials):
         right = trials.assign(correct=trials["correct"].where(trials["layer"] != "conv1", 1))

@@ -8,7 +8,10 @@ fits <- list(
   intercepts = glmer(correct ~ 0 + cell + (1 | participant) + (1 | target_id),
                      trials, family = binomial, control = control),
   listener_by_model = glmer(correct ~ 0 + cell + (1 | participant) + (1 | participant:model) +
-                              (1 | target_id), trials, family = binomial, control = control))
+                              (1 | target_id), trials, family = binomial, control = control),
+  metamers = glmer(correct ~ 0 + cell + (1 | participant) + (1 | participant:model) +
+                     (1 | target_id) + (1 | target_id:cell),
+                   trials, family = binomial, control = control))
 described <- lapply(fits, function(fit) {
   sds <- as.data.frame(VarCorr(fit))
   list(cells = levels(trials$cell), fixed = unname(fixef(fit)),
