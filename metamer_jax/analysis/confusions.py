@@ -72,7 +72,9 @@ def transmitted_information(
             row["reason"] = "one word was spoken"
         if present.sum() > 2:
             each = [_information(square - own) for own in of_listeners[present]]
-            row |= _jackknife(row["bits_corrected"], [t - c for t, c in each], confidence)
+            left_out = np.array([bits - too_many for bits, too_many in each])
+            ends = intervals.jackknife(row["bits_corrected"], [left_out], confidence)
+            row["ci_low"], row["ci_high"] = ends
         else:
             row["reason"] = row["reason"] or "fewer than three listeners: no interval"
         rows.append(row)
@@ -104,12 +106,6 @@ def _information(square: np.ndarray) -> tuple[float, float]:
     bits -= scipy.stats.entropy(square.ravel(), base=2)
     degrees = (np.count_nonzero(rows) - 1) * (np.count_nonzero(columns) - 1)
     return float(max(bits, 0.0)), degrees / (2 * total * np.log(2))
-
-
-def _jackknife(estimate: float, left_out: Sequence[float], confidence: float) -> dict[str, float]:
-    n = len(left_out)
-    half = scipy.stats.t.isf((1 - confidence) / 2, n - 1) * np.sqrt((n - 1) * np.var(left_out))
-    return {"ci_low": estimate - half, "ci_high": estimate + half}
 
 
 def response_bias(
@@ -223,9 +219,9 @@ def confusion_similarity(
             total = counts[0].sum(axis=0)
             left_out = np.stack([_errors(total - own)[off] for own in counts[0]])
             others = np.tile(profiles[1], (len(left_out), 1))
-            z = np.arctanh(reliability.row_correlations(left_out, others))
-            ends = _jackknife(float(np.arctanh(r)), z, confidence)
-            row |= {name: float(np.tanh(end)) for name, end in ends.items()}
+            each = reliability.row_correlations(left_out, others)
+            ends = intervals.jackknife(float(r), [each], confidence, fisher=True)
+            row["ci_low"], row["ci_high"] = ends
         else:
             row["reason"] = "fewer than three listeners: no interval"
         rows.append(row)

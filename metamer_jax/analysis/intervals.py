@@ -5,6 +5,7 @@ undefined, samples without variance, and ties. Shares of right answers tie often
 tie but for rounding, so statistics are rounded to `_DECIMALS` before they are compared.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -173,3 +174,42 @@ def bca(values: np.ndarray, confidence: float, resamples: int, seed: int) -> tup
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(found.low), float(found.high)
+
+
+def jackknife(
+    estimate: float,
+    left_out: Sequence[np.ndarray],
+    confidence: float = 0.95,
+    *,
+    fisher: bool = False,
+) -> tuple[float, float]:
+    """Interval of what is computed from all listeners at once (Efron and Tibshirani, 1993, 11).
+
+    For correlations of mean profiles, bits and the like: a bootstrap sample holds some listeners
+    twice, so its means are noisier than the data's, and such numbers come out too small in all of
+    them, often below the estimate itself.
+
+    Args:
+        estimate: From all listeners.
+        left_out: For each independent sample (listeners, machines) the estimates [listener] without
+            one of them; their variances add up.
+        confidence: Such as 0.95.
+        fisher: The numbers are correlations: the interval is made on Fisher's z.
+
+    Returns:
+        low and high, by t with the degrees of freedom of the smallest sample; NaN where a sample
+        has fewer than three, or one without a listener is undefined.
+    """
+    if any(len(values) < 3 for values in left_out):
+        return np.nan, np.nan
+    # At a correlation of 1 z is infinite, and so are its ends: none can be told.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.arctanh if fisher else np.asarray
+        centre = float(change(estimate))
+        variance = sum((len(v) - 1) * np.var(change(np.asarray(v, float))) for v in left_out)
+    half = scipy.stats.t.isf((1 - confidence) / 2, min(map(len, left_out)) - 1) * np.sqrt(variance)
+    if not np.isfinite(centre + half):
+        return np.nan, np.nan
+    ends = np.array([centre - half, centre + half])
+    low, high = np.tanh(ends) if fisher else ends
+    return float(low), float(high)

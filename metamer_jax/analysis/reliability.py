@@ -341,12 +341,11 @@ def _disattenuated(values, splits, confidence, seed) -> dict[str, Any]:
     if not np.isfinite(factor):
         row["reason"] = "no positive split-half reliability: no correction"
     if len(people) > 2:
-        # Bootstrap samples hold listeners twice, whose means are noisier: r would be biased down.
-        left_out = [_mean_profile(np.delete(people, i, axis=0)) for i in range(len(people))]
-        z = np.arctanh(row_correlations(np.stack(left_out), np.tile(profile, (len(people), 1))))
-        se = np.sqrt((len(people) - 1) * np.var(z))
-        half = scipy.stats.t.isf((1 - confidence) / 2, len(people) - 1) * se
-        low, high = np.tanh(np.arctanh(r) + np.array([-half, half]))
+        left_out = np.stack(
+            [_mean_profile(np.delete(people, i, axis=0)) for i in range(len(people))]
+        )
+        others = row_correlations(left_out, np.tile(profile, (len(people), 1)))
+        low, high = intervals.jackknife(r, [others], confidence, fisher=True)
         row |= {"ci_low": low, "ci_high": high}
         row |= {"corrected_low": low * factor, "corrected_high": high * factor}
     return row

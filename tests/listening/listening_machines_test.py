@@ -194,7 +194,7 @@ def people_and_machines(noise, seed=0):
 class TestAgreement:
     def test_correlation_of_cells_is_found(self):
         people, panel = people_and_machines(0.05)
-        found = machines.agreement(people, panel, resamples=200).set_index(["level", "model"])
+        found = machines.agreement(people, panel).set_index(["level", "model"])
         cells = found.loc[("cell", "all")]
         a, b = (
             t.groupby(["participant", "model", "layer"])["correct"]
@@ -215,21 +215,28 @@ class TestAgreement:
         }
         assert found.loc[("metamer", "all"), "n"] == 80
 
+    def test_the_interval_holds_its_estimate(self):
+        """A bootstrap over listeners has noisier means than the data: it lay below all of it."""
+        people, panel = people_and_machines(0.3)
+        row = machines.agreement(people, panel).set_index("level").loc["metamer"]
+        assert row["pearson_low"] < row["pearson_r"] < row["pearson_high"]
+        assert row["spearman_low"] < row["spearman_r"] < row["spearman_high"]
+
     def test_says_why_there_is_none(self):
         people, panel = people_and_machines(0.05)
-        same = machines.agreement(people.assign(correct=1.0), panel, resamples=10)
+        same = machines.agreement(people.assign(correct=1.0), panel)
         assert set(same["reason"]) == {"zero variance"} and same["pearson_r"].isna().all()
-        one = machines.agreement(people[people["participant"] == "page0"], panel, resamples=10)
+        one = machines.agreement(people[people["participant"] == "page0"], panel)
         assert one["reason"].iloc[0] == "one listener: no interval"
         assert np.isfinite(one["pearson_r"].iloc[0]) and np.isnan(one["pearson_low"].iloc[0])
 
     def test_a_networks_own_metamers_do_not_count(self):
         people, panel = people_and_machines(0.05)
         own = panel[panel["participant"] == "machine0"].assign(participant="a", correct=1.0)
-        found = machines.agreement(people, pd.concat([panel, own]), resamples=0)
+        found = machines.agreement(people, pd.concat([panel, own]))
         assert found.iloc[0]["machines"] == 6
-        only = machines.agreement(people, pd.concat([panel, own[own["model"] == "a"]]), resamples=0)
-        pd.testing.assert_frame_equal(only, machines.agreement(people, panel, resamples=0))
+        only = machines.agreement(people, pd.concat([panel, own[own["model"] == "a"]]))
+        pd.testing.assert_frame_equal(only, machines.agreement(people, panel))
 
 
 def test_the_driver_listens_and_says_that_nobody_did(finished, trained):

@@ -57,22 +57,19 @@ def agreement(
     machines: pd.DataFrame,
     *,
     confidence: float = 0.95,
-    resamples: int = 2_000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Correlates how recognisable metamers are to people and to machines.
 
     Args:
         people: Their trials that count, or a table of proportions.
         machines: Trials of machine listeners; their own metamers are left out.
-        confidence: Coverage of the intervals.
-        resamples: Bootstrap samples, of people and of machines at once; 0: no intervals.
-        seed: Seed of the bootstrap.
+        confidence: Coverage of the intervals, by jackknife over people and over machines, on
+            Fisher's z.
 
     Returns:
         A row for cells (a model's layer; all models, then each) and one for single metamers, with
         Pearson's and Spearman's correlation of the mean shares of right answers over listeners,
-        percentile intervals over listeners, n (of `unit`), and the numbers of listeners and
+        intervals over listeners, n (of `unit`), and the numbers of listeners and
         machines. A correlation that is undefined is NaN and `reason` says why.
     """
     machines = of_others(machines)
@@ -96,11 +93,11 @@ def agreement(
             row = {"level": level, "model": model, "n": len(cells)}
             row |= {"unit": "layer of a model" if level == "cell" else "metamer"}
             row |= {"listeners": len(values[0]), "machines": len(values[1])}
-            rows.append(row | _correlations(*values, confidence, resamples, seed))
+            rows.append(row | _correlations(*values, confidence))
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
-def _correlations(people, machines, confidence, resamples, seed) -> dict[str, Any]:
+def _correlations(people, machines, confidence) -> dict[str, Any]:
     """Correlates column means of [listener, cell], with intervals over listeners."""
     if people.shape[1] < 3:
         return {"reason": "fewer than three to correlate"}
@@ -108,24 +105,35 @@ def _correlations(people, machines, confidence, resamples, seed) -> dict[str, An
     if any(np.ptp(m) < 1e-12 for m in means):
         return {"reason": "zero variance"}
     found = dict(zip(("pearson_r", "spearman_r"), _correlate(*means), strict=True))
-    found["reason"] = "" if min(len(people), len(machines)) > 1 else "one listener: no interval"
-    if resamples and not found["reason"]:
-        random = np.random.default_rng(seed)
-        drawn = []
-        for _ in range(resamples):
-            again = [v[random.integers(0, len(v), len(v))] for v in (people, machines)]
-            present = ~(np.isnan(again[0]).all(axis=0) | np.isnan(again[1]).all(axis=0))
-            again = [np.nanmean(v[:, present], axis=0) for v in again]
-            if present.sum() > 2 and all(np.ptp(m) > 1e-12 for m in again):
-                drawn.append(_correlate(*again))
-        if drawn:
-            tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-            low, high = np.quantile(np.array(drawn), tails, axis=0)
-            found |= {"pearson_low": low[0], "pearson_high": high[0]}
-            found |= {"spearman_low": low[1], "spearman_high": high[1]}
+    few = min(len(people), len(machines))
+    found["reason"] = "" if few > 2 else "one listener: no interval"
+    if few == 2:
+        found["reason"] = "two listeners: no interval"
+    if few > 2:
+        left_out = []
+        for one, other in ((people, means[1]), (machines, means[0])):
+            each = [_correlate(_mean(np.delete(one, i, axis=0)), other) for i in range(len(one))]
+            left_out.append(np.array(each))
+        for k, name in enumerate(("pearson", "spearman")):
+            found[f"{name}_low"], found[f"{name}_high"] = analysis.intervals.jackknife(
+                found[f"{name}_r"], [each[:, k] for each in left_out], confidence, fisher=True
+            )
     return found
 
 
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Column means of [listener, cell]; NaN where nobody heard the cell."""
+    there = np.isfinite(values)
+    counts = there.sum(axis=0)
+    return np.where(
+        counts > 0, np.where(there, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan
+    )
+
+
 def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    if len(a) < 3 or min(np.ptp(a), np.ptp(b)) < 1e-12:
+        return np.nan, np.nan
     ranks = scipy.stats.rankdata(a), scipy.stats.rankdata(b)
     return float(np.corrcoef(a, b)[0, 1]), float(np.corrcoef(*ranks)[0, 1])

@@ -120,9 +120,9 @@ def panel_tables(found: "Results", panel: pd.DataFrame) -> dict[str, pd.DataFram
     if found.source != listeners.SOURCE and "recognition" in found.tables:
         kept = found.exclusions.trials
         kept = kept[~kept["layer"].isin(settings["exclude_layers"])]
-        tables["agreement"] = listeners.agreement(
-            kept, panel, resamples=min(2_000, settings["resamples"]), seed=settings["seed"]
-        ).assign(source=f"{found.source} and {listeners.SOURCE}")
+        tables["agreement"] = listeners.agreement(kept, panel).assign(
+            source=f"{found.source} and {listeners.SOURCE}"
+        )
     return tables
 
 
