@@ -135,7 +135,7 @@ def test_from_a_run_to_a_report(browser, workdir, tmp_path):
         assert page.problems == []
         assert [u for u in page.requests if not u.startswith("data:")] == [page.url]
         text = page.inner_text("main")
-        assert page.locator("figure svg").count() == 6
+        assert page.locator("figure svg").count() == len(figures) // 2
         assert "SIMULATED" not in text and listening.LABELS["machine"] in text
         cells = page.locator("#recognition table").first.locator("tbody tr").all_inner_texts()
         assert len(cells) == len(recognition) and "frequency_grouped" in cells[0]
