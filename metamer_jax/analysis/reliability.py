@@ -158,9 +158,12 @@ def _stepped_up(r: np.ndarray, reason: str) -> dict[str, Any]:
     r = r[np.isfinite(r)]
     if reason or not r.size:
         return {"reason": reason or "zero variance, or fewer than three to correlate"}
-    corrected = 2 * r / (1 + r)
-    low, high = np.quantile(corrected, [0.025, 0.975])
     mean = float(r.mean())
+    # Halves that are each other's mirror image, as two listeners can be: no whole to step up to.
+    usable = r[r > -1 + 1e-9]
+    if mean <= -1 + 1e-9 or not usable.size:
+        return {"r": mean, "reason": "the halves are opposite: no reliability"}
+    low, high = np.quantile(2 * usable / (1 + usable), [0.025, 0.975])
     row = {"r": mean, "spearman_brown": 2 * mean / (1 + mean), "split_low": low}
     return row | {"split_high": high, "reason": ""}
 

@@ -63,6 +63,19 @@ class TestSplitHalf:
         one = analysis.split_half(table[table["participant"] == "p0-00"]).set_index("what")
         assert one.loc["cells", "reason"] == "fewer than two listeners"
 
+    def test_two_listeners_who_are_opposites(self):
+        cells = [("a", "x", 1), ("a", "y", 0), ("b", "x", 0), ("b", "y", 1)]
+        table = pd.DataFrame(
+            [
+                {"participant": who, "model": m, "layer": layer, "correct": c if who else 1 - c}
+                for who in (0, 1)
+                for m, layer, c in cells
+            ]
+        )
+        row = analysis.split_half(table, splits=10).iloc[0]
+        assert row["r"] == pytest.approx(-1) and np.isnan(row["spearman_brown"])
+        assert row["reason"] == "the halves are opposite: no reliability"
+
     def test_correlations_are_numpys_where_both_have_a_value(self):
         rng = np.random.default_rng(0)
         a, b = rng.random((2, 5, 12))
