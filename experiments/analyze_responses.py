@@ -143,6 +143,7 @@ def _analyze() -> None:
         headphones=_HEADPHONES.value,
         answered_min=_ANSWERED_MIN.value or None,
         repeats=_REPEATS.value,
+        required=_required(),
     )
     read = _simulated(experiment) if _SIMULATE.value else _read(experiment)
     key = None if experiment is None else responses.AnswerKey(experiment)
@@ -220,6 +221,12 @@ def _pairing() -> analysis.Pairing | None:
         row["name"]: {str(m): layer for m, layer in row.drop("name").items() if layer}
         for _, row in table.iterrows()
     }
+
+
+def _required() -> tuple[str, ...]:
+    """Names of the rules that must judge somebody: the paper's, and those that were set."""
+    given = {"catch": "catch_min", "headphones": "headphones"}
+    return ("reference", *(rule for rule, flag in given.items() if flags.FLAGS[flag].present))
 
 
 def _machines(

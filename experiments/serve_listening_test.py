@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from metamer_jax.listening.serving import server
+from metamer_jax.listening.serving import guards, server
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Folder that experiments.build_listening_test wrote.", required=True
@@ -21,6 +21,12 @@ _ALLOWED_HOSTS = flags.DEFINE_list(
 )
 _MAX_BODY = flags.DEFINE_integer(
     "max_body_bytes", server.MAX_BODY_BYTES, "Longest session that is taken.", 1000
+)
+_CONNECTIONS = flags.DEFINE_integer(
+    "connections_per_host",
+    guards.CONNECTIONS_PER_HOST,
+    "Connections taken of one address at a time; behind a proxy all come from the proxy's.",
+    1,
 )
 _MAX_SESSIONS = flags.DEFINE_integer("max_sessions", 10_000, "Sessions taken at most.", 1)
 
@@ -36,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
             allowed_hosts=_ALLOWED_HOSTS.value,
             max_body_bytes=_MAX_BODY.value,
             max_sessions=_MAX_SESSIONS.value,
+            connections_per_host=_CONNECTIONS.value,
         )
     except (ValueError, OSError) as error:
         raise SystemExit(f"serve_listening_test: {error}") from error

@@ -614,3 +614,84 @@ def test_wav_files_are_plain():
 def test_page_files_are_packaged():
     page = pathlib.Path(build.__file__).parents[1] / "page"
     assert {path.name for path in page.iterdir()} >= {"index.html", "experiment.js", "style.css"}
+
+
+class TestReplacing:
+    """A build takes the place of a build, and of nothing else."""
+
+    @pytest.fixture
+    def small(self):
+        made = listening_material.fabricate(layers=("dense",), targets=1)
+        return build.make(
+            made, dataclasses.replace(CONFIG, catch_trials=0, natural_trials=0, conditions=2)
+        )
+
+    @pytest.mark.parametrize("name", ["public", "conditions", "private", "study.jzip"])
+    def test_files_of_the_user_stay(self, small, tmp_path, name):
+        path = tmp_path / name / "index.html" if "." not in name else tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        (tmp_path / "notes.txt").write_text("mine too")
+        before = files_of(tmp_path)
+        with pytest.raises(ValueError, match="give the experiment a folder of its own"):
+            build.write(small, tmp_path)
+        assert files_of(tmp_path) == before
+
+    @pytest.mark.parametrize(
+        "name", ["public/logo.png", "conditions/notes.txt", "private/keys.csv", "public/a/b.wav"]
+    )
+    def test_files_that_were_added_to_a_build_stay(self, small, tmp_path, name):
+        build.write(small, tmp_path)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+        before = files_of(tmp_path)
+        with pytest.raises(ValueError, match=f"{tmp_path / name} was not made by a build"):
+            build.write(small, tmp_path)
+        assert files_of(tmp_path) == before
+        (tmp_path / name).unlink()
+        build.write(small, tmp_path)
+
+    def test_links_are_not_followed(self, small, tmp_path):
+        build.write(small, tmp_path / "e")
+        (tmp_path / "e/public").rename(tmp_path / "elsewhere")
+        (tmp_path / "e/public").symlink_to(tmp_path / "elsewhere")
+        before = files_of(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match="was not made by a build"):
+            build.write(small, tmp_path / "e")
+        assert files_of(tmp_path / "elsewhere") == before
+
+    @pytest.mark.parametrize("earlier", [True, False])
+    @pytest.mark.parametrize("at", range(1, 10, 2))
+    def test_a_build_that_fails_leaves_what_was(self, small, tmp_path, monkeypatch, at, earlier):
+        (tmp_path / "notes.txt").write_text("mine")
+        if earlier:
+            build.write(small, tmp_path)
+        before = files_of(tmp_path)
+        rename, calls = pathlib.Path.rename, []
+
+        def fail(path, target):
+            calls.append(path)
+            if len(calls) == at:
+                raise OSError(28, "No space left on device")
+            return rename(path, target)
+
+        monkeypatch.setattr(pathlib.Path, "rename", fail)
+        if at <= (8 if earlier else 4):
+            with pytest.raises(storage.StorageError):
+                build.write(small, tmp_path)
+            assert files_of(tmp_path) == before
+        monkeypatch.undo()
+        build.write(small, tmp_path)
+        assert not (tmp_path / ".listening_build").exists()
+
+    def test_a_full_disk_leaves_what_was(self, small, tmp_path, monkeypatch):
+        build.write(small, tmp_path)
+        before = files_of(tmp_path)
+
+        def full(path, content):
+            raise storage.StorageError(28, "No space left on device", str(path))
+
+        monkeypatch.setattr(storage, "write_json", full)
+        with pytest.raises(storage.StorageError):
+            build.write(small, tmp_path)
+        assert files_of(tmp_path) == before

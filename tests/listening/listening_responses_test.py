@@ -702,6 +702,21 @@ class TestExclusions:
         assert result.sessions["kept"].all()
         assert counts.loc[["headphones", "catch"], "judged"].tolist() == [0, 0]
 
+    def test_a_rule_that_was_asked_for_and_judges_nobody_is_an_error(self, tmp_path):
+        experiment = listening_folder.make(tmp_path, catch=0)
+        key = responses.AnswerKey(experiment)
+        session = listening_folder.session(key) | {"headphone": None}
+        read = responses.from_sessions([session], experiment)
+        for changes, message in (
+            ({"reference_layer": "conv9"}, "'conv9'; the layers are cochleagram, conv1, dense"),
+            ({"required": ("catch",)}, "no session has catch trials .--catch_min=0"),
+            ({"required": ("headphones",)}, "headphone check went .--noheadphones"),
+        ):
+            with pytest.raises(ValueError, match=f"judges nobody: .*{message}"):
+                exclusions.exclude(read.trials, exclusions.ExclusionRules(**changes))
+        off = exclusions.ExclusionRules(reference_layer="conv9", reference_min=None)
+        assert exclusions.exclude(read.trials, off).sessions["kept"].all()
+
     def test_of_two_tries_the_finished_one_counts(self, experiment, key):
         found = [
             listening_folder.session(key, session_id="broke", num_trials=5),

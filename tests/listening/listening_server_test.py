@@ -12,9 +12,10 @@ import time
 
 import listening_folder
 import pytest
+import uvicorn
 
 from metamer_jax.listening import responses
-from metamer_jax.listening.serving import sessions, store
+from metamer_jax.listening.serving import guards, server, sessions, store
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -44,7 +45,9 @@ def call(port, method, path, body=None, headers=None):
     """Returns status, headers and body; the path goes out as it is given."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     with contextlib.closing(connection):
-        connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putrequest(
+            method, path, skip_accept_encoding=True, skip_host="Host" in (headers or {})
+        )
         headers = dict(headers or {})
         if body is not None:
             headers = {"Content-Type": "application/json", "Content-Length": len(body)} | headers
@@ -419,3 +422,160 @@ class TestFiles:
         code, output = stop(process)
         assert code == 0
         assert "Condition 2: 1 complete of 1 begun" in output
+
+
+@contextlib.contextmanager
+def serving(app, **guarded):
+    """Serves an application in this process; yields its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=guards.make_protocol(**guarded), log_level="error")
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    thread.join(20)
+    listener.close()
+
+
+def closed(connection, within_s):
+    connection.settimeout(within_s)
+    try:
+        return connection.recv(1000) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+class TestHostileClients:
+    @pytest.fixture
+    def opened(self, tmp_path):
+        experiment = listening_folder.make(tmp_path)
+        with store.SessionStore(experiment.responses, experiment, max_sessions=3) as opened:
+            yield opened, responses.AnswerKey(experiment)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"stimulus_id": "nowhere"}, "condition 1 has no stimulus 'nowhere'"),
+            ({"stimulus_id": "s02003"}, "condition 1 has no stimulus 's02003'"),
+            ({"stimulus_id": "s01002"}, "stimulus 's01002' is answered twice"),
+            ({"response": "maybe"}, "response 'maybe' was not offered"),
+            ({"response": 4}, "response 4 was not offered"),
+            ({"response": -1}, "response -1 was not offered"),
+            ({"response": "go", "choice_order": ["left", "7"]}, "response 'go' was not offered"),
+            ({"response": "x", "choice_order": ["x", "go"]}, "response 'x' was not offered"),
+            ({"response": int("9" * 400)}, "response must be a word"),
+            ({"rt_ms": int("9" * 400)}, "rt_ms must be a number"),
+            ({"rt_ms": -5}, "rt_ms must be a number of ms, at least 0"),
+            ({"trial": int("9" * 400)}, "trial must be a whole number"),
+        ],
+    )
+    def test_answers_that_cannot_be_are_refused_when_they_come(self, served, change, message):
+        port, _, key = served
+        session = listening_folder.session(key, session_id="hostile")
+        session["trials"][3] |= change
+        status, reply = post(port, session)
+        assert status == 400 and reply["error"].startswith("trials[3]: ")
+        assert message in reply["error"]
+
+    def test_replies_show_no_path(self, served):
+        port, folder, key = served
+        session = listening_folder.session(key, session_id="other", design_sha256="x")
+        status, reply = post(port, session)
+        assert status == 409 and "another design" in reply["error"]
+        assert str(folder) not in reply["error"] and "/" not in reply["error"]
+
+    def test_a_finished_session_is_only_added_to(self, opened):
+        opened, key = opened
+        whole = listening_folder.session(key)
+        assert opened.save(whole) and opened.save(whole)
+        other = listening_folder.session(key)
+        word = other["trials"][2]["response"]
+        other["trials"][2]["response"] = "go" if word != "go" else "left"
+        undone = listening_folder.session(key) | {"complete": False}
+        fewer = listening_folder.session(key, num_trials=3)
+        for change in (other, undone | {"trials": [*whole["trials"], other["trials"][2]]}):
+            with pytest.raises(store.ConflictError, match="other answers already"):
+                opened.save(change)
+        assert not opened.save(fewer) and not opened.save(undone)
+        assert json.loads(_bodies(opened.folder.parent)[0][1]) == whole
+        assert opened.save(whole | {"comments": "thanks"})
+        assert opened.counts()[1] == (1, 1)
+
+    def test_a_flood_of_nameless_requests_stops_nobody_who_had_begun(self, opened):
+        opened, key = opened
+        condition, session_id = opened.assign("")
+        named = opened.assign("anna")
+        for _ in range(60):
+            opened.assign("")
+        (rows,) = opened._database.execute("SELECT COUNT(*) FROM sessions").fetchone()
+        assert rows <= 3 + 2
+        for i in range(3):  # Invented sessions fill the store.
+            opened.save(listening_folder.session(key, session_id=f"x{i}", num_trials=1))
+        with pytest.raises(store.FullError):
+            opened.save(listening_folder.session(key, session_id="x3", num_trials=1))
+        assert opened.save(listening_folder.session(key, named[0], named[1], "anna"))
+
+    def test_a_second_server_leaves_the_first_ones_files(self, opened):
+        opened, _ = opened
+        young, old = opened.folder / ".a.json.x.tmp", opened.folder / ".b.json.x.tmp"
+        for path in (young, old):
+            path.write_text("half")
+        os.utime(old, (0, 0))
+        store.SessionStore(opened.folder, opened.experiment, max_sessions=3).close()
+        assert young.exists() and not old.exists()
+
+    def test_slow_headers_meet_a_deadline_and_others_are_served(self, opened):
+        opened, key = opened
+        app = server.make_app(key.experiment, opened)
+        with serving(app, headers_timeout_s=0.5) as port:
+            silent = socket.create_connection(("127.0.0.1", port))
+            slow = socket.create_connection(("127.0.0.1", port))
+            slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            assert call(port, "GET", "/")[0] == 200
+            slow.sendall(b"X-A: b\r\n")
+            assert closed(slow, 3) and closed(silent, 3)
+            again = socket.create_connection(("127.0.0.1", port))
+            again.sendall(b"GET /audio/a1.wav HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            again.settimeout(3)
+            assert again.recv(5000).startswith(b"HTTP/1.1 200")
+            again.sendall(b"GET / HTTP/1.1\r\n")  # A second request, never ended.
+            time.sleep(0.1)
+            while not closed(again, 3):
+                pass
+
+    def test_one_host_has_so_many_connections(self, opened):
+        opened, key = opened
+        app = server.make_app(key.experiment, opened)
+        with serving(app, connections_per_host=3) as port:
+            held = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+            time.sleep(0.2)
+            more = socket.create_connection(("127.0.0.1", port))
+            assert closed(more, 3)
+            held.pop().close()
+            time.sleep(0.2)
+            assert call(port, "GET", "/")[0] == 200
+
+    @pytest.mark.parametrize(
+        ("allowed", "host", "status"),
+        [
+            (("localhost",), "evil.example", 400),
+            (("localhost",), "LOCALHOST:8000", 200),
+            (("*.lab.example",), "a.lab.example", 200),
+            (("*.lab.example",), "lab.example.evil", 400),
+            (("::1",), "[::1]:8000", 200),
+            (("localhost",), "", 400),
+            (("*",), "anything", 200),
+        ],
+    )
+    def test_a_foreign_host_name_is_told_what_allows_it(self, opened, allowed, host, status):
+        opened, key = opened
+        app = server.make_app(key.experiment, opened, allowed_hosts=allowed)
+        with serving(app) as port:
+            found, _, body = call(port, "GET", "/", headers={"Host": host})
+        assert found == status
+        if status == 400:
+            assert "--allowed_hosts" in json.loads(body)["error"]

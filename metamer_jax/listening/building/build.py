@@ -10,14 +10,13 @@ import dataclasses
 import logging
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metamer_jax import storage
-from metamer_jax.listening.building import design, files, selection, sounds
+from metamer_jax.listening.building import design, files, placing, selection, sounds
 from metamer_jax.listening.building.files import ExperimentContent
 from metamer_jax.listening.building.manifest import (
     KEY_COLUMNS,
@@ -265,6 +264,9 @@ def _public(
 def write(experiment: ExperimentContent, folder: str | os.PathLike) -> pathlib.Path:
     """Writes public/, conditions/, private/ and study.jzip; an earlier build is replaced.
 
+    Everything is written beside what is there and takes its place at the end. Only an earlier
+    build is ever replaced: other files under these names are an error, and stay.
+
     Args:
         experiment: From `make`.
         folder: Where; a folder of its own.
@@ -273,33 +275,32 @@ def write(experiment: ExperimentContent, folder: str | os.PathLike) -> pathlib.P
         The folder.
 
     Raises:
-        ValueError: The folder has responses to another design.
+        ValueError: The folder has responses to another design, or files that no build made.
         StorageError: A file could not be written.
     """
     folder = pathlib.Path(folder)
-    _check_folder(experiment, folder)
-    for part in ("public", "conditions"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-    public = dict(files.public_files(experiment))
-    for name, content in public.items():
-        path = folder / "public" / name
-        storage.write_bytes(path, content)
-        os.utime(path, (0, 0))  # When a sound was written would tell its place in the design.
-    for name, content in files.condition_files(experiment):
-        storage.write_bytes(folder / "conditions" / name, content)
-    private = folder / "private"
-    storage.write_csv(private / "manifest.csv", experiment.manifest)
-    storage.write_csv(private / "answer_key.csv", experiment.manifest, columns=KEY_COLUMNS)
-    storage.write_text(private / "report.html", files.report(experiment))
-    storage.write_bytes(folder / "study.jzip", files.jatos_study(experiment, public))
-    # Last: who finds it finds everything.
-    storage.write_json(private / "design.json", experiment.private)
+    placing.check_replaceable(folder)
+    _check_design(experiment, folder)
+    with placing.beside(folder) as new:
+        public = dict(files.public_files(experiment))
+        for name, content in public.items():
+            path = new / "public" / name
+            storage.write_bytes(path, content)
+            os.utime(path, (0, 0))  # When a sound was written would tell its place in the design.
+        for name, content in files.condition_files(experiment):
+            storage.write_bytes(new / "conditions" / name, content)
+        private = new / "private"
+        storage.write_csv(private / "manifest.csv", experiment.manifest)
+        storage.write_csv(private / "answer_key.csv", experiment.manifest, columns=KEY_COLUMNS)
+        storage.write_text(private / "report.html", files.report(experiment))
+        storage.write_bytes(new / "study.jzip", files.jatos_study(experiment, public))
+        storage.write_json(private / "design.json", experiment.private)
     for warning in experiment.private["warnings"]:
         _log.warning("%s", warning)
     return folder
 
 
-def _check_folder(experiment: ExperimentContent, folder: pathlib.Path) -> None:
+def _check_design(experiment: ExperimentContent, folder: pathlib.Path) -> None:
     path = folder / "private" / "design.json"
     if not path.is_file():
         return

@@ -22,6 +22,9 @@ class ExclusionRules:
     headphones: bool = True  # Sessions that failed the headphone check are dropped.
     answered_min: float | None = 0.9  # Least share of the condition's sounds that is answered.
     repeats: bool = True  # Only a participant's first session of a condition counts.
+    # Names of rules that must find somebody to judge: those that were asked for. The reference rule
+    # is always one of them, as a misspelt layer would turn it off.
+    required: tuple[str, ...] = ("reference",)
 
     def __post_init__(self):
         for name in ("reference_min", "catch_min", "answered_min"):
@@ -53,7 +56,7 @@ def exclude(
     """Applies the rules to a trial table.
 
     A rule that cannot be judged (no catch trials, no headphone check) drops nobody; the counts say
-    how many sessions it could not judge. Rows without a session, of tables of proportions, stay.
+    how many sessions it could judge. Rows without a session, of tables of proportions, stay.
 
     Args:
         trials: As `responses.read` returns them.
@@ -66,11 +69,15 @@ def exclude(
 
     Returns:
         What counts, and the accounts.
+
+    Raises:
+        ValueError: A rule of `rules.required` finds nobody to judge.
     """
     trials = trials.assign(_session=_numbers(trials))
     heard = trials[trials["kind"] != "practice"]
     table = _measure(heard, trials, rules, presented)
     checks = _checks(table, rules)
+    _require_judgements(checks, rules, heard, table)
     failed = pd.DataFrame({name: fails for name, _, fails, _ in checks}, index=table.index)
     reasons = [
         next((name for name in failed.columns if row[name]), "") for _, row in failed.iterrows()
@@ -216,6 +223,24 @@ def _checks(table, rules):
         fails = judged & (table["reference_correct"] < rules.reference_min - 1e-9)
         checks.append(("reference", meaning, fails, judged))
     return checks
+
+
+def _require_judgements(checks, rules, heard, table) -> None:
+    """Refuses rules that were asked for and find nobody to judge: they would be off unseen."""
+    switches = {"reference": "reference_min", "catch": "catch_min", "headphones": "headphones"}
+    if not len(table) or (table["session"] == "").all():
+        return  # Proportions, which no rule is for.
+    for name, _, _, judged in checks:
+        if name not in rules.required or judged.any():
+            continue
+        what = {
+            "reference": f"no session answers a metamer of {rules.reference_layer!r}; the layers "
+            f"are {', '.join(sorted(set(heard['layer']) - {''}))}",
+            "catch": "no session has catch trials",
+            "headphones": "no session tells how the headphone check went",
+        }.get(name, "no session can be judged")
+        off = "--noheadphones" if name == "headphones" else f"--{switches.get(name, name)}=0"
+        raise ValueError(f"the exclusion rule {name!r} judges nobody: {what} ({off} turns it off)")
 
 
 def _percent(share: float) -> str:

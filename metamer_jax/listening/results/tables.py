@@ -210,6 +210,11 @@ def analyze(
     if source == listeners.SOURCE or (others is None and networks is None):
         mixed = source
     tables, omitted = {}, {}
+    noticed += [
+        f"the exclusion rule {row.rule!r} is on and finds nobody to judge"
+        for row in found.counts.itertuples()
+        if row.rule in ("catch", "headphones") and row.judged == 0
+    ]
     nothing = _why_nothing(found) if metamers.empty else ""
     for name, make in makers.items():
         if nothing:

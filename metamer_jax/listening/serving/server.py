@@ -22,14 +22,13 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from metamer_jax.listening.serving import sessions
+from metamer_jax.listening.serving import guards, sessions
 from metamer_jax.listening.serving.store import ConflictError, FullError, SessionStore
 
 MAX_BODY_BYTES = 1 << 20  # A session of 400 trials has about 100 kB.
@@ -67,9 +66,11 @@ def make_app(
         max_body_bytes: Longest session that is read.
 
     Raises:
-        ValueError: public/ holds no page, or holds a file that tells the answers.
+        ValueError: public/ holds no page, or holds a file that tells the answers; or
+            private/manifest.csv is not there.
     """
     _check_public(experiment.public)
+    presented = sessions.load_presented(experiment)
 
     async def condition(request: Request) -> Response:
         if request.method == "HEAD":  # Starlette routes it here, and nothing may be handed out.
@@ -92,6 +93,7 @@ def make_app(
         body = await _body(request, max_body_bytes)
         try:
             found = sessions.check_session(sessions.parse_json(body), experiment)
+            sessions.check_answers(found, experiment, presented)
         except sessions.OtherDesignError as error:
             _log.warning("a session was refused: %s", error)
             raise HTTPException(409, str(error)) from error
@@ -109,7 +111,7 @@ def make_app(
         ],
         middleware=[
             Middleware(_WithHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts)),
+            Middleware(guards.KnownHosts, allowed_hosts=list(allowed_hosts)),
         ],
         exception_handlers={HTTPException: _as_json},
     )
@@ -190,6 +192,7 @@ def serve(
     allowed_hosts: Collection[str] | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     max_sessions: int = 10_000,
+    connections_per_host: int = guards.CONNECTIONS_PER_HOST,
 ) -> None:
     """Serves an experiment until the process is told to end (Ctrl-C or SIGTERM).
 
@@ -200,7 +203,10 @@ def serve(
         allowed_hosts: Names that browsers call the server by. None: this machine's own on the
             loopback address, any name otherwise.
         max_body_bytes: Longest session that is read.
-        max_sessions: More are refused, so that nobody fills the disk.
+        max_sessions: Sessions stored at most, so that nobody fills the disk; those that have
+            begun go on.
+        connections_per_host: Connections of one address at a time; behind a proxy all come from
+            the proxy's.
 
     Raises:
         ValueError: The folder does not hold an experiment that can be served.
@@ -228,9 +234,11 @@ def serve(
                     f"sessions; outside a laboratory's network put an HTTPS proxy before it.",
                     flush=True,
                 )
+            guards.raise_descriptor_limit()
             server = uvicorn.Server(
                 uvicorn.Config(
                     app,
+                    http=guards.make_protocol(connections_per_host=connections_per_host),
                     log_level="warning",
                     access_log=False,  # Its lines would hold participants' names.
                     server_header=False,

@@ -3,12 +3,14 @@
 Nothing here knows what a right answer is: the server uses only this.
 """
 
+import collections
+import csv
 import dataclasses
 import json
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -130,7 +132,7 @@ def _no_constant(name: str) -> None:
 def check_session(session: object, experiment: Experiment | None = None) -> dict[str, Any]:
     """Checks the form of a session, and with `experiment` that it belongs to it.
 
-    Whether its stimuli exist is left to `responses`, which has the manifest.
+    Whether its answers can be is said by `check_answers`.
 
     Args:
         session: What the page sent or saved, parsed.
@@ -171,14 +173,86 @@ def check_session(session: object, experiment: Experiment | None = None) -> dict
     return session
 
 
+def load_presented(experiment: Experiment) -> dict[int, dict[str, int]]:
+    """Reads which sounds each condition has, and nothing of what they are.
+
+    Args:
+        experiment: What `load_experiment` returned.
+
+    Returns:
+        By condition, how often each stimulus id is presented; practice (a condition that is none
+        of the experiment's) is in every one.
+
+    Raises:
+        ValueError: private/manifest.csv is not there or lacks a column.
+    """
+    path = experiment.private / "manifest.csv"
+    presented = {condition: collections.Counter() for condition in experiment.conditions}
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                named = row["condition"].strip()
+                condition = int(named) if named.isdigit() else None
+                for place in [condition] if condition in presented else presented:
+                    presented[place][row["stimulus_id"]] += 1
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is not there: the experiment was not built whole") from error
+    except KeyError as error:
+        raise ValueError(f"{path}, row 1: no column {error.args[0]}") from error
+    return {condition: dict(counts) for condition, counts in presented.items()}
+
+
+def check_answers(
+    session: Mapping[str, Any],
+    experiment: Experiment,
+    presented: Mapping[int, Mapping[str, int]],
+) -> None:
+    """Checks that the experiment can have given a session's answers.
+
+    Args:
+        session: As `check_session` returns it.
+        experiment: What it is a session of.
+        presented: From `load_presented`.
+
+    Raises:
+        SessionError: A stimulus is unknown, of another condition, or answered more often than it
+            is presented; or an answer is none of those offered.
+    """
+    played = presented[session["condition"]]
+    answered: collections.Counter[str] = collections.Counter()
+    for number, trial in enumerate(session["trials"]):
+        stimulus, response = trial["stimulus_id"], trial.get("response")
+        answered[stimulus] += 1
+        if stimulus not in played:
+            problem = f"condition {session['condition']} has no stimulus {brief(stimulus)}"
+        elif answered[stimulus] > played[stimulus]:
+            problem = f"stimulus {brief(stimulus)} is answered twice"
+        elif response is not None and not _offered(response, trial, experiment.words):
+            problem = f"response {brief(response)} was not offered"
+        else:
+            continue
+        raise SessionError(f"trials[{number}]: {problem}")
+
+
+def _offered(response: object, trial: Mapping[str, Any], words: Sequence[str]) -> bool:
+    order = trial.get("choice_order")
+    choices = [
+        words[choice] if is_whole(choice) and 0 <= choice < len(words) else choice
+        for choice in (words if order is None else order)
+    ]
+    if is_whole(response):
+        return 0 <= response < len(choices) and choices[response] in words
+    return response == "" or (response in choices and response in words)
+
+
 def check_design(found: Mapping[str, Any], experiment: Experiment) -> None:
     """Raises OtherDesignError unless experiment_id and design_sha256 are the experiment's."""
     for name in ("experiment_id", "design_sha256"):
         expected = getattr(experiment, name)
         if found[name] != expected:
             raise OtherDesignError(
-                f"{name} must be {expected!r}, that of {experiment.folder}, got "
-                f"{brief(found[name])}: the page was built with another design"
+                f"{name} must be {expected!r}, got {brief(found[name])}: the page was built with "
+                f"another design"
             )
 
 

@@ -20,6 +20,7 @@ from metamer_jax.listening.serving import sessions
 DATABASE = "sessions.sqlite"
 # Someone who was given a condition and was not heard of for this long has left.
 LEFT_AFTER_S = 2 * 3600.0
+LEFTOVER_S = 3600.0  # No file takes as long to write.
 FORGOTTEN_AFTER_S = 7 * 24 * 3600.0  # An assignment that was never used.
 
 # A rollback journal, not a write-ahead log: that one does not work on network file systems, where
@@ -105,6 +106,7 @@ class SessionStore:
                 "DELETE FROM sessions WHERE body IS NULL AND updated < ?",
                 (now - FORGOTTEN_AFTER_S,),
             )
+            self._forget_nameless(database)
             self._check_room(database, 10 * self.max_sessions)
             rows = database.execute(
                 "SELECT participant, condition, complete OR updated > ?, body IS NULL "
@@ -133,8 +135,10 @@ class SessionStore:
     def save(self, session: Mapping[str, Any]) -> bool:
         """Stores a checked session, in place of an earlier state of it.
 
-        A state with fewer trials than the stored one (a request that was overtaken by a later one)
-        changes nothing, so requests may be repeated and may arrive in any order.
+        A state that the stored one holds wholly (a request that was overtaken by a later one)
+        changes nothing, so requests may be repeated and may arrive in any order. What is stored is
+        only ever added to: other answers to the same sounds, or a session that is finished no
+        longer, are refused.
 
         Args:
             session: As `sessions.check_session` returns it.
@@ -143,7 +147,8 @@ class SessionStore:
             Whether it is now the stored state.
 
         Raises:
-            ConflictError: The id belongs to a session of another participant or condition.
+            ConflictError: The id belongs to a session of another participant or condition, or to
+                one with other answers.
             FullError: There are too many sessions.
         """
         body = json.dumps(session, ensure_ascii=False, indent=1) + "\n"
@@ -151,18 +156,24 @@ class SessionStore:
         state = (len(session["trials"]), bool(session.get("complete")))
         with self._transaction() as database:
             row = database.execute(
-                "SELECT participant, condition, num_trials, complete FROM sessions "
-                "WHERE session_id = ? AND body IS NOT NULL",
+                "SELECT participant, condition, body FROM sessions WHERE session_id = ?",
                 (session_id,),
             ).fetchone()
-            if row is None:
-                self._check_room(database, self.max_sessions, "WHERE body IS NOT NULL")
+            if row is None or row[2] is None:
+                # Whoever was handed a condition has begun, and a flood of others does not stop
+                # them.
+                most = self.max_sessions * (1 if row is None else 2)
+                self._check_room(database, most, "WHERE body IS NOT NULL")
             elif (row[0], row[1]) != (participant, session["condition"]):
                 raise ConflictError(
                     f"session {session_id} is already that of another participant or condition"
                 )
-            elif (row[2], bool(row[3])) > state:
-                return False
+            else:
+                stored = json.loads(row[2])
+                if not holds(session, stored):
+                    if holds(stored, session):
+                        return False
+                    raise ConflictError(f"session {session_id} has other answers already")
             database.execute(
                 "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (session_id, participant, session["condition"], time.time(), *state, body),
@@ -207,6 +218,17 @@ class SessionStore:
         if count >= most:
             raise FullError(f"{self.folder} holds {count} sessions: no more than {most} are taken")
 
+    def _forget_nameless(self, database: sqlite3.Connection) -> None:
+        """Makes room by dropping the oldest conditions that nobody in particular was handed.
+
+        Anybody may ask for them without end; the id that was handed out stays good.
+        """
+        database.execute(
+            "DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM sessions "
+            "WHERE body IS NULL AND participant = '' ORDER BY updated DESC LIMIT -1 OFFSET ?)",
+            (self.max_sessions,),
+        )
+
     def _check_experiment(self) -> None:
         current = {
             "schema_version": str(sessions.SCHEMA_VERSION),
@@ -236,11 +258,36 @@ class SessionStore:
     def _complete_files(self) -> None:
         """Writes the JSON files that a killed server did not come to write."""
         for leftover in self.folder.glob(".*.json.*.tmp"):
-            leftover.unlink(missing_ok=True)
+            # A young one may belong to a server that runs beside this one.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
+                    leftover.unlink()
         for session_id, body in read_bodies(self.folder / DATABASE):
             path = self.folder / f"{session_id}.json"
             if not path.exists() or path.read_bytes() != body.encode("utf-8"):
                 self._write_file(session_id)
+
+
+def holds(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Says whether one state of a session has every answer of another, and may replace it.
+
+    Args:
+        later: A checked session.
+        earlier: Another state of the same session.
+
+    Returns:
+        True also of equal states. A sound that was playing is there without an answer, which may
+        come afterwards; a session that was finished stays so.
+    """
+
+    def answers(session):
+        return {(t["stimulus_id"], t.get("trial")): t.get("response") for t in session["trials"]}
+
+    given, before = answers(later), answers(earlier)
+    return all(
+        place in given and (response is None or given[place] == response)
+        for place, response in before.items()
+    ) and bool(later.get("complete")) >= bool(earlier.get("complete"))
 
 
 def least_used(
