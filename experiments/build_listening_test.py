@@ -19,16 +19,33 @@ from absl import app, flags
 from experiments import drivers
 from metamer_jax import configs, pipeline, runs
 from metamer_jax.listening import config as listening
-from metamer_jax.listening.building import build, material
+from metamer_jax.listening.building import build, material, page_texts
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder of the experiment. Unset: <workdir>/listening.")
 _CONSENT = flags.DEFINE_string(
     "consent", None, "HTML file with your information and consent text for the first screen."
 )
+_DEBRIEF = flags.DEFINE_string(
+    "debrief", None, "HTML file with what is said after the last answer."
+)
+_TRANSLATION = flags.DEFINE_string(
+    "translation", None, "JSON file with all texts in another language (as page/texts_en.json)."
+)
+_QUESTIONNAIRE = flags.DEFINE_string(
+    "questionnaire",
+    None,
+    "JSON file with questions about the participant, or 'none'. Unset: age, gender, native "
+    "language, hearing, headphones.",
+)
+_FROM_FILES = ("consent_html", "debrief_html", "translation", "questionnaire")
 _changed = drivers.setting_flags(
     listening.ListeningConfig(),
-    {name: name for name in configs.fields_of(listening.ListeningConfig) if name != "consent_html"},
+    {
+        name: name
+        for name in configs.fields_of(listening.ListeningConfig)
+        if name not in _FROM_FILES
+    },
 )
 
 
@@ -39,15 +56,28 @@ def config() -> listening.ListeningConfig:
         ValueError: A setting does not exist or has a value that cannot be.
     """
     found = _changed(listening.ListeningConfig())
-    if not _CONSENT.value:
-        return found
+    given = {"consent_html": _html(_CONSENT), "debrief_html": _html(_DEBRIEF)}
+    if _QUESTIONNAIRE.value == "none":
+        given["questionnaire"] = []
+    elif _QUESTIONNAIRE.value:
+        questions = page_texts.read_json(_QUESTIONNAIRE.value, "--questionnaire")
+        given["questionnaire"] = list(page_texts.check_questionnaire(questions))
+    if _TRANSLATION.value:
+        texts = page_texts.read_json(_TRANSLATION.value, "--translation")
+        given["translation"] = page_texts.check_translation(texts)
+    changes = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(found, **changes)
+
+
+def _html(flag: flags.FlagHolder[str | None]) -> str | None:
+    if not flag.value:
+        return None
     try:
-        consent = pathlib.Path(_CONSENT.value).read_text("utf-8")
+        return pathlib.Path(flag.value).read_text("utf-8")
     except OSError as error:
         raise ValueError(
-            f"--consent: {_CONSENT.value} cannot be read ({error.strerror})"
+            f"--{flag.name}: {flag.value} cannot be read ({error.strerror})"
         ) from error
-    return dataclasses.replace(found, consent_html=consent)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from metamer_jax.configs.checks import check_fields, seed_setting, setting
 
 DESIGNS = ("latin", "shuffle")
 HEADPHONE_CHECKS = ("antiphase", "huggins", "both", "none")
 CHOICE_ORDERS = ("fixed", "shuffled")
+LANGUAGES = ("de", "en", "es")
 VERIFIED = ("raw_and_played", "raw", "played", "any")
 
 
@@ -88,7 +90,26 @@ class ListeningConfig:
     completion_url: str = setting(
         "", "Where participants go at the end, e.g. Prolific's completion address."
     )
+    language: str = setting("en", "Language of the page.", choices=LANGUAGES)
+    # Texts in another language, in place of `language` (`building.page_texts.check_translation`).
+    translation: dict[str, Any] | None = setting(None, "All texts in another language.")
     consent_html: str = setting("", "HTML that replaces the text of the first screen.")
+    consent_version: str = setting(
+        "", "Version of that text, shown and stored with each session. Empty: a hash of the text."
+    )
+    debrief_html: str = setting("", "HTML that replaces the text after the last question.")
+    # Each as `building.page_texts.check_questionnaire` says.
+    questionnaire: list[dict[str, Any]] | None = setting(
+        None,
+        "Questions about the listener. None: age, gender, native language, hearing, headphones.",
+    )
+    headphone_retry: bool = setting(
+        True, "Who fails the headphone check has one more try, with advice."
+    )
+    confidence: bool = setting(False, "Ask how sure one is after each answer: 1 to 5.")
+    typed_beyond: int = setting(
+        20, "With more words, answers are typed, with suggestions.", at_least=0
+    )
     contact: str = setting(
         "",
         "Whom participants may ask; shown on the first screen and where sending answers failed.",

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from metamer_jax.listening import responses
-from metamer_jax.listening.building import build
+from metamer_jax.listening.building import build, page_texts
 from metamer_jax.listening.config import ListeningConfig
 from metamer_jax.listening.serving import sessions
 
@@ -32,6 +32,7 @@ CONFIG = ListeningConfig(
     headphone_check="none",
     server=False,
     title="Words & noises",
+    questionnaire=[],
     contact="lab@example.org",
 )
 # Plays ten times as fast, and keeps a list of what was played that outlives a reload.
@@ -59,10 +60,15 @@ STATE = """() => {
   if (document.querySelector("#noise")) return "calibration";
   if (document.querySelector("#comments")) return "comments";
   if (document.querySelector("#json")) return "end";
+  if (document.querySelector("form.questions")) return "questions";
+  if (document.querySelector("#withdrawn")) return "withdrawn";
+  const word = document.querySelector("#word");
+  if (word) return word.disabled ? "listening" : "type";
   const button = document.querySelector("#jspsych-html-button-response-btngroup button");
   if (button) return button.textContent.includes("Play the sound") ? "play" : "message";
   return document.querySelector("#stage h1 ~ form, #stage .main") ? "first" : "";
 }"""
+ANSWERED = "!document.querySelector('#jspsych-audio-button-response-btngroup')"
 NEXT = "#jspsych-html-button-response-btngroup button"
 
 
@@ -147,6 +153,14 @@ def state_of(page, *wanted, timeout_s=30):
     raise AssertionError(f"the page stays {state!r}, not {wanted}: {page.inner_text('body')}")
 
 
+def wait_until(page, expression, timeout_s=30):
+    """Waits for an expression to be true; the page's content policy forbids playwright's own."""
+    end = time.monotonic() + timeout_s
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"never came: {expression}"
+        page.wait_for_timeout(15)
+
+
 def go_on(page, until, *, key="3", on_state=lambda state: None):
     """Takes part, by the keyboard where that is how it is done, until the page is as said."""
     end = time.monotonic() + 60
@@ -157,11 +171,16 @@ def go_on(page, until, *, key="3", on_state=lambda state: None):
         on_state(state)
         if state == "first":
             page.click("#stage .main")
-            page.wait_for_function("!document.querySelector('#stage .screen')")
+            wait_until(page, "!document.querySelector('#stage .screen:not(:has(.questions))')")
         elif state == "calibration":
             page.click("#noise")
             page.click(NEXT)
-            page.wait_for_function("!document.querySelector('#noise')")
+            wait_until(page, "!document.querySelector('#noise')")
+        elif state == "questions":
+            for i in range(page.locator("form.questions select").count()):
+                page.locator("form.questions select").nth(i).select_option(index=1)
+            page.click("#stage .main")
+            wait_until(page, "!document.querySelector('form.questions')")
         elif state == "message":
             page.keyboard.press("Enter")
         elif state == "play":
@@ -192,7 +211,7 @@ def at_trial(page, number):
         page.keyboard.press("Space")
         go_on(page, "choose")
         page.keyboard.press("1")
-        page.wait_for_function("!document.querySelector('#jspsych-audio-button-response-btngroup')")
+        wait_until(page, ANSWERED)
         go_on(page, "play")
     raise AssertionError(f"never came to trial {number}")
 
@@ -259,7 +278,9 @@ class TestFromAFile:
         assert {t["response"] for t in session["trials"]} == {third}
         assert trials["correct"].sum() == (trials["word"] == third).sum() == 1
         assert all(t["rt_ms"] > 0 and not t["reloaded"] for t in session["trials"])
-        assert len(session["headphone"]["answers"]) == 6 and session["headphone"]["passed"] is False
+        assert len(session["headphone"]["answers"]) == 12  # Failed, tried once more, and failed.
+        assert [a["attempt"] for a in session["headphone"]["answers"]] == 6 * [1] + 6 * [2]
+        assert session["headphone"]["passed"] is False and session["headphone"]["attempts"] == 2
         assert {a["answer"] for a in session["headphone"]["answers"]} == {3}
         assert len(session["practice"]) == 1
         for trial in session["trials"]:
@@ -280,8 +301,8 @@ class TestFromAFile:
             for trial in data["headphone"]:
                 go_on(page, "choose")
                 page.keyboard.press(str(trial["correct"]))
-                page.wait_for_function(
-                    "!document.querySelector('#jspsych-audio-button-response-btngroup')"
+                wait_until(
+                    page, "!document.querySelector('#jspsych-audio-button-response-btngroup')"
                 )
             state_of(page, "message")
             headphone = stored(page)["headphone"]
@@ -349,9 +370,7 @@ class TestFromAHost:
             before = page.evaluate("sessionStorage.getItem('played')")
             page.bring_to_front()
             page.keyboard.press("Space")
-            page.wait_for_function(
-                "document.querySelector('#stage h1')?.textContent !== 'Sound 2 of 8'"
-            )
+            wait_until(page, "document.querySelector('#stage h1')?.textContent !== 'Sound 2 of 8'")
             assert page.evaluate("sessionStorage.getItem('played')") == before
             page.go_back()
             page.goto(f"{url}?participant=ben")
@@ -368,7 +387,7 @@ class TestFromAHost:
             assert page.get_by_role("button", name="The volume is comfortable").is_disabled()
             at_trial(page, 2)
             bar = page.get_by_role("progressbar", name="Progress")
-            assert bar.get_attribute("aria-valuenow") == "13"
+            assert bar.get_attribute("aria-valuenow") == "33"  # 4 of 12 steps.
             assert page.locator("header").inner_text().endswith("Part 1 of 4")
             page.get_by_role("button", name="Play the sound").click()
             group = page.get_by_role("group", name="Which word do you hear?")
@@ -422,6 +441,13 @@ class TestFromTheServer:
             posts = [u for u in page.requests if u.endswith("api/session")]
             assert len(posts) == 4  # After each batch.
             page.click("input[type=submit]")
+            state_of(page, "message")  # The debrief; the answers are there before it is read.
+            assert "What this study is about" in page.inner_text("#stage")
+            (sent,) = responses.read(
+                folder / "responses", sessions.load_experiment(folder)
+            ).sessions.itertuples()
+            assert sent.complete and sent.trials == 8
+            page.keyboard.press("Enter")
             page.wait_for_url(completion, timeout=15000)
             foreign = [u for u in page.requests if not u.startswith((url, "data:"))]
             assert foreign == [completion] and page.problems == []
@@ -458,12 +484,293 @@ def _served(folder):
             process.wait(20)
 
 
+QUESTIONS = (
+    {"name": "age", "type": "number", "label": "Age?", "min": 16, "max": 120},
+    {
+        "name": "hearing",
+        "type": "choice",
+        "label": "Hearing?",
+        "required": True,
+        "choices": [{"value": "normal", "label": "fine"}, {"value": "loss", "label": "a loss"}],
+    },
+    {"name": "native_language", "type": "text", "label": "Language?"},
+)
+
+
+class TestAroundTheSounds:
+    """Consent, questions, the headphone check's second try, withdrawal, languages."""
+
+    def test_questions_are_asked_and_kept_with_the_consents_version(self, browser, tmp_path):
+        folder = build_experiment(
+            tmp_path, questionnaire=QUESTIONS, consent_version="v2 <b>", consent_html="<p>Mine</p>"
+        )
+        with hosted(folder / "public") as url, opened(browser) as open_page:
+            page = open_page(f"{url}?participant=anna")
+            bar = page.get_by_role("progressbar", name="Progress")
+            assert bar.get_attribute("aria-valuenow") == "0"
+            assert "Version of this text: v2 <b>" in page.inner_text("#stage")
+            page.click("#stage .main")
+            state_of(page, "questions")
+            at_questions = int(bar.get_attribute("aria-valuenow"))
+            page.get_by_label("Age?", exact=True).fill("7")
+            page.get_by_role("button", name="Continue").click()
+            assert state_of(page) == "questions"  # Too young, and hearing is required.
+            page.reload()
+            page.get_by_role("button", name="Continue").click()
+            assert state_of(page) == "questions"
+            page.get_by_label("Age?", exact=True).fill("34")
+            page.get_by_label("Hearing?").select_option("fine")
+            page.get_by_role("button", name="Continue").click()
+            state_of(page, "calibration")
+            session = stored(page)
+            assert int(bar.get_attribute("aria-valuenow")) > at_questions > 0
+            assert page.problems == []
+        answers = session["questionnaire"]
+        assert answers.pop("answered") > session["consent"]["given"]
+        assert answers == {"age": 34, "hearing": "normal", "native_language": None}
+        assert session["consent"]["version"] == "v2 <b>"
+        assert sessions.check_session(session, sessions.load_experiment(folder))
+
+    def test_a_failed_headphone_check_is_tried_once_more(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, headphone_check="huggins", practice_trials=0)
+        text = (folder / "public/trials.js").read_text("utf-8")
+        data = json.loads(text.removeprefix("window.EXPERIMENT = ").strip().removesuffix(";"))
+        right = {trial["stimulus_id"]: trial["correct"] for trial in data["headphone"]}
+        with opened(browser) as open_page:
+            page = open_page((folder / "public/index.html").as_uri())
+            for trial in data["headphone"]:
+                go_on(page, "choose")
+                page.keyboard.press(str(trial["correct"] % 3 + 1))
+                wait_until(
+                    page, "!document.querySelector('#jspsych-audio-button-response-btngroup')"
+                )
+            state_of(page, "message")
+            assert "Let us try that once more" in page.inner_text("#stage")
+            assert stored(page)["headphone"]["passed"] is None
+            page.reload()  # The second try is there after a reload too.
+            page.get_by_role("button", name="Continue").click()
+            state_of(page, "message")
+            assert "Let us try that once more" in page.inner_text("#stage")
+            for trial in data["headphone"]:
+                go_on(page, "choose")
+                page.keyboard.press(str(trial["correct"]))
+                wait_until(
+                    page, "!document.querySelector('#jspsych-audio-button-response-btngroup')"
+                )
+            state_of(page, "message")
+            headphone = stored(page)["headphone"]
+        assert headphone["passed"] is True and headphone["attempts"] == 2
+        assert headphone["first_checks"]["huggins"] == {"right": 0, "of": 6, "passed": False}
+        second = [a for a in headphone["answers"] if a["attempt"] == 2]
+        assert all(a["answer"] == right[a["stimulus_id"]] for a in second) and len(second) == 6
+
+    def test_withdrawing_deletes_everywhere(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, server=True)
+        with _served(folder) as url, opened(browser) as open_page:
+            page = open_page(f"{url}?participant=fay")
+            assert page.get_by_role("button", name="Stop and withdraw").count() == 0
+            at_trial(page, 4)
+            experiment = sessions.load_experiment(folder)
+            for _ in range(100):
+                if list((folder / "responses").glob("*.json")):
+                    break
+                time.sleep(0.05)
+            (file,) = (folder / "responses").glob("*.json")
+            assert len(responses.read(folder / "responses", experiment).trials) == 2
+            page.get_by_role("button", name="Stop and withdraw").click()
+            page.get_by_role("button", name="Go on with the study").click()
+            assert state_of(page) == "play"
+            page.get_by_role("button", name="Stop and withdraw").click()
+            page.get_by_role("button", name="Stop and delete my answers").click()
+            page.get_by_text("Your answers were deleted, here and where").wait_for()
+            assert page.evaluate("Object.keys(localStorage).length") == 0
+            assert not file.exists()
+            body = (folder / "responses/sessions.sqlite").read_bytes()
+            assert b"fay" not in body
+            page.reload()  # Said once; then the page is as new.
+            assert page.get_by_role("button", name="I agree").count() == 1
+            assert [p for p in page.problems if "favicon" not in p] == []
+
+    @pytest.mark.parametrize("server", [True, False])
+    def test_withdrawing_says_what_could_not_be_deleted(self, browser, tmp_path, server):
+        folder = build_experiment(tmp_path, server=server)
+        with hosted(folder / "public") as url, opened(browser) as open_page:
+            page = open_page(f"{url}?participant=gil")
+            go_on(page, "calibration")
+            page.evaluate("window.setTimeout = ((s) => (f, ms) => s(f, ms / 50))(setTimeout)")
+            number = stored(page)["session_id"]
+            page.get_by_role("button", name="Stop and withdraw").click()
+            page.get_by_role("button", name="Stop and delete my answers").click()
+            page.locator("#withdrawn").wait_for()
+            said = page.inner_text("#withdrawn")
+            assert page.evaluate("Object.keys(localStorage).length") == 0
+        if server:
+            assert "could not be told" in said and number in said and "lab@example.org" in said
+        else:
+            assert "none had been sent anywhere" in said and "lab@example.org" in said
+
+    def test_confidence_is_asked_after_each_answer(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, confidence=True, practice_trials=0)
+        with opened(browser) as open_page:
+            page = open_page((folder / "public/index.html").as_uri())
+            at_trial_one = "document.querySelector('#stage h1')?.textContent === 'Sound 1 of 8'"
+            go_on(page, "choose")
+            wait_until(page, at_trial_one)
+            page.keyboard.press("2")
+            group = page.get_by_role("group", name="How sure are you?")
+            group.wait_for()
+            page.reload()  # The answer is there; the question does not come again.
+            page.get_by_role("button", name="Continue").click()
+            for _ in range(7):
+                go_on(page, "choose")
+                page.keyboard.press("2")
+                group.wait_for()
+                page.keyboard.press("4")
+                group.wait_for(state="detached")
+            go_on(page, "end")
+            session = stored(page)
+            assert page.problems == []
+        assert [t.get("confidence") for t in session["trials"]] == [None, *[4] * 7]
+        check(session, folder)
+
+    @pytest.mark.parametrize("language", ["de", "es"])
+    def test_every_screen_is_in_its_language(self, browser, tmp_path, language):
+        folder = build_experiment(
+            tmp_path, language=language, headphone_check="antiphase", questionnaire=None
+        )
+        english = page_texts.load("en")["texts"]
+        said = {
+            text
+            for key, text in english.items()
+            if isinstance(text, str) and "{" not in text and "<" not in text and len(text) > 12
+        }
+        with opened(browser) as open_page:
+            page = open_page((folder / "public/index.html").as_uri())
+            assert page.evaluate("document.documentElement.lang") == language
+            seen = []
+
+            def look(state):
+                seen.append(page.inner_text("body"))
+
+            go_on(page, "end", on_state=look)
+            seen.append(page.inner_text("body"))
+            assert page.problems == []
+        for text in seen:
+            assert not [phrase for phrase in said if phrase in text]
+            assert "{" not in text and "undefined" not in text and "[object" not in text
+
+    def test_a_sound_that_does_not_play_is_told_and_repeated(self, browser, tmp_path):
+        folder = build_experiment(tmp_path, practice_trials=0)
+        with hosted(folder / "public") as url, opened(browser) as open_page:
+            page = open_page(f"{url}?participant=hal")
+            at_trial(page, 2)
+            page.evaluate(
+                """() => {
+                  const start = AudioBufferSourceNode.prototype.start;
+                  let silent = 1;
+                  window.mute = (n) => { silent = n; };
+                  AudioBufferSourceNode.prototype.start = function (...given) {
+                    if (silent-- > 0) return undefined; // As where another program has the device.
+                    return start.apply(this, given);
+                  };
+                  window.setTimeout = ((s) => (f, ms) => s(f, ms > 5000 ? 300 : ms))(setTimeout);
+                }"""
+            )
+            page.keyboard.press("Space")
+            page.get_by_text("The sound did not play").wait_for()
+            page.get_by_role("button", name="Play it again").click()
+            go_on(page, "choose")
+            page.keyboard.press("1")
+            at_trial(page, 3)
+            page.evaluate("mute(9)")
+            page.keyboard.press("Space")
+            for _ in range(2):
+                page.get_by_role("button", name="Play it again").click()
+            at_heading = "document.querySelector('#stage h1')?.textContent !== 'Sound 3 of 8'"
+            wait_until(page, at_heading)
+            page.evaluate("mute(0)")
+            go_on(page, "end")
+            session = stored(page)
+            assert [p for p in page.problems if "favicon" not in p] == []
+        rows = session["trials"]
+        assert rows[1]["played_times"] == 2 and rows[1]["response"] is not None
+        assert rows[2]["failed"] and rows[2]["response"] is None and rows[2]["played_times"] == 3
+        assert all("failed" not in row for row in rows[3:])
+        check(session, folder)
+
+
+class TestTypedAnswers:
+    @pytest.fixture(scope="class")
+    def many(self, tmp_path_factory):
+        """Eight hundred made-up words; eight of them are spoken."""
+        syllables = [a + b for a in "bdfgklmnpr" for b in ("a", "é", "i", "o")]
+        words = sorted({a + b for a in syllables for b in syllables})[:800]
+        fabricated = listening_material.fabricate(layers=("dense",), targets=1, words=words[:8])
+        folder = tmp_path_factory.mktemp("typed")
+        material = dataclasses.replace(fabricated, words=tuple(words))
+        build.write(build.make(material, CONFIG), folder)
+        return folder, words
+
+    def test_a_session_is_typed_with_suggestions(self, browser, many):
+        folder, words = many
+        with hosted(folder / "public") as url, opened(browser) as open_page:
+            page = open_page(f"{url}?participant=ida")
+            go_on(page, "type")  # Practice.
+            field = page.get_by_role("combobox")
+            field.fill("BAB")
+            options = page.get_by_role("option")
+            assert options.all_inner_texts() == [w for w in words if w.startswith("bab")][:8]
+            page.keyboard.press("Enter")
+            assert page.get_by_text("Please choose a word from the list").is_visible()
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("Enter")
+            state_of(page, "message")
+            for number in range(8):
+                go_on(page, "type")
+                assert page.evaluate("document.activeElement.id") == "word"
+                page.keyboard.type("babe" if number else "babé")
+                if number == 1:
+                    options.first.click()
+                else:
+                    page.keyboard.press("Enter")
+                wait_until(page, "!document.querySelector('#word')")
+            go_on(page, "end")
+            session = stored(page)
+            assert [p for p in page.problems if "favicon" not in p] == []
+        assert session["practice"][0]["response"] == words[1]
+        assert {t["response"] for t in session["trials"]} == {"babé"}
+        assert all(t["rt_ms"] > 0 for t in session["trials"])
+        check(session, folder)
+
+    def test_suggestions_come_at_once_on_a_slow_machine(self, browser, many):
+        folder, _ = many
+        with hosted(folder / "public") as url, opened(browser) as open_page:
+            page = open_page(f"{url}?participant=jon")
+            go_on(page, "type")
+            page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
+            took = page.evaluate(
+                """() => {
+                  const field = document.querySelector("#word");
+                  return ["b", "ba", "bab", "a", "o"].map((text) => {
+                    const began = performance.now();
+                    field.value = text;
+                    field.dispatchEvent(new Event("input", { bubbles: true }));
+                    document.querySelector("#found").getBoundingClientRect(); // Laid out.
+                    return performance.now() - began;
+                  });
+                }"""
+            )
+        assert sorted(took)[2] < 100
+
+
 class TestInJatos:
     JATOS = """window.jatos = {
       urlQueryParameters: { PROLIFIC_PID: "emil" }, workerId: 5, studyResultId: 41, calls: [],
       onLoad(then) { window.addEventListener("load", then); },
       submitResultData(text) { this.calls.push(JSON.parse(text)); return Promise.resolve(); },
       endStudy() { this.calls.push("end"); },
+      abortStudy() { this.calls.push("aborted"); return Promise.resolve(); },
     };"""
 
     def test_results_are_submitted_and_the_study_ended(self, browser, folder, tmp_path):
@@ -474,9 +781,9 @@ class TestInJatos:
         with hosted(study) as url, opened(browser) as open_page:
             page = open_page(url)
             go_on(page, "end")
-            page.wait_for_function("window.jatos.calls.at(-1) === 'end'")
+            wait_until(page, "window.jatos.calls.at(-1) === 'end'")
             calls = page.evaluate("window.jatos.calls")
             assert page.problems == [] and not any("/api/" in u for u in page.requests)
-        assert [len(call["trials"]) for call in calls[:-1]] == [2, 4, 6, 8, 8]
+        assert [len(call["trials"]) for call in calls[:-1]] == [2, 4, 6, 8, 8, 8]
         assert calls[-2]["participant"] == "emil"
         check(calls[-2], folder, condition=2)  # 41 of two conditions.

@@ -7,16 +7,25 @@ The same material, settings and seed make the same files, byte for byte.
 """
 
 import dataclasses
+import io
 import logging
 import os
 import pathlib
+import wave
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metamer_jax import storage
-from metamer_jax.listening.building import design, files, placing, selection, sounds
+from metamer_jax.listening.building import (
+    design,
+    files,
+    page_texts,
+    placing,
+    selection,
+    sounds,
+)
 from metamer_jax.listening.building.files import ExperimentContent
 from metamer_jax.listening.building.manifest import (
     KEY_COLUMNS,
@@ -95,7 +104,7 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
         design_digest,
         config,
         manifest,
-        _public(private, manifest, config),
+        _public(private, manifest, config, _longest_s(audio)),
         private,
         dict(sorted(audio.items())),
         samples,
@@ -209,6 +218,15 @@ def _add_calibration(
     return stimulus_id
 
 
+def _longest_s(audio: Mapping[str, bytes]) -> float:
+    """Returns how long the longest sound lasts: one that has not ended then did not play."""
+    longest = 0.0
+    for content in audio.values():
+        with wave.open(io.BytesIO(content)) as file:
+            longest = max(longest, file.getnframes() / file.getframerate())
+    return longest
+
+
 def _checks(config: ListeningConfig) -> tuple[str, ...]:
     """Returns the names of the headphone checks that are done."""
     every = {"both": tuple(_HEADPHONE_CHECKS), "none": ()}
@@ -231,7 +249,10 @@ class _Names:
 
 
 def _public(
-    private: Mapping[str, Any], manifest: "pd.DataFrame", config: ListeningConfig
+    private: Mapping[str, Any],
+    manifest: "pd.DataFrame",
+    config: ListeningConfig,
+    longest_s: float,
 ) -> dict[str, Any]:
     """What the page needs; of test sounds nothing but their opaque ids."""
     conditions = {}
@@ -244,6 +265,7 @@ def _public(
         "experiment_id": private["experiment_id"],
         "design_sha256": private["design_sha256"],
         "title": config.title,
+        "task": "words",
         "words": private["words"],
         "conditions": conditions,
         "practice": [
@@ -256,8 +278,34 @@ def _public(
         "fullscreen": config.fullscreen,
         "server": config.server,
         "completion_url": config.completion_url,
-        "consent_html": config.consent_html,
         "contact": config.contact,
+        "confidence": config.confidence,
+        "headphone_retry": config.headphone_retry,
+        "typed_beyond": config.typed_beyond,
+        "longest_s": longest_s,
+        **_said(config),
+    }
+
+
+def _said(config: ListeningConfig) -> dict[str, Any]:
+    """What the page says and asks, in its language.
+
+    Raises:
+        ValueError: There is no such language, or a translation or question lacks something.
+    """
+    if config.translation is None:
+        said = page_texts.load(config.language)
+    else:
+        said = page_texts.check_translation(config.translation)
+    questions = said["questionnaire"] if config.questionnaire is None else config.questionnaire
+    consent = config.consent_html or said["texts"]["consent"]
+    return {
+        "language": said["language"],
+        "texts": said["texts"],
+        "questionnaire": list(page_texts.check_questionnaire(questions)),
+        "consent_html": config.consent_html,
+        "consent_version": config.consent_version or page_texts.version_of(consent),
+        "debrief_html": config.debrief_html,
     }
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _NAMESPACE = uuid.UUID("5a3b0c8e-55a1-4e0f-9d3c-1f4a2b7c9e10")  # Of our JATOS ids.
 _PAGE_FILES = (
-    *("index.html", "style.css", "page.js", "session.js", "delivery.js", "timeline.js"),
-    *("screens.js", "experiment.js"),
+    *("index.html", "style.css", "page.js", "session.js", "delivery.js"),
+    *("presentation.js", "timeline.js", "screens.js", "experiment.js"),
 )
 _PAGE = importlib.resources.files("metamer_jax.listening") / "page"
 

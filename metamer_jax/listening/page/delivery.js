@@ -2,32 +2,51 @@
 ListeningPage.makeDelivery = (page, store) => {
   "use strict";
 
-  const { E, ON_FILE, JATOS, soundFile, urlParameter } = page;
+  const { E, ON_FILE, JATOS, soundFile, plain, urlParameter } = page;
   const POST_TRIES_MS = [0, 1000, 4000];
 
   const usesServer = () => E.server && !ON_FILE && !JATOS;
 
-  async function send() {
-    const body = JSON.stringify(store.session);
-    if (JATOS) {
-      await JATOS.submitResultData(body);
-      return;
-    }
+  /* Posts until the server takes it; says whether it did. */
+  async function post(path, body) {
     for (const wait of POST_TRIES_MS) {
       await new Promise((resolve) => setTimeout(resolve, wait));
       try {
-        const reply = await fetch("api/session", {
+        const reply = await fetch(path, {
           method: "POST", headers: { "Content-Type": "application/json" }, body,
         });
-        if (reply.ok && (await reply.json()).stored) return;
+        if (reply.ok) return await reply.json();
         if (reply.status >= 400 && reply.status < 500) break; // It would be refused again.
       } catch (error) { /* No connection: try again. */ }
     }
-    throw new Error("the answers could not be sent");
+    return {};
+  }
+
+  async function send() {
+    if (store.withdrawn) return;
+    const body = JSON.stringify(store.session);
+    if (JATOS) {
+      await JATOS.submitResultData(body);
+    } else if (!(await post("api/session", body)).stored) {
+      throw new Error("the answers could not be sent");
+    }
   }
 
   function sendInBackground() {
     if (JATOS || usesServer()) send().catch(() => {}); // All of it is sent again at the end.
+  }
+
+  /* Has everything deleted that was sent; says whether that is known to be so. */
+  async function withdraw() {
+    const { session_id: session, participant, condition } = store.session;
+    store.forget();
+    if (JATOS) {
+      await JATOS.abortStudy(plain("withdrawn_heading")); // Deletes what was submitted.
+      return true;
+    }
+    if (!usesServer()) return true;
+    const body = JSON.stringify({ session_id: session, participant, condition });
+    return Boolean((await post("api/withdraw", body)).deleted);
   }
 
   async function askCondition(participant) {
@@ -73,15 +92,18 @@ ListeningPage.makeDelivery = (page, store) => {
       choice_order: JSON.stringify(row.choice_order),
       rt: row.rt_ms,
       rt_ms: row.rt_ms,
+      confidence: row.confidence === undefined ? null : row.confidence,
       played_at: row.played_at,
       reloaded: row.reloaded,
       headphone_passed: store.session.headphone.passed,
     }));
     if (!rows.length) return "";
-    const quoted = (value) => `"${String(value === null ? "" : value).replace(/"/g, '""')}"`;
+    // A spreadsheet runs what begins like a formula; an apostrophe makes it text.
+    const cell = (value) => String(value === null ? "" : value).replace(/^(?='*[=+\-@\t\r])/, "'");
+    const quoted = (value) => `"${cell(value).replace(/"/g, '""')}"`;
     const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row))];
     return lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
   }
 
-  return { usesServer, send, sendInBackground, askCondition, download, asCsv };
+  return { usesServer, send, sendInBackground, withdraw, askCondition, download, asCsv };
 };

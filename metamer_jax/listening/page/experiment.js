@@ -8,20 +8,22 @@
   const delivery = ListeningPage.makeDelivery(page, store);
   const timeline = ListeningPage.makeTimeline(page, store, delivery);
   const screens = ListeningPage.makeScreens(page, store, delivery, timeline);
-  const { E, JATOS, now, urlParameter } = page;
+  const { E, JATOS, plain, urlParameter } = page;
 
   screens.run = async () => {
-    if (!(await timeline.play())) return;
-    store.update((s) => {
-      s.finished = now();
-      s.complete = true;
-    });
-    screens.endScreen();
+    if ((await timeline.play()) && !store.withdrawn) screens.endScreen();
   };
 
   function boot() {
     document.title = E.title;
+    document.documentElement.lang = E.language;
     document.getElementById("title").textContent = E.title;
+    document.getElementById("progress").setAttribute("aria-label", plain("progress"));
+    document.addEventListener("click", (event) => {
+      if (event.target.closest("[data-reload]")) location.reload();
+    });
+    screens.offerWithdrawal();
+    if (screens.justWithdrawn()) return;
     const id = urlParameter("PROLIFIC_PID", "participant", "id")
       || (JATOS && JATOS.workerId ? `jatos-${JATOS.workerId}` : "") || store.recall("current");
     const saved = id ? store.recall(store.sessionKey(id)) : null;

@@ -2,10 +2,13 @@
 ListeningPage.makeScreens = (page, store, delivery, timeline) => {
   "use strict";
 
-  const { E, JATOS, stage, escaped, plural, randomId, showProgress, urlParameter } = page;
-  const { recall, keep, sessionKey, update, newSession, trialList } = store;
-  const { usesServer, send, askCondition, download, asCsv } = delivery;
+  const {
+    E, JATOS, stage, escaped, now, t, plain, sounds, contactInBrackets, randomId, urlParameter,
+  } = page;
+  const { recall, keep, sessionKey, update, newSession, trialList, showProgress } = store;
+  const { usesServer, send, withdraw, askCondition, download, asCsv } = delivery;
   const { initialize } = timeline;
+  const footer = document.getElementById("leave");
   let run = null; // Given by experiment.js: what follows these screens.
 
   function screen(html) {
@@ -19,38 +22,32 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
     return stage.firstElementChild;
   }
 
-  const contact = () => (E.contact ? ` Questions: ${escaped(E.contact)}.` : "");
+  const contact = () => (E.contact ? t("contact", { contact: E.contact }) : "");
 
   function consentScreen() {
-    const minutes = Math.max(1, Math.round(
-      (Object.values(E.conditions)[0].flat().length * 5.5 + E.headphone.length * 8 + 120) / 60));
+    showProgress(plain("where_consent"));
+    const minutes = Math.max(1, Math.round((Object.values(E.conditions)[0].flat().length
+      * (E.confidence ? 8 : 5.5) + E.headphone.length * 8 + 120) / 60));
     const known = urlParameter("PROLIFIC_PID", "participant", "id") || JATOS;
-    const text = E.consent_html || `
-      <p>In this study you hear short sounds and say which word you heard. Some are clear; others
-      sound like noise, and there you make your best guess.</p>
-      <ul>
-        <li>It takes about ${plural(minutes, "minute")}. You need headphones and a quiet place.</li>
-        <li>Each sound is played once.</li>
-        <li>We record your answers, how long they took, and the type of your browser${
-          known ? ", with the id in this page's address" : ""}. No cookies, no names.</li>
-        <li>Taking part is voluntary, and you may stop at any time by closing this page.</li>
-      </ul>`;
+    const text = E.consent_html
+      || t("consent", { minutes: plain("minutes", { n: minutes }) })
+      + (known ? `<p>${t("consent_id")}</p>` : "");
     const at = screen(`
       <h1>${escaped(E.title)}</h1>
       ${text}
       <form>
         ${known ? "" : `
         <details>
-          <summary>For the experimenter</summary>
-          <label for="code">Participant code (optional)</label>
+          <summary>${t("experimenter")}</summary>
+          <label for="code">${t("participant_code")}</label>
           <input type="text" id="code" maxlength="100" autocomplete="off" spellcheck="false">
-          <label for="condition">Condition</label>
-          <select id="condition"><option value="">automatic</option>
+          <label for="condition">${t("condition")}</label>
+          <select id="condition"><option value="">${t("automatic")}</option>
             ${Object.keys(E.conditions).map((c) => `<option>${c}</option>`).join("")}</select>
         </details>`}
-        <div class="row"><button class="main" type="submit">I agree and want to take part</button></div>
+        <div class="row"><button class="main" type="submit">${t("consent_agree")}</button></div>
       </form>
-      <p class="muted">${contact()}</p>`);
+      <p class="muted">${contact()} ${t("consent_version", { version: E.consent_version })}</p>`);
     at.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
       at.querySelector("form button").disabled = true;
@@ -76,29 +73,77 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
     store.session = newSession(participant, Boolean(code), given.condition, given.session_id);
     keep(sessionKey(participant), store.session);
     keep("current", participant);
-    run();
+    proceed();
+  }
+
+  /* What comes after consent, or after the welcome of a session that goes on. */
+  function proceed() {
+    footer.hidden = false;
+    if (E.questionnaire.length && !store.session.questionnaire) questionsScreen();
+    else run();
+  }
+
+  // Questions about the listener.
+
+  function field(question, i) {
+    const id = `q${i}`;
+    const label = `${escaped(question.label)}${question.required ? " *" : ""}`;
+    const common = `id="${id}" name="${escaped(question.name)}"${question.required ? " required" : ""}`;
+    if (question.type === "choice") {
+      return `<label for="${id}">${label}</label>
+        <select ${common}><option value="">${t("choose")}</option>${question.choices.map((choice) =>
+          `<option value="${escaped(choice.value)}">${escaped(choice.label)}</option>`).join("")}</select>`;
+    }
+    if (question.type === "number") {
+      const limit = (name) => (question[name] === undefined ? "" : ` ${name}="${Number(question[name])}"`);
+      return `<label for="${id}">${label}</label>
+        <input type="number" inputmode="numeric" step="any" ${common}${limit("min")}${limit("max")}>`;
+    }
+    return `<label for="${id}">${label}</label>
+      <input type="text" maxlength="500" autocomplete="off" ${common}>`;
+  }
+
+  function questionsScreen() {
+    showProgress(plain("where_questions"));
+    const at = screen(`
+      <h1>${t("questions_heading")}</h1>
+      ${t("questions_intro")}
+      <form class="questions">${E.questionnaire.map(field).join("")}
+        <div class="row"><button class="main" type="submit">${t("continue")}</button></div>
+      </form>`);
+    const form = at.querySelector("form");
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      initialize(); // A reload may have led here: within the click, as above.
+      const answers = Object.fromEntries(E.questionnaire.map((question, i) => {
+        const text = form.querySelector(`#q${i}`).value.trim();
+        const value = question.type === "number" ? Number(text) : text;
+        return [question.name, text === "" ? null : value];
+      }));
+      update((s) => { s.questionnaire = { answered: now(), ...answers }; });
+      run();
+    });
   }
 
   function resumeScreen() {
     const total = trialList().length;
+    const n = store.session.trials.length;
+    const values = { n, of: total, sounds: sounds(total) };
     const at = screen(`
-      <h1>Welcome back</h1>
-      <p>You have heard ${store.session.trials.length} of ${plural(total, "sound")}. ${
-        store.session.trials.length < total
-          ? "The session goes on with the next one; sounds that were played do not come again."
-          : "There is one last question."}</p>
-      <div class="row"><button class="main">Continue</button></div>
-      ${store.session.participant_entered ? `<button class="plain">This is not ${
-        escaped(store.session.participant)}: begin with another participant</button>` : ""}`);
+      <h1>${t("welcome_back")}</h1>
+      <p>${t(n < total ? "resume_trials" : "resume_end", values)}</p>
+      <div class="row"><button class="main">${t("continue")}</button></div>
+      ${store.session.participant_entered ? `<button class="plain" id="other">${
+        t("not_me", { participant: store.session.participant })}</button>` : ""}`);
     at.querySelector(".main").addEventListener("click", () => {
       initialize();
-      run();
+      proceed();
     });
     anotherParticipant(at);
   }
 
   function anotherParticipant(at) {
-    const button = at.querySelector(".plain");
+    const button = at.querySelector("#other");
     if (button) {
       button.addEventListener("click", () => {
         keep("current", null);
@@ -107,20 +152,69 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
     }
   }
 
+  // Withdrawal: asked once more, then nothing is left.
+
+  function offerWithdrawal() {
+    document.getElementById("withdraw").textContent = plain("withdraw");
+    const dialog = document.getElementById("sure");
+    dialog.innerHTML = `<h2>${t("withdraw_heading")}</h2>${t("withdraw_text")}
+      <div class="row"><button id="yes">${t("withdraw_yes")}</button>
+      <button id="no" class="main">${t("withdraw_no")}</button></div>`;
+    document.getElementById("withdraw").addEventListener("click", () => {
+      dialog.showModal();
+      dialog.querySelector("#no").focus();
+    });
+    // Keys of the study do not answer for the dialog, nor the dialog's for the study.
+    dialog.addEventListener("keydown", (event) => event.stopPropagation());
+    dialog.querySelector("#no").addEventListener("click", () => dialog.close());
+    dialog.querySelector("#yes").addEventListener("click", async () => {
+      dialog.innerHTML = `<p role="status">${t("withdrawing")}</p>`;
+      const told = { session: store.session.session_id, server: usesServer() || Boolean(JATOS) };
+      told.deleted = await withdraw();
+      try {
+        sessionStorage.setItem("withdrawn", JSON.stringify(told));
+        location.reload(); // Ends whatever plays or waits.
+      } catch (error) {
+        dialog.close();
+        withdrawnScreen(told);
+      }
+    });
+  }
+
+  function withdrawnScreen({ session, server, deleted }) {
+    footer.hidden = true;
+    showProgress(plain("where_end"));
+    const key = !deleted ? "withdrawn_failed" : server ? "withdrawn_text" : "withdrawn_here";
+    screen(`<h1>${t("withdrawn_heading")}</h1>
+      <p id="withdrawn">${t(key, { session, contact: contactInBrackets() })}</p>`);
+  }
+
+  /* Says so once, where a withdrawal has just been made in this window. */
+  function justWithdrawn() {
+    try {
+      const told = JSON.parse(sessionStorage.getItem("withdrawn"));
+      sessionStorage.removeItem("withdrawn");
+      if (told) withdrawnScreen(told);
+      return Boolean(told);
+    } catch (error) {
+      return false;
+    }
+  }
+
   function endScreen() {
-    showProgress(1, 1, "");
+    footer.hidden = false;
+    showProgress(plain("where_end"));
     const mustDownload = !JATOS && !usesServer();
     const at = screen(`
-      <h1>Thank you!</h1>
-      <p>That was the last sound. You have helped us to learn what computer models of hearing
-      get right and what they miss.</p>
+      <h1>${t("thanks")}</h1>
+      <p>${t("thanks_text")}</p>
       <p id="sent" role="status"></p>
       <div class="row" id="actions">
-        <button id="json">Download your answers</button>
-        <button id="csv">As a table (CSV)</button>
+        <button id="json">${t("download_json")}</button>
+        <button id="csv">${t("download_csv")}</button>
       </div>
       ${store.session.participant_entered && !JATOS
-        ? `<button class="plain">Begin with another participant</button>` : ""}`);
+        ? `<button class="plain" id="other">${t("another_participant")}</button>` : ""}`);
     const name = `${E.experiment_id}_${store.session.participant}_${store.session.session_id.slice(0, 8)}`
       .replace(/[^A-Za-z0-9_.-]+/g, "-");
     at.querySelector("#json").addEventListener("click", () =>
@@ -132,24 +226,24 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
     const finish = () => {
       if (!E.completion_url || at.querySelector("#finish")) return;
       at.querySelector("#actions").insertAdjacentHTML("afterbegin",
-        `<a class="button main" id="finish" rel="noreferrer" href="${escaped(E.completion_url)}">Finish</a>`);
+        `<a class="button main" id="finish" rel="noreferrer" href="${escaped(E.completion_url)}">${t("finish")}</a>`);
     };
     const failed = () => {
       sent.className = "warn";
-      sent.textContent = "Your answers could not be sent. Please download them and hand them to "
-        + `the experimenter${E.contact ? ` (${E.contact})` : ""}, or try again.`;
+      sent.textContent = plain("not_sent", { contact: contactInBrackets() });
       if (!at.querySelector("#again")) {
         at.querySelector("#actions").insertAdjacentHTML("afterbegin",
-          '<button class="main" id="again">Try again</button>');
+          `<button class="main" id="again">${t("try_again")}</button>`);
         at.querySelector("#again").addEventListener("click", deliver);
       }
       finish();
     };
     function deliver() {
       sent.className = "";
-      sent.textContent = "Sending your answers …";
+      sent.textContent = plain("sending");
       send().then(() => {
-        sent.textContent = "Your answers were saved.";
+        if (store.withdrawn) return;
+        sent.textContent = plain("saved");
         at.querySelector("#again")?.remove();
         if (JATOS) {
           if (E.completion_url) JATOS.endStudyAndRedirect(E.completion_url);
@@ -162,8 +256,7 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
     }
     if (mustDownload) {
       at.querySelector("#json").className = "main";
-      sent.textContent = "Your answers are kept in this browser only. Please download them and "
-        + `hand the file to the experimenter${E.contact ? ` (${E.contact})` : ""}.`;
+      sent.textContent = plain("kept_here", { contact: contactInBrackets() });
       finish();
     } else {
       deliver();
@@ -172,6 +265,7 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
 
   function open(saved) {
     store.session = saved;
+    footer.hidden = false;
     if (store.session.complete) {
       endScreen();
       return;
@@ -181,13 +275,12 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
       // What was playing when the page went away is lost, not repeated.
       s.trials.forEach((row) => { if (row.response === null) row.reloaded = true; });
     });
-    const total = trialList().length;
-    showProgress(store.session.trials.length, total, "");
+    showProgress("");
     resumeScreen();
   }
 
   return {
-    open, consentScreen, endScreen,
+    open, consentScreen, endScreen, offerWithdrawal, justWithdrawn,
     set run(next) { run = next; },
   };
 };

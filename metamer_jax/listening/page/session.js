@@ -3,7 +3,7 @@
 ListeningPage.makeStore = (page) => {
   "use strict";
 
-  const { E, now, randomId, urlParameter } = page;
+  const { E, now, randomId, shuffled, urlParameter } = page;
   const PREFIX = `metamer_jax:${E.experiment_id}:${E.design_sha256.slice(0, 12)}:`;
   const memory = {}; // Where the browser keeps nothing (some private windows, a full disk).
   let keeps = true;
@@ -30,19 +30,26 @@ ListeningPage.makeStore = (page) => {
 
   /* Reads the stored session again before changing it: another tab may have gone on with it. */
   function update(change) {
+    if (store.withdrawn) return;
     store.session = recall(sessionKey(store.session.participant)) || store.session;
     change(store.session);
     keep(sessionKey(store.session.participant), store.session);
+    showProgress();
+  }
+
+  /* Leaves nothing of a session that was withdrawn. */
+  function forget() {
+    store.withdrawn = true;
+    const key = sessionKey(store.session.participant);
+    delete memory[key];
+    delete memory.current;
+    try {
+      localStorage.removeItem(PREFIX + key);
+      localStorage.removeItem(`${PREFIX}current`);
+    } catch (error) { /* Nothing was kept. */ }
   }
 
   function newSession(participant, entered, condition, sessionId) {
-    const words = [...E.words];
-    if (E.choice_order === "shuffled") {
-      for (let i = words.length - 1; i > 0; i--) {
-        const j = Math.floor(Math.random() * (i + 1));
-        [words[i], words[j]] = [words[j], words[i]];
-      }
-    }
     return {
       schema_version: E.schema_version,
       experiment_id: E.experiment_id,
@@ -51,19 +58,22 @@ ListeningPage.makeStore = (page) => {
       participant,
       participant_entered: entered,
       condition,
+      language: E.language,
       started: now(),
       finished: null,
       complete: false,
+      consent: { version: E.consent_version, given: now() },
       user_agent: navigator.userAgent,
       prolific: {
         study_id: urlParameter("STUDY_ID") || null,
         session_id: urlParameter("SESSION_ID") || null,
       },
       browser: null,
+      questionnaire: null,
       calibration_done: false,
-      headphone: { answers: [], passed: null, checks: {} },
+      headphone: { attempts: 1, answers: [], passed: null, checks: {} },
       practice: [],
-      choice_order: words,
+      choice_order: E.choice_order === "shuffled" ? shuffled(E.words) : [...E.words],
       reloads: 0,
       trials: [],
       comments: "",
@@ -78,6 +88,33 @@ ListeningPage.makeStore = (page) => {
       ids.map((id, i) => ({ trial: ++trial, id, batch, lastOfBatch: i === ids.length - 1 })));
   }
 
-  const store = { session: null, recall, keep, sessionKey, update, newSession, trialList };
+  /* The share of all steps that are done, from the first screen to the last. */
+  function progress() {
+    const s = store.session;
+    const trials = s ? trialList().length : Object.values(E.conditions)[0].flat().length;
+    const total = 3 + (E.questionnaire.length ? 1 : 0) + E.headphone.length + E.practice.length
+      + trials;
+    if (!s) return 0;
+    if (s.complete) return 1;
+    const checked = s.trials.length || s.practice.length // A second attempt is no way back.
+      ? E.headphone.length : Math.min(s.headphone.answers.length, E.headphone.length);
+    const done = 1 + (s.questionnaire ? 1 : 0) + (s.calibration_done ? 1 : 0) + checked
+      + (s.trials.length ? E.practice.length : s.practice.length) + s.trials.length;
+    return Math.min(1, done / total);
+  }
+
+  /* Shows how far it is, and where one is if that is given. */
+  function showProgress(where) {
+    const percent = Math.round(100 * progress());
+    const bar = document.getElementById("progress");
+    bar.setAttribute("aria-valuenow", percent);
+    bar.firstElementChild.style.width = `${percent}%`;
+    if (where !== undefined) document.getElementById("where").textContent = where;
+  }
+
+  const store = {
+    session: null, withdrawn: false, recall, keep, sessionKey, update, forget, newSession,
+    trialList, showProgress,
+  };
   return store;
 };

@@ -3,6 +3,7 @@
     GET  /                               public/, and nothing else of the experiment's folder
     GET  /api/condition?participant=P    {"condition": 3, "session_id": "..."}
     POST /api/session                    the whole session so far -> {"stored": true}
+    POST /api/withdraw                   {"session_id": ...} -> {"deleted": true}
 
 A request may be repeated: sessions are stored by id, the longest state wins. A reply of 4xx means
 that the same request will be refused again, 5xx that it is worth repeating.
@@ -32,6 +33,7 @@ from metamer_jax.listening.serving import guards, sessions
 from metamer_jax.listening.serving.store import ConflictError, FullError, SessionStore
 
 MAX_BODY_BYTES = 1 << 20  # A session of 400 trials has about 100 kB.
+_SHORT_BODY_BYTES = 10_000
 BODY_TIMEOUT_S = 60.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Files that tell answers: an experiment whose public/ holds one is not served.
@@ -43,8 +45,8 @@ _HEADERS = {
     b"cache-control": b"no-cache",  # Asked again each time: the page may have been built anew.
     b"cross-origin-resource-policy": b"same-origin",
     # The page asks nobody else for anything; the browser holds it to that.
-    b"content-security-policy": b"default-src 'self' 'unsafe-inline' data: blob:; "
-    b"frame-ancestors 'none'; base-uri 'none'",
+    b"content-security-policy": b"default-src 'self' data: blob:; script-src 'self'; "
+    b"style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
 }
 _log = logging.getLogger(__name__)
 
@@ -86,10 +88,7 @@ def make_app(
         )
 
     async def session(request: Request) -> Response:
-        # A form on a foreign page can post without asking, but not with this type.
-        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HTTPException(415, f"content-type must be application/json, got {kind!r}")
+        _require_json(request)
         body = await _body(request, max_body_bytes)
         try:
             found = sessions.check_session(sessions.parse_json(body), experiment)
@@ -103,10 +102,22 @@ def make_app(
         await _stored(store.save, found)
         return JSONResponse({"stored": True}, headers={"Cache-Control": "no-store"})
 
+    async def withdraw(request: Request) -> Response:
+        _require_json(request)
+        try:
+            found = sessions.parse_json(await _body(request, _SHORT_BODY_BYTES))
+            session_id = sessions.check_withdrawal(found)
+        except sessions.SessionError as error:
+            raise HTTPException(400, str(error)) from error
+        await _stored(store.withdraw, session_id)
+        _log.warning("a listener withdrew: the session was deleted")
+        return JSONResponse({"deleted": True}, headers={"Cache-Control": "no-store"})
+
     return Starlette(
         routes=[
             Route("/api/condition", condition, methods=["GET"]),
             Route("/api/session", session, methods=["POST"]),
+            Route("/api/withdraw", withdraw, methods=["POST"]),
             Mount("/", StaticFiles(directory=experiment.public, html=True)),
         ],
         middleware=[
@@ -115,6 +126,13 @@ def make_app(
         ],
         exception_handlers={HTTPException: _as_json},
     )
+
+
+def _require_json(request: Request) -> None:
+    # A form on a foreign page can post without asking, but not with this type.
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"content-type must be application/json, got {kind!r}")
 
 
 def _check_public(public: pathlib.Path) -> None:

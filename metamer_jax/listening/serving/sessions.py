@@ -173,6 +173,22 @@ def check_session(session: object, experiment: Experiment | None = None) -> dict
     return session
 
 
+def check_withdrawal(found: object) -> str:
+    """Returns the id of the session that a listener wants deleted.
+
+    Args:
+        found: What the page sent, parsed.
+
+    Raises:
+        SessionError: It names no session.
+    """
+    accepts, expected = _FIELDS["session_id"]
+    session_id = found.get("session_id") if isinstance(found, dict) else None
+    if not accepts(session_id):
+        raise SessionError(f"session_id must be {expected}, got {brief(session_id)}")
+    return session_id
+
+
 def load_presented(experiment: Experiment) -> dict[int, dict[str, int]]:
     """Reads which sounds each condition has, and nothing of what they are.
 

@@ -37,12 +37,17 @@ CREATE TABLE IF NOT EXISTS sessions (
     complete INTEGER NOT NULL,
     body TEXT                             -- JSON; NULL: handed out, nothing sent yet
 );
+CREATE TABLE IF NOT EXISTS withdrawn (session_id TEXT PRIMARY KEY);
 CREATE INDEX IF NOT EXISTS by_participant ON sessions (participant);
 """
 
 
 class ConflictError(ValueError):
     """A session under an id that another participant's session has."""
+
+
+class WithdrawnError(ConflictError):
+    """A session that its listener had deleted."""
 
 
 class FullError(RuntimeError):
@@ -149,6 +154,7 @@ class SessionStore:
         Raises:
             ConflictError: The id belongs to a session of another participant or condition, or to
                 one with other answers.
+            WithdrawnError: The session was withdrawn.
             FullError: There are too many sessions.
         """
         body = json.dumps(session, ensure_ascii=False, indent=1) + "\n"
@@ -159,6 +165,8 @@ class SessionStore:
                 "SELECT participant, condition, body FROM sessions WHERE session_id = ?",
                 (session_id,),
             ).fetchone()
+            if self._is_withdrawn(database, session_id):
+                raise WithdrawnError("this session was withdrawn by its listener")
             if row is None or row[2] is None:
                 # Whoever was handed a condition has begun, and a flood of others does not stop
                 # them.
@@ -180,6 +188,34 @@ class SessionStore:
             )
         self._write_file(session_id)
         return True
+
+    def withdraw(self, session_id: str) -> bool:
+        """Deletes a session, wholly; what of it is still on its way is refused from now on.
+
+        The id is all that is kept. Whoever knows it is the listener: it is random, and only their
+        page has it.
+
+        Args:
+            session_id: Of the session.
+
+        Returns:
+            Whether there was one.
+        """
+        with self._transaction() as database:
+            database.execute("PRAGMA secure_delete = ON")
+            deleted = database.execute(
+                "DELETE FROM sessions WHERE session_id = ?", (session_id,)
+            ).rowcount
+            if deleted:
+                database.execute("INSERT OR IGNORE INTO withdrawn VALUES (?)", (session_id,))
+        with self._lock:
+            (self.folder / f"{session_id}.json").unlink(missing_ok=True)
+        return bool(deleted)
+
+    @staticmethod
+    def _is_withdrawn(database: sqlite3.Connection, session_id: str) -> bool:
+        query = "SELECT 1 FROM withdrawn WHERE session_id = ?"
+        return database.execute(query, (session_id,)).fetchone() is not None
 
     def counts(self) -> dict[int, tuple[int, int]]:
         """Returns by condition how many sessions are complete, and how many have begun."""
@@ -249,9 +285,12 @@ class SessionStore:
     def _write_file(self, session_id: str) -> None:
         """Writes the JSON file of what the database holds."""
         with self._lock:  # Read and written under it, or an older state could come last.
-            (body,) = self._database.execute(
+            row = self._database.execute(
                 "SELECT body FROM sessions WHERE session_id = ?", (session_id,)
             ).fetchone()
+            if row is None:  # Withdrawn in between.
+                return
+            (body,) = row
             with storage.atomic_write(self.folder / f"{session_id}.json") as file:
                 file.write(body.encode("utf-8"))
 
