@@ -10,6 +10,7 @@ DESIGNS = ("latin", "shuffle")
 HEADPHONE_CHECKS = ("antiphase", "huggins", "both", "none")
 CHOICE_ORDERS = ("fixed", "shuffled")
 LANGUAGES = ("de", "en", "es")
+TASKS = ("words", "same_different", "abx")
 VERIFIED = ("raw_and_played", "raw", "played", "any")
 
 
@@ -25,6 +26,13 @@ class ListeningConfig:
         "", "Name of the experiment, in its files' names too. Empty: made from the design."
     )
     title: str = setting("Listening experiment", "What participants see above the page.")
+
+    task: str = setting(
+        "words",
+        "What is asked: the word; whether two sounds are the same; which of two sounds the third "
+        "is (ABX). The latter two compare a metamer with its recording.",
+        choices=TASKS,
+    )
 
     # What is played.
     design: str = setting(

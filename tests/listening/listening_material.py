@@ -1,5 +1,7 @@
 """Material of a listening experiment without a run: bursts of noise with made-up verdicts."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 
@@ -78,3 +80,14 @@ def fabricate(
         practice=natural.assign(target_id=natural["target_id"] + 1000),
         practice_sounds=practice_sounds,
     )
+
+
+def with_originals(material: Material) -> Material:
+    """Adds a recording for each target, unlike every metamer."""
+    random = np.random.default_rng(1)
+    targets = sorted(set(material.metamers["target_id"]))
+    count = material.metamer_sounds.shape[1]
+    played, _ = sounds.prepare(
+        random.standard_normal((len(targets), count)), material.sample_rate_hz
+    )
+    return dataclasses.replace(material, originals=dict(zip(targets, played, strict=True)))

@@ -699,6 +699,28 @@ class TestAroundTheSounds:
         check(session, folder)
 
 
+class TestComparisons:
+    @pytest.mark.parametrize("task", ["same_different", "abx"])
+    def test_a_session_of_comparisons(self, browser, tmp_path, task):
+        made = listening_material.fabricate(layers=("dense",), targets=1)
+        made = listening_material.with_originals(made)
+        build.write(build.make(made, dataclasses.replace(CONFIG, task=task)), tmp_path)
+        asked = {"same_different": "Are the two sounds the same?", "abx": "Which of the first two"}
+        with opened(browser) as open_page:
+            page = open_page((tmp_path / "public/index.html").as_uri())
+            go_on(page, "choose", key="1")
+            assert asked[task] in page.inner_text("#stage")
+            go_on(page, "end", key="1")
+            session = stored(page)
+            assert page.problems == []
+        trials = check(session, tmp_path)
+        first = {"same_different": "same", "abx": "first"}[task]
+        assert set(trials["response"]) == {first}
+        manifest = pd.read_csv(tmp_path / "private/manifest.csv")
+        right = manifest.set_index("stimulus_id")["answer"]
+        assert (trials["correct"] == (trials["stimulus_id"].map(right) == first)).all()
+
+
 class TestTypedAnswers:
     @pytest.fixture(scope="class")
     def many(self, tmp_path_factory):

@@ -579,3 +579,29 @@ class TestHostileClients:
         assert found == status
         if status == 400:
             assert "--allowed_hosts" in json.loads(body)["error"]
+
+
+class TestWithdrawal:
+    def test_a_session_is_deleted_and_does_not_come_back(self, served):
+        port, folder, key = served
+        session = listening_folder.session(key, session_id="leaves", participant="Zaphod")
+        assert post(port, session)[0] == 200
+        path = folder / "responses" / "leaves.json"
+        assert path.exists() and b"Zaphod" in (folder / "responses" / store.DATABASE).read_bytes()
+        body = json.dumps({"session_id": "leaves"}).encode()
+        for _ in range(2):
+            status, _, reply = call(port, "POST", "/api/withdraw", body)
+            assert (status, json.loads(reply)) == (200, {"deleted": True})
+        assert not path.exists()
+        assert b"Zaphod" not in (folder / "responses" / store.DATABASE).read_bytes()
+        status, reply = post(port, session)  # A request that was overtaken by the withdrawal.
+        assert status == 409 and "withdrawn" in reply["error"]
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"session_id": "../x"}', b"[]", b"x"])
+    def test_what_names_no_session_is_refused(self, served, body):
+        assert call(served[0], "POST", "/api/withdraw", body)[0] == 400
+
+    def test_foreign_forms_cannot_withdraw(self, served):
+        headers = {"Content-Type": "text/plain"}
+        body = b'{"session_id": "a"}'
+        assert call(served[0], "POST", "/api/withdraw", body, headers)[0] == 415

@@ -19,6 +19,7 @@ import numpy as np
 
 from metamer_jax import storage
 from metamer_jax.listening.building import (
+    comparisons,
     design,
     files,
     page_texts,
@@ -71,20 +72,33 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
         practice=[names.new() for _ in range(config.practice_trials)],
     )
     samples = _samples(material, ids)
+    manifest = _rows(ordered, choice, ids, material, config)
+    answers = material.words
+    if config.task != "words":
+        answers = comparisons.TASKS[config.task].answers
+        manifest, samples = comparisons.arrange(
+            manifest,
+            samples,
+            material.originals,
+            task=config.task,
+            ids=[names.new() for _ in range(len(manifest))],
+            sample_rate_hz=material.sample_rate_hz,
+            seed=config.seed,
+        )
     audio = {i: sounds.encode_wav(x, material.sample_rate_hz) for i, x in samples.items()}
     headphone = _add_headphone_trials(audio, names, material, config)
     calibration = _add_calibration(audio, names, material, config)
 
-    manifest = _rows(ordered, choice, ids, material, config)
     manifest = describe_sounds(manifest, samples, audio, material.sample_rate_hz, config)
-    design_digest = digest(manifest, material.words, headphone, calibration, audio)
+    design_digest = digest(manifest, answers, headphone, calibration, audio)
     experiment_id = config.experiment_id or f"{files.slug(config.title)}-{design_digest[:8]}"
     manifest = typed(manifest.assign(experiment_id=experiment_id))
     private = {
         "schema_version": SCHEMA_VERSION,
         "experiment_id": experiment_id,
         "design_sha256": design_digest,
-        "words": list(material.words),
+        "task": config.task,
+        "words": list(answers),
         "conditions": config.conditions,
         "trials": {
             str(c): int(n)
@@ -166,7 +180,8 @@ def _rows(
     for i, stimulus_id in enumerate(ids.practice):
         about = {"kind": "practice", **material.practice.iloc[i].to_dict()}
         rows.append(_row(0, 0, i + 1, i + 1, stimulus_id, about))
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(answer=table["word"])
 
 
 def _row(
@@ -265,11 +280,11 @@ def _public(
         "experiment_id": private["experiment_id"],
         "design_sha256": private["design_sha256"],
         "title": config.title,
-        "task": "words",
+        "task": config.task,
         "words": private["words"],
         "conditions": conditions,
         "practice": [
-            {"stimulus_id": row.stimulus_id, "word": row.word} for row in practice.itertuples()
+            {"stimulus_id": row.stimulus_id, "word": row.answer} for row in practice.itertuples()
         ],
         "headphone": private["headphone"],
         "headphone_limits": private["headphone_limits"],

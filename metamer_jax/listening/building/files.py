@@ -198,7 +198,7 @@ def report(experiment: ExperimentContent) -> str:
             "presentations": len(rows),
             "least": int(rows.groupby("condition").size().min()),
             "most": int(rows.groupby("condition").size().max()),
-            "metamers": rows["stimulus_id"].nunique(),
+            "metamers": len(rows.drop_duplicates(["target_id", "metamer_seed"])),
             "words": rows["word"].nunique(),
             "median_spearman": float(rows["played_spearman"].astype(float).median()),
             "median_error": float(rows["played_relative_error"].astype(float).median()),

@@ -19,9 +19,9 @@ MANIFEST_COLUMNS = (
     "layer_index target_id speaker_id word metamer_seed sample_rate_hz duration_s rms peak "
     "onset_in_condition_wav_s model_prediction class_match spearman null_percentile sha256 "
     "relative_error verdict played_model_prediction played_class_match played_spearman "
-    "played_null_percentile played_relative_error played_verdict"
+    "played_null_percentile played_relative_error played_verdict answer"
 ).split()
-KEY_COLUMNS = "experiment_id condition batch trial stimulus_id kind word".split()
+KEY_COLUMNS = "experiment_id condition batch trial stimulus_id kind word answer".split()
 _INTEGER_COLUMNS = ("layer_index", "target_id", "metamer_seed")
 _TEXT_COLUMNS = (
     *("model", "layer", "speaker_id", "model_prediction", "verdict"),
@@ -86,6 +86,8 @@ def digest(
 ) -> str:
     """Hashes what makes it this design: which sounds, in which order, with which choices."""
     columns = "condition batch position_in_batch trial stimulus_id kind word sha256".split()
+    if not (manifest["answer"] == manifest["word"]).all():
+        columns.append("answer")
     identity = {
         "schema_version": SCHEMA_VERSION,
         "words": list(words),

@@ -77,6 +77,9 @@ class Material:
     practice: "pd.DataFrame"  # The same of practice trials.
     practice_sounds: np.ndarray  # [practice, time] int16.
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # Of the run; JSON types.
+    # By target id the recording that its metamers were made from, [time] int16; where they are
+    # compared.
+    originals: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def load(run: runs.Run, config: ListeningConfig) -> Material:
@@ -99,6 +102,10 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
         naturals, practice = _choose_naturals(run, recordings, config)
         for chosen in (naturals, practice):
             parts.append(recordings.waveforms[chosen["target_id"].to_numpy(int)])
+    originals: dict[int, np.ndarray] = {}
+    if config.task != "words":
+        targets = storage.read_npz(run.path("targets", "targets.npz"))
+        parts += [np.empty((0, waveforms.shape[1]))] * (3 - len(parts)) + [targets["waveform"]]
     played, level_db = sounds.prepare(
         np.concatenate(parts),
         run.config.data.sample_rate_hz,
@@ -106,7 +113,9 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
         ramp_s=config.ramp_s,
     )
     ends = np.cumsum([len(part) for part in parts] + [0] * (3 - len(parts)))
-    metamer_sounds, natural_sounds, practice_sounds = np.split(played, ends[:2])
+    if config.task != "words":
+        originals = dict(zip(map(int, targets["target_id"]), played[ends[2] :], strict=True))
+    metamer_sounds, natural_sounds, practice_sounds = np.split(played[: ends[2]], ends[:2])
     table = _verify_played(run, table, metamer_sounds, words)
     return Material(
         words=tuple(words),
@@ -118,6 +127,7 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
         natural_sounds=natural_sounds,
         practice=practice,
         practice_sounds=practice_sounds,
+        originals=originals,
         source={
             "preset": run.config.preset,
             "dataset": run.config.data.dataset,

@@ -188,7 +188,9 @@ def account(
             holes.append(about)
         else:
             replaced.append({**about, "target_id": int(ids[plan.target[i]])})
-    played = manifest[manifest["kind"] == "metamer"].drop_duplicates("stimulus_id")
+    played = manifest[manifest["kind"] == "metamer"].drop_duplicates(
+        ["model", "layer", "target_id", "metamer_seed"]
+    )
     failed = played[(played["verdict"] != "pass") | (played["played_verdict"] != "pass")]
     available = [sum(t >= 0 for t in ids) for ids in choice.target_ids]
     warnings = _thin(manifest[manifest["kind"] == "metamer"], choice.combinations)

@@ -158,7 +158,7 @@ def _session(experiment, key, number, curves, model, seed) -> dict[str, Any]:
             share = scipy.special.expit(intercept(mean, spread) + effect)
         else:
             share = model.natural
-        others = [word for word in experiment.words if word != entry["word"]]
+        others = [word for word in experiment.words if word != entry["answer"]]
         right = random.random() < share or not others
         rt_ms = float(np.round(1000 * random.lognormal(0.1, 0.4)))
         clock += datetime.timedelta(milliseconds=1500 + rt_ms)
@@ -166,7 +166,7 @@ def _session(experiment, key, number, curves, model, seed) -> dict[str, Any]:
             {
                 "trial": entry["trial"],
                 "stimulus_id": stimulus,
-                "response": entry["word"] if right else str(random.choice(others)),
+                "response": entry["answer"] if right else str(random.choice(others)),
                 "choice_order": list(experiment.words),
                 "rt_ms": rt_ms,
                 "played_at": _iso(clock),

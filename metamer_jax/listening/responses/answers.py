@@ -72,6 +72,8 @@ class AnswerKey:
                 for name in ("batch", "trial", "layer_index")
             }
             entry["target_id"] = csv_rows.whole_or_text(row["target_id"])
+            # What is right: the word, but where sounds are compared.
+            entry["answer"] = row.get("answer") or row["word"]
             if not stimulus:
                 raise ResponseError(where, "stimulus_id is empty")
             if condition not in experiment.conditions:

@@ -109,7 +109,7 @@ def _trials(session: Session, key: AnswerKey) -> list[dict[str, Any]]:
                 "trial": answer.trial if entry["trial"] is None else entry["trial"],
                 "stimulus_id": answer.stimulus_id,
                 "response": response,
-                "correct": float(response == entry["word"]) if response else math.nan,
+                "correct": float(response == entry["answer"]) if response else math.nan,
                 "rt_ms": answer.rt_ms,
                 "headphones": session.headphones,
                 "reloaded": answer.reloaded,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from metamer_jax import analysis
+from metamer_jax.analysis import discrimination
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
@@ -209,6 +210,11 @@ def analyze(
     mixed = f"{source} and {listeners.SOURCE}"
     if source == listeners.SOURCE or (others is None and networks is None):
         mixed = source
+    for task, answers in discrimination.ANSWERS.items():
+        if set(words or ()) == set(answers):
+            makers["discrimination"] = lambda task=task: discrimination.sensitivity(
+                metamers, task, resamples=resamples, **random
+            )
     tables, omitted = {}, {}
     noticed += [
         f"the exclusion rule {row.rule!r} is on and finds nobody to judge"
