@@ -13,7 +13,7 @@ from experiments import analyze_responses
 from metamer_jax import storage
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners import simulated
-from metamer_jax.listening.results import exclusions
+from metamer_jax.listening.results import exclusions, tables, writing
 from metamer_jax.listening.serving import sessions, store
 
 HUMAN = "tests/reference/human_responses/auditory_3.csv"
@@ -944,6 +944,28 @@ class TestFilesOfStrangers:
         path.unlink()
         path = listening_folder.write_json(tmp_path / "a.json", rows)
         assert is_whole_and_right(responses.read(path, experiment), key)
+
+    def test_what_listeners_told_is_kept_beside_their_answers(self, experiment, key, folder):
+        session = listening_folder.session(key)
+        session |= {"questionnaire": {"answered": "2026", "age": 34, "native_language": "=Inglés"}}
+        session |= {"consent": {"version": "v2", "given": "2026"}, "comments": "Fine"}
+        session["trials"][2]["confidence"] = 4
+        read = responses.read(listening_folder.write_json(folder / "a.json", session), experiment)
+        (told,) = read.questionnaire.to_dict("records")
+        assert told == {
+            **{"participant": "p1", "session": "a1", "condition": 1, "age": 34},
+            **{"native_language": "=Inglés", "consent_version": "v2", "language": None},
+            "comments": "Fine",
+        }
+        (sure,) = read.confidence.to_dict("records")
+        assert sure["stimulus_id"] == "s01003" and sure["confidence"] == 4
+        found = tables.analyze(read, words=experiment.words, permutations=10, resamples=10)
+        writing.write(found, read, folder / "out")
+        table = storage.read_csv(folder / "out/questionnaire.csv")
+        assert table["native_language"].tolist() == ["'=Inglés"]
+        for change in ({"questionnaire": {"a": [1]}}, {"questionnaire": [1]}, {"comments": 3}):
+            path = listening_folder.write_json(folder / "a.json", session | change)
+            assert f"{next(iter(change))} must be" in error_of(path, experiment)
 
     def test_names_that_differ_by_case_are_told(self, experiment, key):
         found = [

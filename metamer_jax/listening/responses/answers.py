@@ -27,6 +27,7 @@ class Answer:
     trial: int | None = None
     rt_ms: float = math.nan
     reloaded: bool = False
+    confidence: int | None = None  # 1 (guessed) to 5 (certain), where it was asked.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Session:
     finished: str = ""
     # experiment_id and design_sha256, as far as the file tells them.
     design: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # What listeners told of themselves: questionnaire, consent's version, language, comments.
+    told: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def place(self, more: str = "") -> str:
         return ", ".join(part for part in (self.file, self.where, more) if part)

@@ -80,6 +80,30 @@ def join(
     return trials, pd.DataFrame(about, columns=list(SESSION_COLUMNS)), rejected
 
 
+def told(found: Sequence[Session]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns what listeners told besides their answers.
+
+    Args:
+        found: Sessions that were joined.
+
+    Returns:
+        A row per session that has a questionnaire, a consent's version or comments; and a row per
+        answer that has a confidence. Either may be empty.
+    """
+    about, sure = [], []
+    for session in found:
+        identity = {"participant": session.participant, "session": session.session}
+        identity["condition"] = session.condition
+        if session.told:
+            about.append(identity | dict(session.told))
+        sure += [
+            identity | {"trial": a.trial, "stimulus_id": a.stimulus_id, "confidence": a.confidence}
+            for a in session.answers
+            if a.confidence is not None
+        ]
+    return pd.DataFrame(about), pd.DataFrame(sure)
+
+
 def _trials(session: Session, key: AnswerKey) -> list[dict[str, Any]]:
     """Returns a session's rows of the trial table.
 

@@ -106,6 +106,7 @@ def sessions_of(
                 ),
                 reloaded=csv_rows.flag(row.get("reloaded", ""), f"{file}, {at}", "reloaded")
                 is True,
+                confidence=csv_rows.whole(row, "confidence", f"{file}, {at}", blank=True),
             )
             for at, row in answered
         ]

@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metamer_jax.listening.responses.answers import Answer, Session
@@ -55,6 +55,7 @@ def from_json(doc: object, file: str, where: str, source: str) -> Session:
             trial=trial.get("trial"),
             rt_ms=math.nan if trial.get("rt_ms") is None else float(trial["rt_ms"]),
             reloaded=bool(trial.get("reloaded")),
+            confidence=trial.get("confidence"),
         )
         for i, trial in enumerate(session["trials"])
     ]
@@ -74,7 +75,17 @@ def from_json(doc: object, file: str, where: str, source: str) -> Session:
         started=str(session.get("started") or ""),
         finished=str(session.get("finished") or ""),
         design={name: session[name] for name in ("experiment_id", "design_sha256")},
+        told=_told(session),
     )
+
+
+def _told(session: Mapping[str, Any]) -> dict[str, object]:
+    questions = session.get("questionnaire") or {}
+    consent = session.get("consent") or {}
+    about = {name: value for name, value in questions.items() if name != "answered"}
+    about["consent_version"] = consent.get("version")
+    about |= {name: session.get(name) or None for name in ("language", "comments")}
+    return about if any(value is not None for value in about.values()) else {}
 
 
 def read_store(path: pathlib.Path) -> list[tuple[str, Any]]:

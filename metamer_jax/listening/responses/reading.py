@@ -47,6 +47,10 @@ class Responses:
     notes: tuple[str, ...] = ()  # For people: what was passed over.
     # REJECTED_COLUMNS; a row per session that cannot be of the experiment. None: there are none.
     rejected: pd.DataFrame | None = None
+    # A row per session: what its listener told; a row per answer that has a confidence. None: as
+    # none of it was asked.
+    questionnaire: pd.DataFrame | None = None
+    confidence: pd.DataFrame | None = None
 
 
 def read(
@@ -88,11 +92,14 @@ def read(
             f"experiment must be given: {reader.sessions[0].file} holds answers, and only the "
             f"experiment's folder tells which are right"
         )
+    questionnaire = confidence = None
     kept, dropped = joining.without_duplicates(reader.sessions, duplicates)
     tables, about, rejected = list(reader.tables), [], list(reader.rejected)
     if kept:
         trials, summary, unfit = joining.join(kept, AnswerKey(experiment))
         rejected += unfit
+        out = {row["session"] for row in unfit}
+        questionnaire, confidence = joining.told([s for s in kept if s.session not in out])
         if len(summary):
             tables, about = [trials, *tables], [summary]
     if not tables:  # Not one bad session among others: what was given is not of this experiment.
@@ -108,6 +115,8 @@ def read(
         dropped,
         tuple(notes),
         pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)),
+        questionnaire,
+        confidence,
     )
 
 

@@ -41,6 +41,12 @@ def write(
         "sessions": results.exclusions.sessions,
         "exclusions": results.exclusions.counts.assign(source=results.source),
     }
+    for name, told in (("questionnaire", read.questionnaire), ("confidence", read.confidence)):
+        if told is None or told.empty:
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+        else:
+            told = told.assign(source=results.source)
+            storage.write_csv(folder / f"{name}.csv", responses.neutral(told))
     for name, table in (accounts | results.tables).items():
         storage.write_csv(folder / f"{name}.csv", responses.neutral(table))
         storage.write_text(folder / f"{name}.json", analysis.to_json(table) + "\n")

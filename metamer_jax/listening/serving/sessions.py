@@ -155,6 +155,9 @@ def check_session(session: object, experiment: Experiment | None = None) -> dict
             raise SessionError(f"no field {name}: expected {expected}")
         if not accepts(session[name]):
             raise SessionError(f"{name} must be {expected}, got {brief(session[name])}")
+    for name, (accepts, expected) in _OPTIONAL_FIELDS.items():
+        if session.get(name) is not None and not accepts(session[name]):
+            raise SessionError(f"{name} must be {expected}, got {brief(session[name])}")
     for number, trial in enumerate(session["trials"]):
         if not isinstance(trial, dict):
             raise SessionError(f"trials[{number}] must be an object, got {brief(trial)}")
@@ -318,6 +321,31 @@ _FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     ),
 }
 
+
+def _is_flat(value: object) -> bool:
+    """Says whether a value is an object of a few short texts and numbers."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= 100
+        and all(
+            len(name) <= 100
+            and (each is None or _text(1000)(each) or _is_flag(each) or _is_modest(each))
+            for name, each in value.items()
+        )
+    )
+
+
+def _is_modest(value: object) -> bool:
+    return isinstance(value, (int, float)) and -1e15 < value < 1e15
+
+
+_OPTIONAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "questionnaire": (_is_flat, "an object of texts and numbers"),
+    "consent": (_is_flat, "an object of texts"),
+    "language": (_text(40), "a short text"),
+    "comments": (_text(10_000), "a text of at most 10000 characters"),
+}
+
 _TRIAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "trial": (_optional(_is_small), "a whole number"),
     "stimulus_id": (
@@ -334,4 +362,8 @@ _TRIAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     ),
     "rt_ms": (_optional(_is_duration), "a number of ms, at least 0"),
     "reloaded": (_optional(_is_flag), "true or false"),
+    "confidence": (
+        _optional(lambda value: is_whole(value) and 1 <= value <= 5),
+        "a whole number from 1 to 5",
+    ),
 }
