@@ -28,6 +28,12 @@ _CONNECTIONS = flags.DEFINE_integer(
     "Connections taken of one address at a time; behind a proxy all come from the proxy's.",
     1,
 )
+_WITHDRAW = flags.DEFINE_string(
+    "withdraw",
+    None,
+    "Deletes the session of this number, which a listener asked for, and ends; a server may be "
+    "running.",
+)
 _MAX_SESSIONS = flags.DEFINE_integer("max_sessions", 10_000, "Sessions taken at most.", 1)
 
 
@@ -35,6 +41,10 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     try:
+        if _WITHDRAW.value is not None:
+            server.withdraw(_EXPERIMENT.value, _WITHDRAW.value)
+            print(f"Session {_WITHDRAW.value} was deleted.")
+            return
         server.serve(
             _EXPERIMENT.value,
             host=_HOST.value,

@@ -57,7 +57,7 @@ def take(page, words):
         choices = page.locator("#jspsych-audio-button-response-btngroup button")
         texts = [text.split("\n")[-1].strip() for text in choices.all_inner_texts()]
         choices.nth(texts.index(wanted) if wanted in texts else 0).click()
-        page.wait_for_function("!document.querySelector('#jspsych-audio-button-response-btngroup')")
+        listening_page_test.wait_until(page, listening_page_test.ANSWERED)
     go_on(page, "end")
     page.get_by_text("Your answers were saved.").wait_for()
 

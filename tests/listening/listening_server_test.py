@@ -597,6 +597,16 @@ class TestWithdrawal:
         status, reply = post(port, session)  # A request that was overtaken by the withdrawal.
         assert status == 409 and "withdrawn" in reply["error"]
 
+    def test_whoever_runs_the_experiment_can_delete_too(self, served):
+        port, folder, key = served
+        session = listening_folder.session(key, session_id="asked", participant="Trillian")
+        assert post(port, session)[0] == 200
+        server.withdraw(folder, "asked")
+        assert not (folder / "responses" / "asked.json").exists()
+        for name in ("asked", "../x"):
+            with pytest.raises(ValueError, match="session_id"):
+                server.withdraw(folder, name)
+
     @pytest.mark.parametrize("body", [b"{}", b'{"session_id": "../x"}', b"[]", b"x"])
     def test_what_names_no_session_is_refused(self, served, body):
         assert call(served[0], "POST", "/api/withdraw", body)[0] == 400

@@ -172,6 +172,8 @@ def jatos_study(experiment: ExperimentContent, public: Mapping[str, bytes]) -> b
     for name, content in public.items():
         if name == "index.html":
             content = content.replace(b"<!-- jatos -->", b'<script src="jatos.js"></script>')
+            # What JATOS's own script needs is for JATOS to say, not for our content policy.
+            content = re.sub(rb"<!-- Nothing but.*?-->\n<meta http-equiv[^\n]*\n", b"", content)
         files[f"{folder}/{name}"] = content
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

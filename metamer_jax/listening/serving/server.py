@@ -270,6 +270,23 @@ def serve(
             print(f"Condition {number}: {complete} complete of {begun} begun")
 
 
+def withdraw(folder: str | os.PathLike, session_id: str) -> None:
+    """Deletes a session as its listener's page would.
+
+    Args:
+        folder: The experiment's.
+        session_id: Number that the page told the listener.
+
+    Raises:
+        ValueError: The folder holds no experiment, or no such session.
+    """
+    experiment = sessions.load_experiment(folder)
+    session_id = sessions.check_withdrawal({"session_id": session_id})
+    with SessionStore(experiment.responses, experiment) as store:
+        if not store.withdraw(session_id):
+            raise ValueError(f"session_id: {experiment.responses} has no session {session_id!r}")
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
