@@ -1,8 +1,10 @@
 """Reads responses, however they were collected, into one table with a row per trial.
 
 `read` takes the page's JSON, a server's folder or database, a JATOS archive, jsPsych's CSV or JSON,
-a Google form's CSV, and tables that are tidy already. What does not fit the experiment is an error
-that names file and row; rows of CSV files count as spreadsheets show them, the header is row 1.
+a Google form's CSV, and tables that are tidy already. What does not fit in a table is an error that
+names file and row; rows of CSV files count as spreadsheets show them, the header is row 1. A
+session as a browser sent it that the experiment cannot have given is left out, with the reason
+(`Responses.rejected`).
 
 reading     tells by its content what a file is
 page_json jspsych google_form    sessions of answers, from each kind of file

@@ -68,7 +68,11 @@ def read(
             tables of trials or of proportions.
         experiment: What they are responses to; only tidy tables can do without.
         duplicates: A session that comes twice: "error", or "first" keeps the first and counts.
+            Of states of one session that continue each other the longest is taken anyway.
         where: Rows of a table of proportions to take: column to value or values.
+
+    Returns:
+        Trials, sessions, and what was left out or passed over.
 
     Raises:
         ResponseError: Something does not fit; the message names file and row.

@@ -3,7 +3,6 @@
 import asyncio
 import collections
 import logging
-import resource
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
@@ -13,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADERS_TIMEOUT_S = 15.0  # From the first byte that may belong to a request to its last header.
 CONNECTIONS_PER_HOST = 512
+_DESCRIPTORS = 65_536
 _log = logging.getLogger(__name__)
 
 
@@ -82,9 +82,14 @@ def make_protocol(
 
 def raise_descriptor_limit() -> None:
     """Lets the process have as many files and connections open as its user may."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit.
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class KnownHosts:
