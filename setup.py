@@ -45,6 +45,9 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "speech": ["espeakng-loader>=0.2.4"],
         "statistics": ["mixedlm>=1.3"],  # Mixed models of listeners and recordings.
+        "torch": ["torch>=2.13,<2.14", "torchax>=0.0.13,<0.1"],
+        # Of torchcrepe and resemblyzer, which scripts/environment.sh installs, what they need.
+        "torch-tests": ["resampy", "transformers>=5,<6", "webrtcvad-wheels"],
         "notebook": ["ipykernel", "jupyterlab"],
         "docs": ["furo", "myst-parser", "sphinx"],
         "dev": [

@@ -35,3 +35,19 @@ setup_environment() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
   echo "$wanted" >"$stamp"
 }
+
+# PyTorch, the packages that its tests run unmodified, and what these need, beside what is in .venv.
+setup_torch() {
+  local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check) wanted
+  wanted=$(cksum setup.py scripts/environment.sh)
+  if [ "$(cat .venv/installed-with-torch 2>/dev/null)" = "$wanted" ]; then
+    return
+  fi
+  echo "== Installing PyTorch and what its tests run"
+  # A build for CPUs, where one is offered; the plain name brings gigabytes for GPUs.
+  "${pip[@]}" "torch==2.13.0+cpu" 2>/dev/null || "${pip[@]}" "torch==2.13.0"
+  "${pip[@]}" -e ".[dev,torch,torch-tests]"
+  # These ask for torchaudio and a compiler, which their networks do without.
+  "${pip[@]}" --no-deps "torchcrepe==0.0.24" "resemblyzer==0.1.4"
+  echo "$wanted" >.venv/installed-with-torch
+}

@@ -1,10 +1,13 @@
 """Any other model as a target: wrapped, its stages and ReLUs found, its metamers verified.
 
-wrapping    `wrap_model`, `stage_fn`
-adapters    Flax linen and nnx modules, plain functions: one view of all
-relus       ReLUs found in a traced program, and overridden
-verifying   `verify`
-published   `load_published`: networks from the checkpoints that their authors offer
+wrapping         `wrap_model`, `stage_fn`
+adapters         Flax linen and nnx modules, plain functions: one view of all
+relus            ReLUs found in a traced program, and overridden
+torch_modules    PyTorch modules: the same view; imported with the first of them
+torch_operators  what torchax lacks for audio models; `register_torch_lowering`
+torch_bridge     torchax, beside the PyTorch that is installed
+verifying        `verify`
+published        `load_published`: networks from the checkpoints that their authors offer
 """
 
 from metamer_jax.own_models.published import Published, load_published

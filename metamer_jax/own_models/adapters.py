@@ -5,6 +5,7 @@ equal to one of an equal model, so that jit compiles it once.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax
 import numpy as np
 
 Activations = dict[str, jax.Array]
+
+_ARRAYS = (jax.Array, np.ndarray)
 
 
 class Static:
@@ -109,6 +112,12 @@ def is_nnx(model: Any) -> bool:
     return isinstance(model, nnx.Module)
 
 
+def is_torch(model: Any) -> bool:
+    """Whether it is a PyTorch module; PyTorch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
 def split_nnx(model: Any) -> tuple[Any, Any]:
     """Returns the graph and the state of a copy in evaluation mode; the module stays as it is."""
     from flax import nnx
@@ -124,25 +133,43 @@ def _is_captured(method: str) -> bool:
 
 def _returned(result: Any) -> Activations:
     """Names what a model returns: keys of dictionaries, "output", "output_0", "output_1", ..."""
-    if _is_array(result):
-        return {"output": result}
-    return dict(_named(result, "output"))
+    return dict(named(result, "output", _ARRAYS))
 
 
-def _named(value: Any, name: str) -> Iterator[tuple[str, jax.Array]]:
-    if _is_array(value):
+def named(value: Any, name: str, kinds: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
+    """Yields (name, leaf) of the leaves of some kinds in a structure of any sort.
+
+    Args:
+        value: A leaf, or leaves in dictionaries, sequences, dataclasses, named tuples
+            (HuggingFace's `ModelOutput` is a dictionary) or whatever JAX knows as a pytree.
+        name: What to call it; "output" is left away before the names of fields.
+        kinds: What is a leaf. Everything else that holds none is passed over.
+    """
+    if isinstance(value, kinds):
         yield name, value
-    elif isinstance(value, Mapping):
+    elif (fields := _fields(value)) is not None:
         inside = "" if name == "output" else f"{name}/"
-        for key, inner in value.items():
-            yield from _named(inner, f"{inside}{key}")
-    elif hasattr(value, "_fields"):
-        yield from _named(value._asdict(), name)
+        for key, inner in fields.items():
+            yield from named(inner, f"{inside}{key}", kinds)
     elif isinstance(value, (tuple, list)):
         for i, inner in enumerate(value):
             # Of (logits, {"conv1": ...}) the stages are called as their author calls them.
-            own = name if isinstance(inner, Mapping) or hasattr(inner, "_fields") else f"{name}_{i}"
-            yield from _named(inner, own)
+            own = name if _fields(inner) is not None else f"{name}_{i}"
+            yield from named(inner, own, kinds)
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """What a structure holds by name, one level deep; None where it has no names."""
+    if isinstance(value, Mapping):
+        return value
+    if hasattr(value, "_fields"):
+        return value._asdict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if value is None or isinstance(value, (tuple, list)):
+        return None
+    held, _ = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda leaf: leaf is not value)
+    return {jax.tree_util.keystr(path, simple=True): leaf for path, leaf in held if path} or None
 
 
 def _joined(result: Any, intermediates: Mapping[str, Any]) -> Activations:
@@ -169,8 +196,4 @@ def _captured(tree, path) -> Iterator[tuple[str, jax.Array, bool]]:
         values = value if isinstance(value, tuple) else (value,)
         for i, each in enumerate(values):
             own = name if len(values) == 1 else f"{name}[{i}]"
-            yield from ((full, array, called) for full, array in _named(each, own))
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (jax.Array, np.ndarray))
+            yield from ((full, array, called) for full, array in named(each, own, _ARRAYS))

@@ -133,6 +133,12 @@ def wrap_model(
         if variables is not None:
             raise ValueError("variables must not be given with an nnx module: it has its own")
         adapter, (model, variables) = adapters.Nnx, adapters.split_nnx(model)
+    elif adapters.is_torch(model):
+        if variables is not None:
+            raise ValueError("variables must not be given with a PyTorch module: it has its own")
+        from metamer_jax.own_models import torch_modules  # PyTorch is not required by the package.
+
+        adapter, (model, variables) = torch_modules.Module, torch_modules.split(model)
     elif callable(model):
         if method is not None:
             raise ValueError(f"method must be None with a function, got {method!r}")
