@@ -3,6 +3,7 @@
 wrapping         `wrap_model`, `stage_fn`
 adapters         Flax linen and nnx modules, plain functions: one view of all
 relus            ReLUs found in a traced program, and overridden
+convolutions     as matrix products, on a CPU
 torch_modules    PyTorch modules: the same view; imported with the first of them
 torch_operators  what torchax lacks for audio models; `register_torch_lowering`
 torch_bridge     torchax, beside the PyTorch that is installed
