@@ -30,7 +30,7 @@ _FROM = {
     "log_mel": "front_ends",
     "make_metamers": "pipeline.own_models",
     "mel_spectrogram": "front_ends",
-    "register_torch_lowering": "own_models.torch_operators",
+    "register_torch_lowering": "own_models",
     "stage_fn": "own_models",
     "stft": "front_ends",
     "synthesize": "metamers",

@@ -11,10 +11,25 @@ import importlib.util
 import pathlib
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
+from typing import Any
 
 INSTALL = 'pip install "metamer_jax[torch]"'
+
+# How JAX computes operators of PyTorch's, where torchax does not say.
+LOWERINGS: dict[Any, Callable[..., Any]] = {}
+
+
+def register_torch_lowering(operator: Any, function: Callable[..., Any]) -> None:
+    """Says how JAX computes an operator of PyTorch's, in every model from now on.
+
+    Args:
+        operator: `torch.ops.aten.<name>`, `torch.ops.aten.<name>.<overload>` or a function such
+            as `torch.stft`, which is met before the operators it is made of.
+        function: The same of `jax.Array`s, with the operator's own arguments.
+    """
+    LOWERINGS[operator] = function
 
 
 def import_torchax() -> types.ModuleType:

@@ -45,6 +45,19 @@ class Environment(torchax_tensor.Environment):
             made = func(*args, **kwargs)
         return self.j2t_iso(self.t2j_copy(made)) if ours else made
 
+    def _get_op_or_decomp(self, func: Any) -> Any:
+        for operator in (func, getattr(func, "overloadpacket", None)):
+            if operator in torch_bridge.LOWERINGS:
+                return ops_registry.Operator(
+                    operator,
+                    torch_bridge.LOWERINGS[operator],
+                    is_jax_function=True,
+                    is_user_defined=True,
+                    needs_env=False,
+                    is_view_op=False,
+                )
+        return super()._get_op_or_decomp(func)
+
     def t2j_iso(self, torchtensors: Any) -> Any:
         def constant(x):
             if isinstance(x, (torchax_tensor.Tensor, torchax_tensor.View)) or x.ndim == 0:
@@ -59,24 +72,6 @@ class Environment(torchax_tensor.Environment):
 def environment() -> Environment:
     """Returns the environment that PyTorch modules are run in."""
     return Environment()
-
-
-def register_torch_lowering(operator: Any, function: Callable[..., Any]) -> None:
-    """Says how JAX computes an operator of PyTorch's, here and in every model from now on.
-
-    Args:
-        operator: `torch.ops.aten.<name>`, `torch.ops.aten.<name>.<overload>` or a function such
-            as `torch.stft`, which is met before the operators it is made of.
-        function: The same of `jax.Array`s, with the operator's own arguments.
-    """
-    environment()._ops[operator] = ops_registry.Operator(
-        operator,
-        function,
-        is_jax_function=True,
-        is_user_defined=True,
-        needs_env=False,
-        is_view_op=False,
-    )
 
 
 def _stft(
@@ -187,12 +182,13 @@ def _recurrent(
     return (x, *(jnp.stack(states) for states in zip(*finals, strict=True)))
 
 
-for _operator, _function in (
-    (torch.stft, _stft),
-    (torch.where, jnp.where),  # Numbers for tensors are lost in PyTorch's own.
-    (torch.lstm, functools.partial(_recurrent, _lstm_step)),
-    (torch.gru, functools.partial(_recurrent, _gru_step)),
-    (torch.rnn_tanh, functools.partial(_recurrent, functools.partial(_plain_step, jnp.tanh))),
-    (torch.rnn_relu, functools.partial(_recurrent, functools.partial(_plain_step, jax.nn.relu))),
-):
-    register_torch_lowering(_operator, _function)
+_OWN = {
+    torch.stft: _stft,
+    torch.where: jnp.where,  # Numbers for tensors are lost in PyTorch's own.
+    torch.lstm: functools.partial(_recurrent, _lstm_step),
+    torch.gru: functools.partial(_recurrent, _gru_step),
+    torch.rnn_tanh: functools.partial(_recurrent, functools.partial(_plain_step, jnp.tanh)),
+    torch.rnn_relu: functools.partial(_recurrent, functools.partial(_plain_step, jax.nn.relu)),
+}
+for _operator, _function in _OWN.items():
+    torch_bridge.LOWERINGS.setdefault(_operator, _function)

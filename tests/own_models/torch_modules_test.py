@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import metamer_jax as mj
+from metamer_jax.own_models import torch_bridge
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
 if importlib.util.find_spec("torchax") is None:
@@ -356,14 +357,12 @@ def test_an_operator_without_a_lowering_is_named_and_can_be_given_one():
     ) as caught:
         mj.wrap_model(network, num_samples=SAMPLES)
     assert "\n" not in str(caught.value)
-    from metamer_jax.own_models import torch_operators
-
     mj.register_torch_lowering(torch.ops.aten.special_airy_ai, lambda x: jnp.exp(x))
     try:
         model, variables = mj.wrap_model(network, num_samples=SAMPLES)
         found = mj.stage_fn(model, "1")(variables, SOUND)
     finally:
-        del torch_operators.environment()._ops[torch.ops.aten.special_airy_ai]
+        del torch_bridge.LOWERINGS[torch.ops.aten.special_airy_ai]
     np.testing.assert_allclose(found, np.exp(np.tanh(SOUND)), rtol=1e-5)
 
 
@@ -387,16 +386,12 @@ def test_what_does_not_fit_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("name", ["torch", "torchax"])
 def test_a_missing_package_is_said(monkeypatch, name):
-    from metamer_jax.own_models import torch_bridge
-
     monkeypatch.setattr(importlib.util, "find_spec", lambda found: None if found == name else 1)
     with pytest.raises(ImportError, match=f'need {name}, which.*pip install "metamer_jax.torch'):
         torch_bridge.import_torchax()
 
 
 def test_versions_that_do_not_fit_are_said(monkeypatch):
-    from metamer_jax.own_models import torch_bridge
-
     def fail(name):
         raise AttributeError("no attribute 'something'")
 
