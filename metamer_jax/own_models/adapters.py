@@ -1,20 +1,40 @@
 """Models in other people's styles as functions that name what they compute.
 
-Each adapter maps (variables, one input without a batch axis) to {name: array}. It is hashable, and
+Each adapter maps (variables, one input without a batch axis) to a `Heard`. It is hashable, and
 equal to one of an equal model, so that jit compiles it once.
 """
 
+import contextlib
 import dataclasses
+import functools
+import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
+from flax import nnx
+from flax.training import train_state
 
 Activations = dict[str, jax.Array]
 
 _ARRAYS = (jax.Array, np.ndarray)
+
+
+class Heard(NamedTuple):
+    """What a model computes of one input.
+
+    Attributes:
+        activations: Arrays by name.
+        returned: Names of those that the model returns.
+        inside_loops: Submodules called inside a loop, whose outputs cannot be had.
+    """
+
+    activations: Activations
+    returned: tuple[str, ...]
+    inside_loops: tuple[str, ...] = ()
 
 
 class Static:
@@ -66,49 +86,118 @@ class Adapter:
 class Function(Adapter):
     """A function of (variables, input)."""
 
-    def __call__(self, variables: Any, x: jax.Array) -> Activations:
-        return _returned(self.model.value(variables, self._input(x), **dict(self.call.value)))
+    def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        return _joined(self.model.value(variables, self._input(x), **dict(self.call.value)))
 
 
 class FunctionOfInput(Adapter):
     """A function of the input alone."""
 
-    def __call__(self, variables: Any, x: jax.Array) -> Activations:
-        return _returned(self.model.value(self._input(x), **dict(self.call.value)))
+    def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        return _joined(self.model.value(self._input(x), **dict(self.call.value)))
 
 
 class Linen(Adapter):
     """A linen module, of its variables."""
 
-    def __call__(self, variables: Any, x: jax.Array) -> Activations:
-        result, state = self.model.value.apply(
-            variables,
-            self._input(x),
-            **dict(self.call.value),
-            method=self.method,
-            mutable=["intermediates"],
-            capture_intermediates=lambda _, method: _is_captured(method),
-        )
-        return _joined(result, state.get("intermediates", {}))
+    def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        called = {}
+
+        def record(method, args, kwargs, context):
+            result = method(*args, **kwargs)
+            path = context.module.path
+            if context.method_name == "__call__" and path and list(named(result, "", _ARRAYS)):
+                called["/".join(path)] = path
+            return result
+
+        with nn.intercept_methods(record):
+            result, state = self.model.value.apply(
+                variables,
+                self._input(x),
+                **dict(self.call.value),
+                method=self.method,
+                mutable=["intermediates"],
+                capture_intermediates=lambda _, method: _is_captured(method),
+            )
+        tree = state.get("intermediates", {})
+        # What a lifted scan holds is not handed on.
+        inside = [name for name, path in called.items() if "__call__" not in _at(tree, path)]
+        return _joined(result, _captured(tree, ()), inside)
 
 
 class Nnx(Adapter):
     """An nnx module split in two: the graph is static, the state its variables."""
 
-    def __call__(self, variables: Any, x: jax.Array) -> Activations:
-        from flax import nnx
-
+    def __call__(self, variables: Any, x: jax.Array) -> Heard:
         module = nnx.merge(self.model.value, variables)
+        try:
+            result, state = self._run(module, x, nnx.Intermediate)
+            return _joined(result, _captured(nnx.to_pure_dict(state), ()))
+        except TypeError:
+            # A loop that carries modules, as `nnx.RNN` does, cannot carry what they give.
+            module = nnx.merge(self.model.value, variables)
+        with _recorded(module) as (calls, inside_loops):
+            result, state = self._run(module, x, None)
+        sown = _captured(nnx.to_pure_dict(state), ())
+        return _joined(result, [*sown, *_captured(calls, ())], inside_loops())
+
+    def _run(self, module, x, outputs):
         run = module if self.method is None else getattr(module, self.method)
-        capture = nnx.capture(run, nnx.Intermediate, method_outputs=nnx.Intermediate)
-        result, state = capture(self._input(x), **dict(self.call.value))
-        return _joined(result, nnx.to_pure_dict(state))
+        capture = nnx.capture(run, nnx.Intermediate, method_outputs=outputs)
+        return capture(self._input(x), **dict(self.call.value))
+
+
+@contextlib.contextmanager
+def _recorded(module):
+    """Records what the methods of a module's submodules return while the context lasts.
+
+    Gives a tree {name of a submodule: {...: {method: (outputs, ...)}}}, and a function that returns
+    which were called inside a loop: there they are copies.
+    """
+    paths = {id(m): tuple(map(str, path)) for path, m in nnx.iter_modules(module)}
+    classes = {type(m) for _, m in nnx.iter_modules(module)}
+    calls, elsewhere = {}, set()
+
+    def recording(cls, name, method):
+        @functools.wraps(method)
+        def call(self, *args, **kwargs):
+            result = method(self, *args, **kwargs)
+            if cls is type(self) and id(self) in paths:  # Not by `super()`.
+                held = _at(calls, paths[id(self)], make=True)
+                held[name] = (*held.get(name, ()), result)
+            elif cls is type(self):
+                elsewhere.add(cls)
+            return result
+
+        return call
+
+    def inside_loops():
+        return [
+            "/".join(paths[id(m)])
+            for _, m in nnx.iter_modules(module)
+            if type(m) in elsewhere and not _at(calls, paths[id(m)])
+        ]
+
+    with contextlib.ExitStack() as stack:
+        for cls in classes:
+            for name, method in inspect.getmembers(cls, inspect.isfunction):
+                if name == "__call__" or _is_captured(name) and not hasattr(nnx.Module, name):
+                    own = vars(cls).get(name)
+                    restore = (setattr, cls, name, own) if own is not None else (delattr, cls, name)
+                    stack.callback(*restore)
+                    setattr(cls, name, recording(cls, name, method))
+        yield calls, inside_loops
+
+
+def _at(tree, path, make=False):
+    """What a tree of dictionaries holds at a path: nothing, or made, where it does not exist."""
+    for key in path:
+        tree = tree.setdefault(key, {}) if make else tree.get(key, {})
+    return tree
 
 
 def is_nnx(model: Any) -> bool:
     """Whether it is an nnx module."""
-    from flax import nnx
-
     return isinstance(model, nnx.Module)
 
 
@@ -120,20 +209,38 @@ def is_torch(model: Any) -> bool:
 
 def split_nnx(model: Any) -> tuple[Any, Any]:
     """Returns the graph and the state of a copy in evaluation mode; the module stays as it is."""
-    from flax import nnx
-
     copy = nnx.clone(model)
     copy.eval()
     return nnx.split(copy)
 
 
+def of_train_state(variables: Any) -> Any:
+    """Returns the variables of a linen module that a `TrainState` holds; others as they are.
+
+    These are its `params`, and collections in fields that a subclass adds, e.g. `batch_stats`.
+
+    Raises:
+        ValueError: A field that a subclass adds is not a collection.
+    """
+    if not isinstance(variables, train_state.TrainState):
+        return variables
+    names = {field.name for field in dataclasses.fields(variables)}
+    names -= {field.name for field in dataclasses.fields(train_state.TrainState)} - {"params"}
+    found = {name: getattr(variables, name) for name in sorted(names)}
+    for name, value in found.items():
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                "variables must be a TrainState of params and other collections, or "
+                f"{{'params': ...}}, got one with {name}, a {type(value).__name__}"
+            )
+    whole = found.pop("params")
+    return {**(whole if "params" in whole else {"params": whole}), **found}
+
+
 def _is_captured(method: str) -> bool:
-    return method == "__call__" or not (method.startswith("_") or method == "setup")
-
-
-def _returned(result: Any) -> Activations:
-    """Names what a model returns: keys of dictionaries, "output", "output_0", "output_1", ..."""
-    return dict(named(result, "output", _ARRAYS))
+    return method == "__call__" or not (
+        method.startswith("_") or method in ("setup", "initialize_carry")
+    )
 
 
 def named(value: Any, name: str, kinds: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
@@ -172,15 +279,23 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     return {jax.tree_util.keystr(path, simple=True): leaf for path, leaf in held if path} or None
 
 
-def _joined(result: Any, intermediates: Mapping[str, Any]) -> Activations:
-    """What a module returns, what it sows, and what its submodules return, in this order."""
-    found = _returned(result)
-    captured = list(_captured(intermediates, ()))
+def _joined(
+    result: Any,
+    captured: Iterable[tuple[str, jax.Array, bool]] = (),
+    inside_loops: Iterable[str] = (),
+) -> Heard:
+    """What a model returns, what it sows, and what its submodules return, in this order.
+
+    What is returned is called by the keys of dictionaries or "output", "output_0", "output_1", ...
+    """
+    found = dict(named(result, "output", _ARRAYS))
+    returned = tuple(found)
+    captured = list(captured)
     for is_call in (False, True):
         for name, array, called in captured:
             if called == is_call:
                 found.setdefault(name, array)
-    return found
+    return Heard(found, returned, tuple(inside_loops))
 
 
 def _captured(tree, path) -> Iterator[tuple[str, jax.Array, bool]]:

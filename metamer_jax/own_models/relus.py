@@ -32,6 +32,8 @@ _REARRANGING = (
     "squeeze",
     "transpose",
 )
+# Of these, what keeps every value once.
+_LOSSLESS = ("copy", "expand_dims", "name", "reshape", "rev", "squeeze", "transpose")
 _BRANCHING = {"scan": "jaxpr", "while": "body_jaxpr", "cond": "branches"}
 
 
@@ -104,6 +106,28 @@ def ending(program: Program, variable: Any) -> tuple[int, ...]:
         return ()
     found = [ending(program, operand) for operand in eqn.invars]
     return tuple(sorted(set().union(*found))) if all(found) else ()
+
+
+def bypassed(program: Program, variable: Any, inputs: Sequence[Any], output: Any) -> bool:
+    """Whether an output that is made later depends on inputs other than through a variable.
+
+    Args:
+        program: From `trace`.
+        variable: An output of it or of any of its equations.
+        inputs: Of the program.
+        output: Likewise.
+    """
+    if program.position(output) <= program.position(variable):
+        return False
+    cut = {variable}
+    while (eqn := program.maker(variable)) is not None and eqn.primitive.name in _LOSSLESS:
+        (variable,) = eqn.invars
+        cut.add(variable)
+    reached = set(inputs) - cut
+    for eqn in program.closed.jaxpr.eqns:
+        if any(not isinstance(atom, Literal) and atom in reached for atom in eqn.invars):
+            reached.update(set(eqn.outvars) - cut)
+    return output in reached
 
 
 def _refuse_inner(eqn, position):

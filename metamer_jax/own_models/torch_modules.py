@@ -19,7 +19,7 @@ from metamer_jax.own_models import adapters, torch_operators
 class Module(adapters.Adapter):
     """A PyTorch module, of its parameters and buffers by name."""
 
-    def __call__(self, variables: Any, x: jax.Array) -> adapters.Activations:
+    def __call__(self, variables: Any, x: jax.Array) -> adapters.Heard:
         environment = torch_operators.environment()
         module = _copy(self.model.value)
         recorder = _Recorder(module)
@@ -43,12 +43,13 @@ class Module(adapters.Adapter):
                 error.add_note(f"In {recorder.place}")
                 raise
         found = dict(_arrays(result, "output"))
+        returned = tuple(found)
         for name, calls in recorder.outputs.items():
             for i, output in enumerate(calls):
                 own = name if len(calls) == 1 else f"{name}[{i}]"
                 for key, array in output:
                     found.setdefault(own + key, array)
-        return found
+        return adapters.Heard(found, returned)
 
 
 class _Method(torch.nn.Module):

@@ -12,6 +12,7 @@ submodules, functions for what they return, and ReLUs are found in what JAX trac
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from metamer_jax.own_models import adapters, relus
 
 Variables = Mapping[str, Any]
 
+_LOGGER = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -33,20 +36,26 @@ class Stage:
     Attributes:
         name: What to call it.
         shape: Of one sound's activation, without a batch axis.
-        dtype: Its type; only floating-point ones can be matched.
+        dtype: Its type; floating-point ones can be matched, and complex ones, as pairs (real,
+            imaginary) along one more axis.
         relu: Whether it is what a ReLU gives, at most rearranged: "no", "yes" (the override acts)
             or "in a loop" (it cannot).
+        bypassed: Whether the model's last output depends on the sound by another way too, or only
+            so: beside a residual connection or an attention's weights. Metamers of such a stage
+            need not keep the model's answer.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     relu: str
+    bypassed: bool = False
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape)) or "scalar"
         relu = {"no": "", "yes": ", a ReLU's", "in a loop": ", a ReLU's in a loop"}[self.relu]
-        return f"{self.name}: {size} {self.dtype}{relu}"
+        bypassed = ", bypassed" if self.bypassed else ""
+        return f"{self.name}: {size} {self.dtype}{relu}{bypassed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +67,15 @@ class OwnModel:
         num_samples: Samples of the sounds it takes.
         cochleagram: What is computed in front of it; None: it takes the sound.
         stages: What can be matched, in processing order.
+        inside_loops: Submodules that are no stages since they are called inside a loop (`nn.scan`,
+            `nnx.scan`, `nnx.RNN`).
     """
 
     apply: adapters.Adapter
     num_samples: int
     cochleagram: CochleagramConfig | None
     stages: tuple[Stage, ...] = ()
+    inside_loops: tuple[str, ...] = ()
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -101,10 +113,11 @@ def wrap_model(
     "relu_1", "relu_2", ... in processing order, and "cochleagram" where one is computed.
 
     Args:
-        model: A linen module, an nnx module, or a function of `variables` and the input, or of
-            the input alone where `variables` is None.
-        variables: Linen: what `init` returned. Function: its weights, any pytree. nnx: none, the
-            module has its own; a copy in evaluation mode (`eval()`) is used.
+        model: A linen module, an nnx module, a PyTorch module, or a function of `variables` and
+            the input, or of the input alone where `variables` is None.
+        variables: Linen: what `init` returned, or a `TrainState`. Function: its weights, any
+            pytree. nnx and PyTorch: none, the module has its own; a copy in evaluation mode
+            (`eval()`) is used.
         cochleagram: Computed from the sound, and given to the model as [channel, frame]; None:
             the model is given the sound [time].
         num_samples: Of a sound; needed where there is no cochleagram.
@@ -128,6 +141,7 @@ def wrap_model(
     if isinstance(model, nn.Module):
         if variables is None:
             raise ValueError("variables must be given with a linen module: what init returned")
+        variables = adapters.of_train_state(variables)
         adapter = adapters.Linen
     elif adapters.is_nnx(model):
         if variables is not None:
@@ -146,7 +160,8 @@ def wrap_model(
         batch_axis = bool(batch_axis)
     else:
         raise ValueError(
-            f"model must be a linen module, an nnx module or a function, got {type(model).__name__}"
+            "model must be a linen, nnx or PyTorch module or a function, "
+            f"got {type(model).__name__}"
         )
     _check_variables(variables)
     apply = adapter(
@@ -160,10 +175,12 @@ def wrap_model(
     if cochleagram is not None:
         held["filters"] = cochleagrams.design_cochleagram(cochleagram)
     wrapped = OwnModel(apply, num_samples, cochleagram)
-    stages = _describe(wrapped, held)
+    stages, inside_loops = _describe(wrapped, held)
     if not stages:
         raise ValueError("model has no activation to match: it returned no array")
-    return dataclasses.replace(wrapped, stages=stages), held
+    if inside_loops:
+        _LOGGER.warning("inside loops, and so no stages: %s", ", ".join(inside_loops))
+    return dataclasses.replace(wrapped, stages=stages, inside_loops=inside_loops), held
 
 
 def _check_variables(variables):
@@ -202,12 +219,14 @@ class OwnStageFn:
         heard = _input(self.model, variables, waveform)
         if self.model.cochleagram is not None and self.stage == "cochleagram":
             return heard
-        program, named = _trace(self.model, variables, heard)
+        program, named, _ = _trace(self.model, variables, heard)
         chosen = named[self.stage]
         overridden = relus.ending(program, chosen) if self.relu_override else ()
         inputs = jax.tree.leaves((variables["model"], heard))
         (activation,) = relus.evaluate(program, inputs, [chosen], overridden)
         activation = _without_batch(self.model, activation)
+        if jnp.iscomplexobj(activation):
+            activation = jnp.stack([activation.real, activation.imag], axis=-1)
         # Distances in half precision would end the optimisation early.
         return activation.astype(jnp.promote_types(activation.dtype, jnp.float32))
 
@@ -227,7 +246,7 @@ def stage_fn(model: OwnModel, stage: str, *, relu_override: bool = True) -> OwnS
             overridden (it is inside a `lax.scan`).
     """
     found = model.stage(stage)
-    if not jnp.issubdtype(found.dtype, jnp.floating):
+    if not jnp.issubdtype(found.dtype, jnp.inexact):
         raise ValueError(f"stage must be floating point to be matched, {stage!r} is {found.dtype}")
     if relu_override and found.relu == "in a loop":
         raise ValueError(
@@ -255,13 +274,12 @@ def _without_batch(model, activation):
 
 
 def _trace(model, variables, heard):
-    """Returns the model's program and the variable of each stage, in processing order."""
-    names = []
+    """Returns the model's program, each stage's variable in processing order, and `Heard`."""
+    found = []
 
     def run(own, heard):
-        found = model.apply(own, heard)
-        names.extend(found)
-        return list(found.values())
+        found.append(model.apply(own, heard))
+        return list(found[-1].activations.values())
 
     try:
         program = relus.trace(run, variables["model"], heard)
@@ -271,29 +289,36 @@ def _trace(model, variables, heard):
             f"shape {jnp.shape(heard)}, batch_axis={model.apply.batch_axis}"
         )
         raise
-    named = dict(zip(names, program.outputs, strict=True))
+    found = found[-1]
+    named = dict(zip(found.activations, program.outputs, strict=True))
     for number, index in enumerate(relus.find(program), start=1):
         named.setdefault(f"relu_{number}", program.closed.jaxpr.eqns[index].outvars[0])
     order = sorted(named, key=lambda name: program.position(named[name]))
-    return program, {name: named[name] for name in order}
+    return program, {name: named[name] for name in order}, found
 
 
-def _describe(model, variables) -> tuple[Stage, ...]:
-    found = []
+def _describe(model, variables) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    """Returns a model's stages, and the submodules that are called inside loops."""
+    found, inside_loops = [], []
 
     def look(variables, waveform):
         heard = _input(model, variables, waveform)
         if model.cochleagram is not None:
             found.append(Stage("cochleagram", heard.shape, str(heard.dtype), "no"))
-        program, named = _trace(model, variables, heard)
+        program, named, given = _trace(model, variables, heard)
+        inside_loops.extend(given.inside_loops)
+        last = max((named[name] for name in given.returned), key=program.position, default=None)
+        sound = program.closed.jaxpr.invars[-len(jax.tree.leaves(heard)) :]
         for name, variable in named.items():
             aval = jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype)
             shape = jax.eval_shape(functools.partial(_without_batch, model), aval).shape
+            bypassed = last is not None and relus.bypassed(program, variable, sound, last)
             if name != "cochleagram" or model.cochleagram is None:
-                found.append(Stage(name, shape, str(aval.dtype), _relu(program, variable)))
+                stage = Stage(name, shape, str(aval.dtype), _relu(program, variable), bypassed)
+                found.append(stage)
 
     jax.eval_shape(look, variables, jax.ShapeDtypeStruct((model.num_samples,), jnp.float32))
-    return tuple(found)
+    return tuple(found), tuple(inside_loops)
 
 
 def _relu(program, variable):

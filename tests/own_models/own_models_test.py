@@ -2,13 +2,17 @@
 
 import dataclasses
 import functools
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
+from flax.training import train_state
 
 import metamer_jax as mj
 from metamer_jax import auditory, configs, models
@@ -282,6 +286,166 @@ def test_verification_is_on_the_exact_cochleagram():
     expected = np.linalg.norm(target - metamer) / np.linalg.norm(target)
     np.testing.assert_allclose(error, expected, rtol=1e-6)
     assert made.relative_error[0, 0] != pytest.approx(expected, rel=1e-6)
+
+
+# Loops, complex activations, structures, training states, and what goes past a stage.
+
+
+class Recurrent(nnx.Module):
+    def __init__(self, rngs):
+        self.rnn = nnx.RNN(nnx.GRUCell(24, 6, rngs=rngs))
+        self.head = nnx.Linear(6, 3, rngs=rngs)
+
+    def __call__(self, waveform):
+        states = self.rnn(waveform.reshape(waveform.shape[0], 10, 24))
+        self.sow(nnx.Intermediate, "mean", states.mean(1))
+        return self.head(states[:, -1])
+
+
+def test_an_nnx_rnn(caplog):
+    module = Recurrent(nnx.Rngs(0))
+    model, variables = mj.wrap_model(module, num_samples=SAMPLES)
+    assert model.stage_names == ("rnn", "mean", "output", "head")
+    assert model.inside_loops == ("rnn/cell/dense_h", "rnn/cell/dense_i", "rnn/cell")
+    assert "inside loops, and so no stages: rnn/cell/dense_h" in caplog.text
+    assert not hasattr(nnx.RNN.__call__, "__wrapped__")
+    states = module.rnn(SOUNDS.reshape(2, 10, 24))
+    found = mj.stage_fn(model, "rnn")(variables, SOUNDS[1])
+    np.testing.assert_allclose(found, states[1], rtol=1e-5, atol=1e-6)
+    # The last output reads the last frame of `rnn`, and nothing else of it or of the sound.
+    assert [stage.name for stage in model.stages if stage.bypassed] == ["mean"]
+
+
+class Stacked(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        class Layer(nn.Module):
+            @nn.compact
+            def __call__(self, x, _):
+                return nn.relu(nn.Dense(4, name="mix")(x)), None
+
+        scan = nn.scan(Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+        x, _ = scan(name="layers")(x.reshape(x.shape[0], -1, 4), None)
+        return nn.Dense(3, name="head")(x.mean(1))
+
+
+def test_layers_of_a_linen_scan_are_said_not_to_be_stages(caplog):
+    network = Stacked()
+    variables = network.init(KEY, SOUNDS[:1])
+    model, _ = mj.wrap_model(network, variables, num_samples=SAMPLES)
+    assert model.stage_names == ("output", "head")
+    assert sorted(model.inside_loops) == ["layers", "layers/mix"]
+    assert "inside loops, and so no stages: layers/mix, layers" in caplog.text
+
+
+def test_layers_of_an_nnx_scan_are_stages():
+    class Layers(nnx.Module):
+        def __init__(self, rngs):
+            make = nnx.vmap(lambda rngs: nnx.Linear(4, 4, rngs=rngs))
+            self.layers = nnx.split_rngs(splits=3)(make)(rngs)
+
+        def __call__(self, x):
+            @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+            def forward(x, layer):
+                return nnx.relu(layer(x))
+
+            return forward(x.reshape(x.shape[0], -1, 4), self.layers)
+
+    model, _ = mj.wrap_model(Layers(nnx.Rngs(0)), num_samples=SAMPLES)
+    assert model.stage("layers").shape == (3, 1, 60, 4) and model.inside_loops == ()
+
+
+def test_complex_activations_are_matched_as_pairs():
+    model, variables = mj.wrap_model(lambda x: jnp.fft.rfft(x), num_samples=SAMPLES)
+    assert model.stage("output").dtype == "complex64"
+    found = mj.stage_fn(model, "output")(variables, SOUNDS[0])
+    spectrum = np.fft.rfft(SOUNDS[0])
+    expected = np.stack([spectrum.real, spectrum.imag], axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@flax.struct.dataclass
+class Struct:
+    logits: jax.Array
+    extra: dict
+
+
+@dataclasses.dataclass
+class Plain:
+    hidden: jax.Array
+    note: str = "none"
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Node:
+    def __init__(self, value):
+        self.value = value
+
+    def tree_flatten_with_keys(self):
+        return [(jax.tree_util.GetAttrKey("value"), self.value)], None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def test_outputs_may_be_any_structure():
+    def network(x):
+        inner = Pair(Plain(x + 1), [x + 2, (x + 3, None)])
+        return Struct(logits=x[:3], extra={"inner": inner, "node": Node(x + 4)})
+
+    model, variables = mj.wrap_model(network, num_samples=SAMPLES)
+    names = ("extra/inner/first/hidden", "extra/inner/second_0", "extra/inner/second_1_0")
+    assert set(model.stage_names) == {"logits", *names, "extra/node/value"}
+    for i, name in enumerate([*names, "extra/node/value"], start=1):
+        found = mj.stage_fn(model, name)(variables, SOUNDS[0])
+        np.testing.assert_allclose(found, SOUNDS[0] + i, rtol=1e-6)
+
+
+class WithStatistics(train_state.TrainState):
+    batch_stats: Any
+
+
+def test_a_train_state_is_taken_for_its_variables():
+    network = Strangers([6, 8])
+    held = network.init(KEY, jnp.zeros((1, SAMPLES, 1)), train=False)
+    state = WithStatistics.create(
+        apply_fn=network.apply, params=held["params"], tx=optax.sgd(0.1),
+        batch_stats=held["batch_stats"],
+    )  # fmt: skip
+    model, variables = mj.wrap_model(
+        network, state, num_samples=SAMPLES, prepare=_one_channel, call={"train": False}
+    )
+    jax.tree.map(np.testing.assert_array_equal, variables["model"], dict(held))
+    assert model.stage_names == wrapped("linen")[0].stage_names
+    with pytest.raises(ValueError, match="of params and other coll.*got one with batch_stats, a f"):
+        mj.wrap_model(network, state.replace(batch_stats=3.0), num_samples=SAMPLES)
+
+
+def test_what_goes_past_a_stage_is_told():
+    def network(x):
+        trunk = jnp.tanh(x)
+        branch = jax.nn.relu(trunk * 2)
+        joined = trunk + branch
+        weights = jax.nn.softmax(joined)
+        turned = joined.reshape(2, -1).T
+        return {
+            "trunk": trunk, "branch": branch, "joined": joined, "weights": weights,
+            "turned": turned, "answer": (weights * joined).sum() + turned.sum(),
+        }  # fmt: skip
+
+    model, _ = mj.wrap_model(network, num_samples=SAMPLES)
+    bypassed = {stage.name: stage.bypassed for stage in model.stages}
+    assert bypassed == {
+        "trunk": False, "branch": True, "relu_1": True, "joined": False, "weights": True,
+        "turned": False, "answer": False,
+    }  # fmt: skip
+    assert str(model.stage("branch")).endswith("a ReLU's, bypassed")
 
 
 # Errors.
