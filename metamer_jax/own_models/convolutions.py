@@ -1,4 +1,4 @@
-"""Convolutions of any traced model as matrix products, which a CPU does faster.
+"""Convolutions and maxima of any traced model as a CPU computes them faster: without XLA's windows.
 
 XLA's CPU convolution is slow inside loops, for gradients and in groups. Here a convolution (in the
 jaxpr: `conv_general_dilated`) is a few products of shifted copies of its input, laid side by side.
@@ -8,11 +8,13 @@ copies shifted by B j are laid side by side again.
 
 A stride becomes features, [time, feature] being [time / s, s * feature] at stride 1 (space to
 depth); a transposed convolution computes its outputs' phases as features (depth to space).
+
+A maximum of windows (max pooling) is a chain of selections, since XLA's derivative is a scatter.
 """
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +27,8 @@ _LONGEST_ROW = 2048
 _SHORT_KERNEL = 16
 # So many points of a convolution of single features are sums of products of numbers.
 _DEPTHWISE_POINTS = 32
+# Larger windows keep XLA's maximum.
+_LARGEST_WINDOW = 16
 # By how much zeros may lengthen a kernel so that it divides evenly.
 _MOST_ZEROS = 1.25
 
@@ -39,14 +43,58 @@ class _Tap(NamedTuple):
     stride: int = 1
 
 
-def suits(eqn: Any) -> bool:
-    """Whether an equation is a convolution that this module computes.
+def instead(eqn: Any) -> Callable[..., jax.Array] | None:
+    """Returns what computes an equation in XLA's place: a function of its operands, or None."""
+    if eqn.primitive.name == "conv_general_dilated" and _is_convolved(eqn):
+        return functools.partial(convolve, **eqn.params)
+    if eqn.primitive.name == "reduce_window_max" and _is_maximum(eqn):
+        return functools.partial(maximum, **eqn.params)
+    return None
+
+
+def _is_maximum(eqn):
+    (x,) = (atom.aval for atom in eqn.invars)
+    params = eqn.params
+    return (
+        jnp.issubdtype(x.dtype, jnp.floating)
+        and set(params["base_dilation"]) == {1}
+        and sum(n for n in params["window_dimensions"] if n > 1) <= _LARGEST_WINDOW
+        and 0 not in (*x.shape, *eqn.outvars[0].aval.shape)
+    )
+
+
+def maximum(
+    x: jax.Array,
+    *,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    window_dilation: Sequence[int],
+    **_: Any,
+) -> jax.Array:
+    """Computes what `lax.reduce_max` of windows does, of which these are the parameters.
+
+    Of equal largest elements the first, in row-major order, receives the gradient, as in XLA and
+    PyTorch. A NaN in a window is its maximum.
+    """
+    # Pairwise, last axis first: winners meet in row-major order.
+    for axis in reversed(range(x.ndim)):
+        x = _padded(x, axis, *padding[axis], value=-jnp.inf)
+        count, step, stride = (
+            sizes[axis] for sizes in (window_dimensions, window_dilation, window_strides)
+        )
+        length = (x.shape[axis] - (count - 1) * step - 1) // stride + 1
+        parts = _copies(x, _Tap(axis, count, step, length, stride))
+        x = functools.reduce(lambda a, b: jnp.where((b > a) | (b != b), b, a), parts)
+    return x
+
+
+def _is_convolved(eqn):
+    """Whether a convolution is one that this module computes.
 
     Not those of a transposed convolution's kernel that is also strided or dilated, of gradients of
     kernels (`batch_group_count`), and of other numbers than float32 and float64.
     """
-    if eqn.primitive.name != "conv_general_dilated":
-        return False
     params = eqn.params
     x, kernel = (atom.aval for atom in eqn.invars)
     others = zip(params["window_strides"], params["rhs_dilation"], strict=True)
@@ -125,11 +173,11 @@ def _ceil(points, size):
     return -(-points // size) * size
 
 
-def _padded(x, axis, before, after):
-    """Pads an axis with zeros; cuts it where a number is negative."""
+def _padded(x, axis, before, after, value=0.0):
+    """Pads an axis; cuts it where a number is negative."""
     config = [(0, 0, 0)] * x.ndim
     config[axis] = (before, after, 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), config) if (before, after) != (0, 0) else x
+    return lax.pad(x, jnp.asarray(value, x.dtype), config) if (before, after) != (0, 0) else x
 
 
 def _split(x, axis, size):

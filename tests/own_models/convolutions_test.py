@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, held to XLA's."""
+"""Convolutions and maxima of windows, held to XLA's and to loops."""
 
 import functools
 
@@ -74,7 +74,7 @@ def test_products_are_the_convolution(name):
     )  # fmt: skip
     program = relus.trace(lambda x, kernel: [xla(x, kernel)], x, kernel)
     (eqn,) = (e for e in program.closed.jaxpr.eqns if e.primitive.name.startswith("conv"))
-    assert convolutions.suits(eqn)
+    assert convolutions.instead(eqn) is not None
 
     def ours(x, kernel):
         return relus.evaluate(program, [x, kernel], program.outputs)[0]
@@ -113,6 +113,51 @@ def test_others_are_left_to_xla(dtype, settings):
     program = relus.trace(xla, x, kernel)
     found = relus.evaluate(program, [x, kernel], program.outputs)
     np.testing.assert_array_equal(found[0], xla(x, kernel)[0])
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "padding", "dilation"),
+    [
+        ((1, 2, 2), (1, 2, 2), "VALID", (1, 1, 1)),
+        ((1, 3, 3), (1, 2, 2), "SAME", (1, 1, 1)),
+        ((2, 1, 4), (1, 1, 1), [(1, 0), (0, 0), (2, 2)], (1, 2, 2)),
+        ((1, 1, 2), (1, 1, 2), "VALID", (1, 1, 1)),
+    ],
+)
+def test_a_maximum_of_windows(window, strides, padding, dilation):
+    x = RNG.integers(-3, 3, (4, 9, 11)).astype("f")  # With ties.
+
+    def xla(x):
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, window, strides, padding, window_dilation=dilation
+        )
+
+    program = relus.trace(lambda x: [xla(x)], x)
+
+    def ours(x):
+        return relus.evaluate(program, [x], program.outputs)[0]
+
+    assert "reduce_window" not in str(jax.make_jaxpr(ours)(x))
+    value, back = jax.vjp(ours, x)
+    np.testing.assert_array_equal(value, xla(x))
+    weights = RNG.standard_normal(value.shape).astype("f")
+    expected = np.zeros_like(x)
+    starts = np.array(
+        [p[0] for p in lax.padtype_to_pads(x.shape, _reach(window, dilation), strides, padding)]
+        if isinstance(padding, str)
+        else [p[0] for p in padding]
+    )
+    for place in np.ndindex(value.shape):
+        points = np.array(place) * strides - starts
+        inside = [tuple(points + np.array(i) * dilation) for i in np.ndindex(window)]
+        inside = [p for p in inside if all(0 <= a < n for a, n in zip(p, x.shape, strict=True))]
+        first = max(inside, key=lambda p: x[p])  # Of equal ones the first.
+        expected[first] += weights[place]
+    np.testing.assert_allclose(back(weights)[0], expected, rtol=1e-6, atol=1e-6)
+
+
+def _reach(window, dilation):
+    return [(n - 1) * d + 1 for n, d in zip(window, dilation, strict=True)]
 
 
 def test_a_kernel_of_512_points_is_forty_copies():
