@@ -44,7 +44,15 @@ class _Tap(NamedTuple):
 
 
 def instead(eqn: Any) -> Callable[..., jax.Array] | None:
-    """Returns what computes an equation in XLA's place: a function of its operands, or None."""
+    """Returns what computes an equation in XLA's place.
+
+    Args:
+        eqn: Of a jaxpr.
+
+    Returns:
+        A function of the equation's operands; None where it is no convolution or maximum of
+        windows, or one that is left to XLA.
+    """
     if eqn.primitive.name == "conv_general_dilated" and _is_convolved(eqn):
         return functools.partial(convolve, **eqn.params)
     if eqn.primitive.name == "reduce_window_max" and _is_maximum(eqn):
@@ -72,10 +80,20 @@ def maximum(
     window_dilation: Sequence[int],
     **_: Any,
 ) -> jax.Array:
-    """Computes what `lax.reduce_max` of windows does, of which these are the parameters.
+    """Takes maxima of windows, as `lax.reduce_window` does with `lax.max`.
 
     Of equal largest elements the first, in row-major order, receives the gradient, as in XLA and
     PyTorch. A NaN in a window is its maximum.
+
+    Args:
+        x: Any shape.
+        window_dimensions: Per axis of `x`, as the next.
+        window_strides: Between windows.
+        padding: Points before and after, which are never the maximum.
+        window_dilation: Between a window's points.
+
+    Returns:
+        A maximum for each window.
     """
     # Pairwise, last axis first: winners meet in row-major order.
     for axis in reversed(range(x.ndim)):
@@ -122,7 +140,22 @@ def convolve(
     precision: Any = None,
     **_: Any,
 ) -> jax.Array:
-    """Computes what `lax.conv_general_dilated` does, of which these are the parameters."""
+    """Convolves as `lax.conv_general_dilated` does, whose parameters these are.
+
+    Args:
+        x: In the layout that `dimension_numbers` says, as the next.
+        kernel: Likewise.
+        window_strides: Per convolved axis, as the next three.
+        padding: Points before and after; negative ones are cut off.
+        lhs_dilation: Of the input; larger than 1 in a transposed convolution.
+        rhs_dilation: Of the kernel.
+        dimension_numbers: Layouts of input, kernel and output.
+        feature_group_count: Groups of features, each convolved with kernels of its own.
+        precision: Of the matrix products.
+
+    Returns:
+        The output, in its layout.
+    """
     batch, inputs, *places = dimension_numbers.lhs_spec
     x = lax.transpose(x, (batch, *places, inputs))
     outputs, inputs, *places = dimension_numbers.rhs_spec
