@@ -97,7 +97,10 @@ def standing_in(name):
         importlib.import_module(name)
     except (ImportError, OSError):
         sys.modules[name] = types.ModuleType(name)
-    yield
+        yield
+        del sys.modules[name]
+    else:
+        yield
 
 
 def test_crepe_with_its_trained_weights():
