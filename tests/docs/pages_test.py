@@ -116,6 +116,8 @@ def test_every_program_is_known():
 def test_words_behind_a_language_mean_something(page):
     for block in pages.blocks(page):
         assert set(block.words) <= {"slow", "output", *pages.NEEDS}, block
+        if block.language == "python" and not block.runs:
+            compile(block.text, str(block), "exec")
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
