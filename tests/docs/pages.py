@@ -12,6 +12,7 @@ import dataclasses
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -109,8 +110,9 @@ def link_checkout(folder: pathlib.Path) -> pathlib.Path:
     Commands write into it, not into the repository, and scripts/ finds everything installed.
     """
     for entry in ROOT.iterdir():
-        if entry.name not in (".venv", ".git", "runs", "build"):
+        if entry.name not in (".venv", ".git", "runs", "build", "docs"):
             (folder / entry.name).symlink_to(entry)
+    shutil.copytree(ROOT / "docs", folder / "docs")  # Where the gallery is written to.
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     _script(programs / "python", f'exec {shlex.quote(sys.executable)} "$@"')
