@@ -32,6 +32,7 @@ setuptools.setup(
         "numpy",
         "optax",
         "pandas",
+        "platformdirs",
         "scipy",
         "soundfile",
         "starlette",

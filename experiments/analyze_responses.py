@@ -14,8 +14,9 @@ import pathlib
 from collections.abc import Sequence
 
 import pandas as pd
-from absl import app, flags
+from absl import flags
 
+from experiments import drivers
 from metamer_jax import analysis, storage
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
@@ -126,15 +127,6 @@ _DRAWS = flags.DEFINE_integer("draws", 10_000, "Permutations, and bootstrap samp
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        _analyze()
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"analyze_responses: {error}") from error
-
-
-def _analyze() -> None:
     experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
     rules = exclusions.ExclusionRules(
         reference_layer=_REFERENCE_LAYER.value,
@@ -311,4 +303,4 @@ def _out(experiment: sessions.Experiment | None, found: tables.Results) -> pathl
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -12,8 +12,9 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags
+from absl import flags
 
+from experiments import drivers
 from metamer_jax import configs, figures, pipeline, runs, storage
 from metamer_jax.benchmarks import aot, steps
 from metamer_jax.cochleagram import accuracy
@@ -54,10 +55,8 @@ def groups() -> list[list[steps.Case]]:
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     if _TPU.value and (reason := aot.missing()):
-        raise app.UsageError(f"--tpu: {reason}")
+        raise ValueError(f"--tpu: {reason}")
     pipeline.enable_compilation_cache()
     config = configs.CochleagramConfig()
     synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
@@ -144,4 +143,4 @@ def print_table(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -14,10 +14,10 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from experiments import drivers
-from metamer_jax import configs, pipeline, runs
+from metamer_jax import configs, runs
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material, page_texts
 
@@ -81,18 +81,12 @@ def _html(flag: flags.FlagHolder[str | None]) -> str | None:
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     workdir = pathlib.Path(_WORKDIR.value)
     out = pathlib.Path(_OUT.value) if _OUT.value else workdir / "listening"
-    try:
-        settings = config()
-        run = runs.read_run(workdir, needs=["verification"])
-        pipeline.enable_compilation_cache()
-        made = build.make(material.load(run, settings), settings)
-        build.write(made, out)
-    except (ValueError, OSError) as error:
-        raise app.UsageError(str(error)) from error
+    settings = drivers.begin(config)
+    run = runs.read_run(workdir, needs=["verification"])
+    made = build.make(material.load(run, settings), settings)
+    build.write(made, out)
     design = made.private
     print(
         f"{design['metamers_played']} metamers, {len(design['combinations'])} combinations, "
@@ -105,4 +99,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -15,7 +15,7 @@ is there, also while another process works.
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from experiments import drivers, settings
 from metamer_jax import configs, data, pipeline, runs, storage
@@ -57,11 +57,11 @@ _DEFAULTS = configs.ExperimentConfig(
 
 
 def main(argv: Sequence[str]) -> None:
-    home = drivers.begin(argv, _home)
+    home = drivers.begin(_home)
     if _STATUS_ONLY.value:
         print(status.table(home))
         return
-    with drivers.clear_errors(), runs.stop_on_sigterm() as stop:
+    with runs.stop_on_sigterm() as stop:
         if _REPORT_ONLY.value:
             runner.cross_test(home, stop=stop)
         else:
@@ -124,4 +124,4 @@ def _base(folder: pathlib.Path) -> configs.ExperimentConfig:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

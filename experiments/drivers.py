@@ -1,49 +1,73 @@
 """What drivers have in common, whatever their flags: clear errors, and settings as flags."""
 
-import contextlib
 import functools
+import pathlib
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax.runtime import modes
 
 flags.disclaim_key_flags()  # Flags that are defined here are those of the driver that asked.
 
 T = TypeVar("T")
 
 
-def begin(argv: Sequence[str], read_flags: Callable[[], T]) -> T:
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a driver: what goes wrong is one line, and the exit status says whose it is.
+
+    Status 0: done, or help was shown. 2: the command, its files or what is installed must change.
+    1: the same command may do later (a full disk, a folder in use). 130: interrupted.
+    143: ended by SIGTERM or Ctrl-C once the state was saved. With --verbosity=1 errors show where
+    they arose.
+    """
+    app.run(functools.partial(_guarded, main), flags_parser=_read_flags)
+
+
+def _read_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _leave(error, 2)
+    except SystemExit:  # The help was shown.
+        sys.exit()
+
+
+def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}")
+        main(argv)
+    except KeyboardInterrupt:
+        _leave("interrupted; what is finished is kept: the same command continues", 130)
+    except (storage.StorageError, runs.FolderInUseError) as error:
+        _leave(error, 1)
+    except (ValueError, OSError, ImportError) as error:
+        _leave(error, 2)
+
+
+def _leave(error: object, status: int) -> NoReturn:
+    logging.debug("where it arose:", exc_info=True)
+    text = " ".join(str(error).split())
+    print(f"{pathlib.Path(sys.argv[0]).stem}: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def begin(read_flags: Callable[[], T]) -> T:
     """Returns what the flags ask for, ready to compute: with the compilation cache.
 
-    Args:
-        argv: As `main` has it: nothing may be left of it but the program.
-        read_flags: Makes settings of the flags.
-
     Raises:
-        app.UsageError: An argument is left, or `read_flags` raised a ValueError.
+        ValueError: JAX is in a mode that a run does not bear, or as `read_flags`.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        found = read_flags()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
+    modes.check_modes()
+    found = read_flags()
     pipeline.enable_compilation_cache()
     return found
-
-
-@contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Ends the process with the message alone where the run folder is the trouble."""
-    try:
-        yield
-    except (storage.StorageError, runs.FolderInUseError, storage.DamagedFileError) as error:
-        sys.exit(f"Error: {error}")
 
 
 class _Parser(flags.ArgumentParser):
@@ -66,6 +90,7 @@ def setting_flags(
     *,
     defaults: bool = True,
     more: Mapping[str, str] = types.MappingProxyType({}),
+    flag_values: flags.FlagValues = flags.FLAGS,
 ) -> Callable[[Any], Any]:
     """Defines a flag for some of a config's settings, and --set for all of them.
 
@@ -76,6 +101,7 @@ def setting_flags(
         names: Setting by flag, dotted where it is nested; several where one flag sets them all.
         defaults: Whether what holds where a flag is not given is the value in `config`.
         more: Sentences to add to the help, by flag.
+        flag_values: Where the flags go.
 
     Returns:
         A function that returns a config of that class with what the flags ask for. It raises
@@ -90,12 +116,12 @@ def setting_flags(
             parts.append(f"Unset: {_shown(default)}.")
         words = " ".join(part for part in parts if part)
         if field.kind is bool:
-            flags.DEFINE_bool(flag, None, words)
+            flags.DEFINE_bool(flag, None, words, flag_values)
         else:
             choices = f" <{'|'.join(field.limits.choices)}>:" if field.limits.choices else ""
             flags.DEFINE(
                 _Parser(field), flag, None, f"{choices} {words}".strip(),
-                serializer=flags.ArgumentSerializer(),
+                serializer=flags.ArgumentSerializer(), flag_values=flag_values,
             )  # fmt: skip
     assignments = flags.DEFINE_multi_string(
         "set",
@@ -104,6 +130,7 @@ def setting_flags(
         + next(path for path in reversed(configs.paths_of(config)) if path not in names)
         + "=VALUE; may be repeated. --set=help lists all settings, what they mean and their "
         "defaults.",
+        flag_values=flag_values,
     )
 
     def changed(start: Any) -> Any:
@@ -114,7 +141,7 @@ def setting_flags(
             path: value
             for flag, settings in paths.items()
             for path in settings
-            if (value := flags.FLAGS[flag].value) is not None
+            if (value := flag_values[flag].value) is not None
         }
         for text in assignments.value:
             path, equals, value = text.partition("=")

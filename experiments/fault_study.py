@@ -25,10 +25,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
-from absl import app, flags
+from absl import flags
 
-from experiments import damages, settings, synthesize
+from experiments import damages, drivers, settings, synthesize
 from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax.storage import atomic
 
 flags.adopt_module_key_flags(settings)
 
@@ -64,7 +65,7 @@ def _run_child(argv: Sequence[str]) -> None:
 
 
 def _die_within_write(number: int) -> None:
-    whole, count = storage.atomic_write, 0
+    whole, count = atomic.atomic_write, 0
 
     class Torn:
         def __init__(self, file: BinaryIO):
@@ -83,7 +84,7 @@ def _die_within_write(number: int) -> None:
         with whole(path) as file:
             yield Torn(file) if count == number else file
 
-    storage.atomic_write = torn
+    atomic.atomic_write = torn
 
 
 def _start(folder: pathlib.Path, mode: str = "plain", *more: str, limit: int | None = None):
@@ -370,7 +371,7 @@ def _other_settings(study: Study) -> Iterator[str]:
     before = _digests(folder)
     _end(
         _start(folder, "plain", "--set=synthesis.start_rms=0.02"),
-        1,
+        2,
         "synthesis.start_rms: 0.01 before, 0.02 now",
     )
     _kept(before, folder)
@@ -459,15 +460,13 @@ def main(argv: Sequence[str]) -> None:
     if _CHILD.value:
         _run_child(argv)
         return
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     chosen = _FAULTS.value or [*FAULTS, _DAMAGES]
     if unknown := sorted(set(chosen) - {*FAULTS, _DAMAGES}):
-        raise app.UsageError(f"--faults must be of {[*FAULTS, _DAMAGES]}, got {unknown}")
+        raise ValueError(f"--faults must be of {[*FAULTS, _DAMAGES]}, got {unknown}")
     config, trained = settings.config_and_folder()
     weights = [trained / "networks" / network / "weights.npz" for network in config.networks]
     if not storage.is_done(*weights):
-        raise app.UsageError(f"--workdir must be a run with trained networks, got {trained}")
+        raise ValueError(f"--workdir must be a run with trained networks, got {trained}")
     damaged = _study_damages(config, trained) if _DAMAGES in chosen else []
     table, seconds = [], None
     chosen = [name for name in chosen if name != _DAMAGES]
@@ -505,4 +504,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

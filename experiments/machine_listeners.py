@@ -13,8 +13,9 @@ every verified metamer of the run. `experiments.analyze_responses` shows them be
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
+from experiments import drivers
 from metamer_jax import data, models, pipeline, runs
 from metamer_jax.listening import listeners as machines
 from metamer_jax.listening.results import summary, writing
@@ -52,15 +53,6 @@ _DRAWS = flags.DEFINE_integer("draws", 10_000, "Permutations, and bootstrap samp
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        _listen()
-    except (ValueError, OSError, runs.FolderInUseError) as error:
-        raise SystemExit(f"machine_listeners: {error}") from error
-
-
-def _listen() -> None:
     run = runs.read_run(_WORKDIR.value, needs=["verification"])
     experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
     listeners = machines.panel(
@@ -95,4 +87,4 @@ def _listen() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

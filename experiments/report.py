@@ -5,7 +5,7 @@ python -m experiments.report --workdir=runs/mine
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from experiments import drivers, settings
 from metamer_jax import pipeline, runs
@@ -14,11 +14,12 @@ flags.adopt_module_key_flags(settings)
 
 
 def main(argv: Sequence[str]) -> None:
-    config, folder = drivers.begin(argv, settings.config_and_folder)
-    with drivers.clear_errors(), runs.open_run(folder, config) as run:
+    config, folder = drivers.begin(settings.config_and_folder)
+    runs.read_run(folder)  # There must be one.
+    with runs.open_run(folder, config) as run:
         report = pipeline.write_report(run)
     print(f"Report: {report.resolve()}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -13,7 +13,7 @@ settings. Either can be served by experiments.serve_listening_test.
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from experiments import drivers, settings
 from metamer_jax import pipeline, runs
@@ -28,21 +28,17 @@ _LISTENING = flags.DEFINE_bool(
 
 
 def main(argv: Sequence[str]) -> None:
-    config, folder = drivers.begin(argv, settings.config_and_folder)
-    with drivers.clear_errors():
-        report = pipeline.reproduce(config, folder, networks_from=settings.networks_from())
-        print(f"Report: {report.resolve()}")
-        if _LISTENING.value:
-            out = folder / "listening"
-            design = listening.ListeningConfig()
-            run = runs.read_run(folder, needs=["verification"])
-            try:
-                build.write(build.make(material.load(run, design), design), out)
-            except ValueError as error:
-                raise SystemExit(f"reproduce --listening: {error}") from error
-            print(f"Listening experiment: {(out / 'private' / 'report.html').resolve()}")
-            print(f"Serve it: python -m experiments.serve_listening_test --experiment={out}")
+    config, folder = drivers.begin(settings.config_and_folder)
+    report = pipeline.reproduce(config, folder, networks_from=settings.networks_from())
+    print(f"Report: {report.resolve()}")
+    if _LISTENING.value:
+        out = folder / "listening"
+        design = listening.ListeningConfig()
+        run = runs.read_run(folder, needs=["verification"])
+        build.write(build.make(material.load(run, design), design), out)
+        print(f"Listening experiment: {(out / 'private' / 'report.html').resolve()}")
+        print(f"Serve it: python -m experiments.serve_listening_test --experiment={out}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

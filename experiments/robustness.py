@@ -11,7 +11,7 @@ what it has when runs are added.
 import dataclasses
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from experiments import drivers
 from metamer_jax import configs, runs
@@ -35,8 +35,8 @@ _changed = drivers.setting_flags(
 
 
 def main(argv: Sequence[str]) -> None:
-    config, opened = drivers.begin(argv, _config_and_runs)
-    with drivers.clear_errors(), runs.stop_on_sigterm() as stop:
+    config, opened = drivers.begin(_config_and_runs)
+    with runs.stop_on_sigterm() as stop:
         table = robustness.measure(opened, _OUT.value, config, stop=stop)
         path = robustness.draw(table, _OUT.value)
     print(table.drop(columns="clips").to_string(index=False, float_format=lambda x: f"{x:.3f}"))
@@ -55,4 +55,4 @@ def _config_and_runs() -> tuple[configs.RobustnessConfig, list[runs.Run]]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -5,8 +5,9 @@ python -m experiments.serve_listening_test --experiment=runs/mine/listening
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
+from experiments import drivers
 from metamer_jax.listening.serving import guards, server
 
 _EXPERIMENT = flags.DEFINE_string(
@@ -38,25 +39,20 @@ _MAX_SESSIONS = flags.DEFINE_integer("max_sessions", 10_000, "Sessions taken at 
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    try:
-        if _WITHDRAW.value is not None:
-            server.withdraw(_EXPERIMENT.value, _WITHDRAW.value)
-            print(f"Session {_WITHDRAW.value} was deleted.")
-            return
-        server.serve(
-            _EXPERIMENT.value,
-            host=_HOST.value,
-            port=_PORT.value,
-            allowed_hosts=_ALLOWED_HOSTS.value,
-            max_body_bytes=_MAX_BODY.value,
-            max_sessions=_MAX_SESSIONS.value,
-            connections_per_host=_CONNECTIONS.value,
-        )
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"serve_listening_test: {error}") from error
+    if _WITHDRAW.value is not None:
+        server.withdraw(_EXPERIMENT.value, _WITHDRAW.value)
+        print(f"Session {_WITHDRAW.value} was deleted.")
+        return
+    server.serve(
+        _EXPERIMENT.value,
+        host=_HOST.value,
+        port=_PORT.value,
+        allowed_hosts=_ALLOWED_HOSTS.value,
+        max_body_bytes=_MAX_BODY.value,
+        max_sessions=_MAX_SESSIONS.value,
+        connections_per_host=_CONNECTIONS.value,
+    )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

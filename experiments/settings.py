@@ -7,7 +7,7 @@ below, then --set for everything else.
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
@@ -115,23 +115,21 @@ def networks_from() -> str | None:
 
 @contextlib.contextmanager
 def open_run(
-    argv: Sequence[str], share: Callable[[], runs.Share | None] = lambda: None
+    share: Callable[[], runs.Share | None] = lambda: None,
 ) -> Iterator[tuple[runs.Run, data.Recordings, Callable[[], bool]]]:
     """Opens the run that the flags ask for, to compute in it until done or told to end.
 
     Args:
-        argv: As `main` has it.
         share: Says which of several processes this is. Called before anything is computed.
 
     Yields:
         The run, its recordings, and the function that says whether to end.
 
     Raises:
-        app.UsageError: The flags do not make settings.
+        ValueError: The flags do not make settings, or the run cannot be.
     """
-    (config, folder), of_run = drivers.begin(argv, lambda: (config_and_folder(), share()))
+    (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), share()))
     with (
-        drivers.clear_errors(),
         runs.stop_on_sigterm() as stop,
         pipeline.open_run(folder, config, networks_from=networks_from(), share=of_run) as opened,
     ):

@@ -13,9 +13,9 @@ made. Training, verification and the report are one process each.
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags
+from absl import flags
 
-from experiments import settings
+from experiments import drivers, settings
 from metamer_jax import pipeline, runs
 
 flags.adopt_module_key_flags(settings)
@@ -33,7 +33,7 @@ _LONGEST_WAIT_S = 7 * 24 * 3600
 
 
 def main(argv: Sequence[str]) -> None:
-    with settings.open_run(argv, _share) as (run, recordings, stop):
+    with settings.open_run(_share) as (run, recordings, stop):
         pipeline.synthesize_metamers(run, recordings, stop=stop)
     print(f"Metamers: {run.path('metamers').resolve()}")
 
@@ -61,4 +61,4 @@ def _share() -> runs.Share | None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

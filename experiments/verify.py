@@ -5,19 +5,19 @@ python -m experiments.verify --workdir=runs/mine
 
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from experiments import settings
+from experiments import drivers, settings
 from metamer_jax import pipeline
 
 flags.adopt_module_key_flags(settings)
 
 
 def main(argv: Sequence[str]) -> None:
-    with settings.open_run(argv) as (run, recordings, stop):
+    with settings.open_run() as (run, recordings, stop):
         pipeline.verify_metamers(run, recordings, stop=stop)
     print(f"Verification: {run.path('verification').resolve()}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -13,6 +13,7 @@ from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline.common import choose_targets
 from metamer_jax.runs import manifest
+from metamer_jax.runtime import modes
 
 # What a trained network follows from.
 _OF_NETWORKS = ("seed", "target_seed", "data", "cochleagram", "training")
@@ -43,6 +44,7 @@ def open_run(
         ValueError: The settings cannot be, a file cannot be used, the folder holds a run with
             other settings, or the networks are none of these settings.
     """
+    modes.check_modes()
     runs.check(folder, config)
     check_networks(config)
     source = None if networks_from is None else _source_of_networks(networks_from, config)

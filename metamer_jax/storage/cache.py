@@ -4,20 +4,45 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import platformdirs
 
 from metamer_jax.storage import atomic
 
 
 def cache_dir(given: str | None) -> pathlib.Path:
-    """Returns the given folder, else $METAMER_JAX_CACHE, else ~/.cache/metamer_jax."""
-    folder = given or os.environ.get("METAMER_JAX_CACHE") or "~/.cache/metamer_jax"
-    return pathlib.Path(folder).expanduser()
+    """Returns the given folder, else $METAMER_JAX_CACHE, else the user's (~/.cache/metamer_jax).
+
+    A user without a home, as in a container, gets one in the system's folder for temporary files,
+    with a warning.
+
+    Raises:
+        ValueError: The folder begins with the home of a user who has none.
+    """
+    folder = given or os.environ.get("METAMER_JAX_CACHE")
+    if folder:
+        try:
+            return pathlib.Path(folder).expanduser()
+        except RuntimeError as error:
+            raise ValueError(
+                f"cache_dir must not begin with ~ here, got {folder!r}: {error}"
+            ) from error
+    usual = platformdirs.user_cache_path("metamer_jax")
+    if usual.is_absolute():
+        return usual
+    found = pathlib.Path(tempfile.gettempdir()) / f"metamer_jax-{os.getuid()}"
+    warnings.warn(
+        f"the user has no home folder: what can be used again is kept in {found}; the "
+        "environment's METAMER_JAX_CACHE names another folder",
+        stacklevel=2,
+    )
+    return found
 
 
 def digest(identity: Any) -> str:

@@ -324,13 +324,17 @@ class TestReadRun:
 
 
 class TestStop:
-    def test_sigterm_becomes_a_flag(self):
-        before = signal.getsignal(signal.SIGTERM)
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_becomes_a_flag(self, number, capfd):
+        before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
         with runs.stop_on_sigterm() as stop_requested:
             assert not stop_requested()
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             assert stop_requested()
-        assert signal.getsignal(signal.SIGTERM) == before
+            # A second time it acts as ever.
+            assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+        assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+        assert "the state is saved first" in capfd.readouterr().err
 
     def test_a_process_saves_and_says_so(self):
         process = script(
