@@ -482,8 +482,8 @@ class TestFailures:
         ("changes", "message"),
         [
             ({"design": "random"}, "design must be one of"),
-            ({"conditions": 0}, "conditions must be a whole number, at least 1, got 0"),
-            ({"level_db": 3.0}, "level_db must lie in"),
+            ({"conditions": 0}, "conditions must be a whole number at least 1, got 0"),
+            ({"level_db": 3.0}, "level_db must be a number at least -60 and below 0"),
             ({"experiment_id": "../x"}, "experiment_id must be letters"),
             ({"completion_url": "javascript:alert(1)"}, "completion_url must begin with"),
             ({"words": ("a", "a")}, "words repeat"),
@@ -509,6 +509,7 @@ def run_folder(tmp_path_factory):
         network = run.path("networks", "frequency_grouped")
         checkpoints.save(network / "weights.npz", auditory.without_filters(variables))
         storage.write_json(network / "result.json", {"words": clips.words})
+        run.record(*(f"networks/frequency_grouped/{n}" for n in ("weights.npz", "result.json")))
         targets = pipeline.choose_targets(clips, config.targets_per_word, config.seed)
         pipeline.common.write_targets(run, clips, targets)
         for stage in config.stages:
@@ -521,6 +522,7 @@ def run_folder(tmp_path_factory):
                 run.path("metamers", "frequency_grouped", stage, "metamers.npz"),
                 {"target_id": targets, "seed": np.array([0]), **found},
             )
+            run.record(f"metamers/frequency_grouped/{stage}/metamers.npz")
         pipeline.verify_metamers(run, clips)
     return folder
 
