@@ -6,11 +6,24 @@ import jax
 import jax.numpy as jnp
 
 
+def square_root(x: jax.Array) -> jax.Array:
+    """Square root of a non-negative array, with derivative zero (not infinity) at zero.
+
+    `where` alone would not do: the derivative of the branch not taken is multiplied by zero, and
+    zero times infinity is NaN. So that branch is given a one to take the root of.
+    """
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+def norm(x: jax.Array) -> jax.Array:
+    """Euclidean norm of all entries of an array, with derivative zero (not NaN) at zero."""
+    return square_root(jnp.sum(x**2))
+
+
 def magnitude(z: jax.Array) -> jax.Array:
     """Absolute value of a complex array, with derivative zero (not NaN) at zero."""
-    square = z.real**2 + z.imag**2
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    return square_root(z.real**2 + z.imag**2)
 
 
 @jax.custom_vjp

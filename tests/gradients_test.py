@@ -68,3 +68,11 @@ def test_decibel_computes_in_the_precision_of_its_argument():
         )
         single = jnp.asarray([0.3], jnp.float32)
         assert slope(lambda x: gradients.decibel(x, 1.0), single).dtype == jnp.float32
+
+
+def test_the_square_root_has_slope_zero_at_zero_and_keeps_what_is_no_number():
+    x = jnp.asarray([4.0, 0.0, jnp.nan])
+    np.testing.assert_array_equal(gradients.square_root(x), [2, 0, np.nan])
+    np.testing.assert_array_equal(slope(gradients.square_root, x[:2]), [0.25, 0])
+    np.testing.assert_array_equal(jax.grad(gradients.norm)(jnp.zeros(3)), np.zeros(3))
+    assert np.isnan(gradients.norm(x))  # A norm of zero would pass for a perfect match.

@@ -6,7 +6,7 @@ precision, whatever fast path made the metamers.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -17,13 +17,14 @@ from metamer_jax import cochleagram
 from metamer_jax.auditory import model as auditory
 from metamer_jax.configs import CochleagramConfig
 from metamer_jax.runtime import compilation
+from metamer_jax.runtime.batches import padded_batches
 
 _NETWORK_BATCH = 64
 _HEARD_AT_ONCE = 128  # Exact cochleagrams of a second weigh 170 kB each.
 
 
-class Heard(NamedTuple):
-    """Sounds as one network hears them."""
+class Responses(NamedTuple):
+    """What one network does with sounds."""
 
     predictions: np.ndarray  # [sound] int, index of the word.
     activations: dict[str, np.ndarray]  # Stage -> [sound, ...].
@@ -41,41 +42,62 @@ def dense_cochleagrams(
     batch_size: int = 8,
     on_batch: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Computes exact cochleagrams [sound, channel, frame] of waveforms [sound, time]."""
+    """Computes exact cochleagrams.
+
+    Args:
+        waveforms: Sounds [sound, time].
+        config: Settings of the cochleagram, whose method is not used.
+        batch_size: Number of cochleagrams made at once.
+        on_batch: Function called with the number of cochleagrams that a batch made.
+
+    Returns:
+        [sound, channel, frame] float32.
+    """
     config = exact(config)
     filters = cochleagram.design_cochleagram(config)
     shape = (len(waveforms), config.num_channels, config.num_frames)
     out = np.empty(shape, np.float32)
-    for rows, batch in _padded(waveforms, min(batch_size, len(waveforms))):
+    done = 0
+    for batch, count in padded_batches(waveforms, batch_size):
         with jax.default_matmul_precision("highest"):
             made = _cochleagrams(batch, filters, config=config)
-        out[rows] = np.asarray(made)[: len(out[rows])]
+        out[done : done + count] = np.asarray(made)[:count]
+        done += count
         if on_batch is not None:
-            on_batch(len(out[rows]))
+            on_batch(count)
     return out
 
 
 _cochleagrams = compilation.jit(cochleagram.cochleagram, static_argnames="config")
 
 
-def hear(
+def run_network(
     model: nn.Module,
     variables: auditory.Variables,
     cochleagrams: np.ndarray,
     stages: Sequence[str] | None = None,
-) -> Heard:
-    """Runs a network on cochleagrams [sound, channel, frame], keeping some stages (None: all)."""
+) -> Responses:
+    """Runs a network on cochleagrams.
+
+    Args:
+        model: The network.
+        variables: Its variables.
+        cochleagrams: Exact cochleagrams [sound, channel, frame].
+        stages: Names of the stages to keep; None: all of them.
+
+    Returns:
+        The word that each sound is taken for, and the stages' activations.
+    """
     compilation.make_room()
     stages = auditory.stage_names(model) if stages is None else tuple(stages)
     variables = auditory.without_filters(variables)
     predictions, kept = [], {stage: [] for stage in stages}
-    for rows, batch in _padded(cochleagrams, min(_NETWORK_BATCH, len(cochleagrams))):
+    for batch, count in padded_batches(cochleagrams, _NETWORK_BATCH):
         logits, activations = _apply(variables, batch, model=model, stages=stages)
-        count = len(cochleagrams[rows])
         predictions.append(np.argmax(np.asarray(logits)[:count], axis=-1))
         for stage in stages:
             kept[stage].append(np.asarray(activations[stage])[:count])
-    return Heard(
+    return Responses(
         np.concatenate(predictions), {stage: np.concatenate(v) for stage, v in kept.items()}
     )
 
@@ -91,11 +113,11 @@ def recognize(
     """Lets several networks hear the same sounds, through the exact cochleagram.
 
     Args:
-        networks: (module, variables) of each.
-        waveforms: [sound, time], at the level at which they are to be heard.
-        config: Of the cochleagram.
-        batch_size: Cochleagrams made at once.
-        on_batch: Called with the number of sounds of which cochleagrams were made.
+        networks: Module and variables of each network.
+        waveforms: Sounds [sound, time], at the level at which they are to be heard.
+        config: Settings of the cochleagram.
+        batch_size: Number of cochleagrams made at once.
+        on_batch: Function called with the number of cochleagrams that a batch made.
 
     Returns:
         [network, sound] int, index of the word that each hears.
@@ -107,7 +129,7 @@ def recognize(
             waveforms[rows], config, batch_size=batch_size, on_batch=on_batch
         )
         for i, (model, variables) in enumerate(networks):
-            found[i, rows] = hear(model, variables, cochleagrams, stages=()).predictions
+            found[i, rows] = run_network(model, variables, cochleagrams, stages=()).predictions
     return found
 
 
@@ -116,12 +138,3 @@ def _apply(variables, batch, *, model, stages):
     with jax.default_matmul_precision("highest"):
         logits, activations = model.apply(variables, batch)
     return logits, {stage: activations[stage] for stage in stages}
-
-
-def _padded(values: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields batches of one size, the last one padded, and which rows each holds."""
-    for start in range(0, len(values), size):
-        rows = slice(start, min(start + size, len(values)))
-        batch = values[rows]
-        missing = size - len(batch)
-        yield rows, np.pad(batch, [(0, missing)] + [(0, 0)] * (values.ndim - 1), mode="edge")

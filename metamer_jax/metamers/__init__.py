@@ -14,7 +14,13 @@ With a mesh (`device_mesh`) the targets of a batch are divided among devices. No
 no sound needs another, so the devices never talk to each other.
 """
 
-from metamer_jax.metamers.batching import batches, choose_batch_size, concatenate, synthesize
+from metamer_jax.metamers.batching import (
+    batches,
+    choose_batch_size,
+    concatenate,
+    run_batch,
+    synthesize,
+)
 from metamer_jax.metamers.lowering import lower
 from metamer_jax.metamers.objective import matching_loss, start_waveform
 from metamer_jax.metamers.optimizers import learning_rate_schedule, make_optimizer
@@ -58,6 +64,7 @@ __all__ = [
     "metamer_step",
     "next_steps",
     "place",
+    "run_batch",
     "start_waveform",
     "synthesize",
 ]

@@ -13,7 +13,14 @@ from metamer_jax.metamers.lowering import lower
 from metamer_jax.metamers.placement import replicate
 from metamer_jax.metamers.state import Info, StageFn, State, Synthesis
 from metamer_jax.metamers.step import advance, check_targets, init
-from metamer_jax.metamers.traces import empty_trace, extend_trace, finish, is_running, next_steps
+from metamer_jax.metamers.traces import (
+    Trace,
+    empty_trace,
+    extend_trace,
+    finish,
+    is_running,
+    next_steps,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -33,15 +40,16 @@ def synthesize(
     """Synthesises one metamer per target and seed, in batches of `config.batch_size`.
 
     Args:
-        key: As for `init`, like the other arguments up to `config`.
-        targets: [target, time].
+        key: PRNG key, as for `init`, like the other arguments up to `config`.
+        targets: Natural sounds [target, time].
         target_ids: One integer per target.
-        seeds: Integers; by default the config's.
-        stage_fn: (variables, waveform [time]) -> activation.
+        seeds: Integers, one metamer of each target per seed; by default the config's.
+        stage_fn: Function (variables, waveform [time]) -> activation.
         variables: First argument of `stage_fn`.
-        config: By default recipe `paper`.
-        mesh: From `device_mesh`: the devices among which each batch is divided.
-        on_chunk: Called every `config.chunk_steps` steps of a batch, e.g. to show progress.
+        config: Settings of the synthesis; by default recipe `paper`.
+        mesh: Devices among which each batch is divided, from `device_mesh`.
+        on_chunk: Function called with the state and the last evaluations every
+            `config.chunk_steps` steps of a batch, e.g. to show progress.
 
     Returns:
         The metamers, in the order of the targets, whatever became of each (see `outcome`).
@@ -71,14 +79,36 @@ def synthesize(
             config=config,
             mesh=mesh,
         )
-        trace = empty_trace(state)
-        while is_running(state):
-            state, info = advance(state, next_steps(state))
-            trace = extend_trace(trace, info, config)
-            if on_chunk is not None:
-                on_chunk(state, info)
-        parts.append(finish(state, trace))
+        parts.append(
+            run_batch(
+                state,
+                empty_trace(state),
+                None if on_chunk is None else lambda state, info, _: on_chunk(state, info),
+            )
+        )
     return concatenate(parts, len(targets))
+
+
+def run_batch(
+    state: State, trace: Trace, on_chunk: Callable[[State, Info, Trace], None] | None = None
+) -> Synthesis:
+    """Advances one batch until none of its sounds runs.
+
+    Args:
+        state: A batch of syntheses, fresh from `init` or under way.
+        trace: The evaluations recorded so far, `empty_trace(state)` for a fresh one.
+        on_chunk: Function called with the state, the last evaluations and the trace after every
+            `state.config.chunk_steps` steps. It may raise to end early.
+
+    Returns:
+        The batch's metamers, padding included.
+    """
+    while is_running(state):
+        state, info = advance(state, next_steps(state))
+        trace = extend_trace(trace, info, state.config)
+        if on_chunk is not None:
+            on_chunk(state, info, trace)
+    return finish(state, trace)
 
 
 # Metamers at once where nothing is asked for. On a CPU the subbands of 4 (full cochleagram) to 8
@@ -105,16 +135,16 @@ def choose_batch_size(
     an accelerator's memory: its limit over what the compiled steps need for each target.
 
     Args:
-        num_targets: How many there are.
+        num_targets: Number of targets in all.
         num_samples: Samples of each.
         num_seeds: Metamers of each.
-        stage_fn: As for `init`, like the other arguments.
-        variables: The model's.
-        config: The synthesis.
-        mesh: The devices.
+        stage_fn: Function as for `init`, like the other arguments.
+        variables: First argument of `stage_fn`.
+        config: Settings of the synthesis.
+        mesh: Devices among which a batch is divided.
 
     Returns:
-        A number of targets, a multiple of the mesh's devices.
+        Number of targets, a multiple of the mesh's devices.
     """
     devices = 1 if mesh is None else mesh.size
     device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
@@ -150,16 +180,30 @@ def choose_batch_size(
 
 
 def batches(num_targets: int, size: int) -> list[np.ndarray]:
-    """Splits targets into batches of `size`: each a list of indices, the last padded.
+    """Divides targets into batches of one size.
 
-    Padding repeats the last target, so that one compilation serves every batch.
+    Args:
+        num_targets: Number of targets.
+        size: Number of targets in a batch.
+
+    Returns:
+        The indices [size] of each batch's targets; the last batch repeats the last target, so
+        that one compilation serves every batch.
     """
     starts = range(0, num_targets, size)
     return [np.minimum(np.arange(start, start + size), num_targets - 1) for start in starts]
 
 
 def concatenate(parts: Sequence[Synthesis], num_targets: int) -> Synthesis:
-    """Joins batches along the targets and drops the padding of the last."""
+    """Joins batches along the targets and drops the padding of the last.
+
+    Args:
+        parts: Finished batches in the order of `batches`.
+        num_targets: Number of targets without padding.
+
+    Returns:
+        One synthesis of all targets; traces of batches that stopped early end in NaN.
+    """
     longest = max((part.trace_step for part in parts), key=len)
 
     def padded(trace):

@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from metamer_jax.configs import SynthesisConfig
+from metamer_jax.gradients import norm
+
+TINY = 1e-30  # Smallest norm to divide by: of a silent activation.
 
 
 def start_waveform(key: jax.Array, num_samples: int, config: SynthesisConfig) -> jax.Array:
@@ -39,13 +42,3 @@ def matching_loss(activation: jax.Array, target: jax.Array, kind: str) -> jax.Ar
     raise ValueError(
         f"kind must be 'half_sum_of_squares', 'relative_l2' or 'correlation', got {kind!r}"
     )
-
-
-TINY = 1e-30
-
-
-def norm(x):
-    """Euclidean norm of all entries, with derivative zero at zero."""
-    square = jnp.sum(x**2)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

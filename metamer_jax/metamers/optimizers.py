@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from metamer_jax.configs import SynthesisConfig
+from metamer_jax.gradients import norm
 from metamer_jax.metamers.objective import TINY
 
 _SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; Nocedal and Wright (2006), section 3.1.
@@ -26,10 +27,10 @@ def relative_adam(
     stretches of sound for layers.
 
     Args:
-        learning_rate: Part of the level, or a schedule of it.
+        learning_rate: Length of a sample's step as a part of the level, or a schedule of it.
         beta1: Decay of the mean of gradients.
         beta2: Decay of the mean of their squares.
-        window: Samples whose level is taken as one; between their centres it is interpolated.
+        window: Number of samples whose level is taken as one (see `local_level`).
 
     Returns:
         A transformation for one array [time].
@@ -47,17 +48,33 @@ def relative_adam(
 
 
 def local_level(waveform: jax.Array, window: int) -> jax.Array:
-    """Root mean square around each sample of [time], at least a hundredth of the whole's.
+    """Root mean square around each sample, at least about a hundredth of the whole sound's.
 
-    Mean squares of adjoining windows, linearly interpolated between the windows' centres.
+    With p_k the mean square of window k, whose centre is at c_k = (k + 1/2) window, the level at
+    sample n, c_k <= n + 1/2 < c_(k + 1), is the square root of
+
+        p_k + (p_(k + 1) - p_k) (n + 1/2 - c_k) / window + (0.01 rms)^2.
+
+    Interpolating powers keeps it continuous: steps of a level that jumped at the edges of windows
+    would leave edges in the sound.
+
+    Args:
+        waveform: Sound [time].
+        window: Number of samples in a window; the last window may be shorter.
+
+    Returns:
+        [time], in the waveform's unit.
     """
     num_samples = waveform.shape[0]
     count = -(-num_samples // window)
     filled = np.minimum(window, num_samples - window * np.arange(count))  # The last may be short.
+    # The zeros that fill up the last window add nothing to a sum; `filled` makes it a mean.
     padded = jnp.pad(waveform**2, (0, count * window - num_samples))
     power = padded.reshape(count, window).sum(axis=1) / filled
     ends = jnp.concatenate([power[:1], power, power[-1:]])  # Level beyond the outer centres.
     rise = (jnp.arange(window) + 0.5) / window
+    # [between two centres, sample]: rows and samples in a row are the samples in order, from half
+    # a window before the first sample on.
     between = ends[:-1, None] + (ends[1:] - ends[:-1])[:, None] * rise
     power = jax.lax.dynamic_slice_in_dim(between.reshape(-1), window // 2, num_samples)
     return jnp.sqrt(power + _LEVEL_FLOOR**2 * jnp.mean(waveform**2))
@@ -84,9 +101,17 @@ def lbfgs(first_step: float, memory_size: int = 10) -> optax.GradientTransformat
     Nocedal (1980), Math. Comp. 35; Nocedal and Wright (2006), algorithms 7.4 and 3.1.
     A pair of differences is kept only if its curvature is positive. For one array; batch by vmap.
 
+    The line search is unrolled: instead of a loop of evaluations inside one update, each update
+    looks at one evaluation and either accepts the point tried, x + t d, because
+
+        f(x + t d) <= f(x) + 1e-4 t g.d                        (Armijo's condition),
+
+    and sets out from it in a new direction, or shortens t and tries again from x. So every sound
+    of a batch costs one evaluation a step, wherever in its own search it is.
+
     Args:
         first_step: Root mean square of the first update, along the gradient.
-        memory_size: Pairs of differences kept.
+        memory_size: Number of pairs of differences kept.
 
     Returns:
         A transformation whose `update(gradient, state, params, value=...)` needs the value and
@@ -128,7 +153,7 @@ def _accept(state, gradient, params, value, first_step):
     """Moves to the point tried, and sets out from it."""
     step, change = params - state.point, gradient - state.gradient
     product = jnp.vdot(step, change)
-    curved = (state.count > 0) & (product > 1e-7 * jnp.sum(step**2) ** 0.5 * _norm(change))
+    curved = (state.count > 0) & (product > 1e-7 * norm(step) * norm(change))
 
     def push(memory, new):
         return jnp.where(curved, jnp.concatenate([memory[1:], new[None]]), memory)
@@ -154,7 +179,8 @@ def _accept(state, gradient, params, value, first_step):
 def _shorten(state, value, slope, first_step):
     """Goes back along the direction, or after too many times sets out down the gradient."""
     excess = value - state.value - state.step * slope
-    # The minimum of the parabola through both values and the slope.
+    # The parabola through f(x), its slope s = g.d there and the value tried has its minimum at
+    # -s t^2 / (2 (f(x + t d) - f(x) - s t)).
     part = -state.step * slope / (2 * jnp.where(excess > 0, excess, 1))
     part = jnp.where((excess > 0) & jnp.isfinite(excess), part, _SHRINK_MIN)
     step = state.step * jnp.clip(part, _SHRINK_MIN, _SHRINK_MAX)
@@ -171,12 +197,16 @@ def _shorten(state, value, slope, first_step):
 
 def _first_direction(gradient, first_step):
     """Down the gradient, with a root mean square of `first_step`."""
-    length = _norm(gradient)
+    length = norm(gradient)
     return -gradient * (first_step * gradient.size**0.5 / jnp.where(length > 0, length, 1))
 
 
 def _inverse_hessian_times(gradient, steps, changes, products):
-    """The two-loop recursion; pairs without a product are passed over."""
+    """The two-loop recursion; pairs without a product are passed over.
+
+    Between the loops stands the inverse Hessian to begin with, (s.y / y.y) I of the newest pair
+    of step s and change of gradient y (Nocedal and Wright, equation 7.20).
+    """
     inverse = jnp.where(products > 0, 1 / jnp.where(products > 0, products, 1), 0)
 
     def backward(q, pair):
@@ -193,10 +223,6 @@ def _inverse_hessian_times(gradient, steps, changes, products):
         return r + step * (alpha - rho * jnp.vdot(change, r)), None
 
     return jax.lax.scan(forward, q, (steps, changes, inverse, alphas))[0]
-
-
-def _norm(x):
-    return jnp.sqrt(jnp.sum(x**2))
 
 
 def learning_rate_schedule(config: SynthesisConfig) -> optax.Schedule:

@@ -26,7 +26,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from metamer_jax.configs import SynthesisConfig
-from metamer_jax.metamers.objective import TINY, matching_loss, norm, start_waveform
+from metamer_jax.gradients import norm
+from metamer_jax.metamers.objective import TINY, matching_loss, start_waveform
 from metamer_jax.metamers.optimizers import make_optimizer
 from metamer_jax.metamers.placement import over_devices, replicate
 from metamer_jax.metamers.state import Info, Metamer, Outcome, StageFn, State
@@ -160,7 +161,7 @@ def metamer_step(
     updates, opt_state = make_optimizer(config).update(
         gradient, metamer.opt_state, metamer.waveform, value=loss
     )
-    gradient_norm = jnp.sqrt(jnp.sum(gradient**2))
+    gradient_norm = norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(error) & jnp.isfinite(gradient_norm)
     running = metamer.outcome == Outcome.RUNNING
     better = running & finite & (error < metamer.best_error)

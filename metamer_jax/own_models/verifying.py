@@ -17,6 +17,7 @@ from metamer_jax import metamers, verification
 from metamer_jax.configs import VerificationConfig
 from metamer_jax.own_models.wrapping import OwnModel, Variables, stage_fn
 from metamer_jax.runtime import progress
+from metamer_jax.runtime.batches import padded_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,12 +41,8 @@ def activations(
         ValueError: The sounds are not finite floating-point numbers [sound, time].
     """
     sounds = _checked("sounds", sounds, model)
-    size, parts = min(batch_size, len(sounds)), []
-    for start in range(0, len(sounds), size):
-        batch = sounds[start : start + size]
-        count = len(batch)
-        batch = np.pad(batch, [(0, size - count), (0, 0)], mode="edge")
-        fn = stage_fn(model, stage, relu_override=False)
+    fn, parts = stage_fn(model, stage, relu_override=False), []
+    for batch, count in padded_batches(sounds, batch_size):
         parts.append(np.asarray(_respond(variables, batch, stage_fn=fn))[:count])
         if on_batch is not None:
             on_batch(count)
@@ -143,13 +140,13 @@ def verify(
     total = len(drawn) + len(every) * (1 if logits is None else 2)
     style = None if show_progress else "none"
     with progress.bar(total, f"verifying {stage}", unit="sound", style=style) as bar:
-        hear = functools.partial(
+        respond = functools.partial(
             activations, model, variables, batch_size=config.batch_size, on_batch=bar.update
         )
-        matched = hear(every, stage)
-        classes = np.zeros(len(every), int) if logits is None else _classes(hear(every, logits))
+        matched = respond(every, stage)
+        classes = np.zeros(len(every), int) if logits is None else _classes(respond(every, logits))
         null = verification.null_distribution(
-            hear(recordings[drawn], stage),
+            respond(recordings[drawn], stage),
             speakers=None if speakers is None else np.asarray(speakers)[drawn],
             fingerprints=verification.fingerprints(recordings[drawn]),
             seed=seed,

@@ -7,7 +7,7 @@ import flax.linen as nn
 import numpy as np
 
 from metamer_jax import auditory, metamers, verification
-from metamer_jax.auditory.exact import Heard, hear
+from metamer_jax.auditory.exact import Responses, run_network
 from metamer_jax.configs import VerificationConfig
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def null_distributions(
         if stage == "cochleagram":
             activations = cochleagrams
         else:
-            activations = hear(model, variables, cochleagrams, [stage]).activations[stage]
+            activations = run_network(model, variables, cochleagrams, [stage]).activations[stage]
         found[stage] = verification.null_distribution(
             activations, speakers=speakers, fingerprints=fingerprints, seed=seed
         )
@@ -72,8 +72,8 @@ class StageMetamers(NamedTuple):
 
 def assess(
     model: nn.Module,
-    targets: Heard,
-    versions: Mapping[str, Heard],
+    targets: Responses,
+    versions: Mapping[str, Responses],
     metamer: StageMetamers,
     *,
     null: verification.NullDistribution,

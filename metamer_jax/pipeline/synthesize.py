@@ -128,15 +128,15 @@ def _first(made, count):
 
 
 def _finish_batch(state, path, ids, bar, stop):
-    """Advances one batch to its end, saving its state now and then."""
+    """Runs one batch, from where its saved state left it, and saves that now and then."""
     trace = metamers.empty_trace(state)
     if storage.is_done(path):
         state, trace = _restored(storage.read_npz(path), ids, state, trace)
     counted = len(np.unique(ids)) / len(ids)  # Padding is no progress.
     last_save, before = time.monotonic(), 0
-    while metamers.is_running(state):
-        state, info = metamers.advance(state, metamers.next_steps(state))
-        trace = metamers.extend_trace(trace, info, state.config)
+
+    def on_chunk(state, info, trace):
+        nonlocal last_save, before
         done = _steps_done(state)
         error = info.relative_error[-1]
         bar.update((done - before) * counted, median=np.nanmedian(error), worst=np.nanmax(error))
@@ -147,7 +147,8 @@ def _finish_batch(state, path, ids, bar, stop):
             last_save = time.monotonic()
         if stopping:
             leave()
-    return metamers.finish(state, trace)
+
+    return metamers.run_batch(state, trace, on_chunk)
 
 
 def _saved(ids, metamer, trace):

@@ -160,13 +160,13 @@ def _assess_all(run, recordings, targets, networks, found, nulls, level_db, stop
         def hear(model, variables, waveforms):
             sounds = waveforms.reshape(-1, waveforms.shape[-1])
             cochleagrams = _exact_cochleagrams(run, sounds, bar, stop)
-            return exact.hear(model, variables, cochleagrams)
+            return exact.run_network(model, variables, cochleagrams)
 
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
             _play_targets(run, recordings, targets[rows], level_db)
             natural = _exact_cochleagrams(run, recordings.waveforms[targets[rows]], bar, stop)
             for network, (model, variables) in networks.items():
-                heard_targets = exact.hear(model, variables, natural)
+                heard_targets = exact.run_network(model, variables, natural)
                 for stage in stages_of(run, model):
                     metamer = found[network, stage].rows(rows)
                     played = _play(run, recordings, network, metamer, level_db)

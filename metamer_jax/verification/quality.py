@@ -97,8 +97,8 @@ def average_ranks(values: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
     """Ranks each row from 1, ties sharing the average of the ranks that they take up.
 
     Args:
-        values: [row, feature], finite.
-        dtype: Of the result. float32 holds the ranks of up to 2^23 features exactly.
+        values: Finite numbers [row, feature].
+        dtype: Type of the result. float32 holds the ranks of up to 2^23 features exactly.
 
     Returns:
         [row, feature], as `scipy.stats.rankdata(values, axis=1)`.
@@ -116,6 +116,8 @@ def average_ranks(values: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
         row = row[above]
         order = np.argsort(row)
         ordered = row[order]
+        # A run of equal values takes up the ranks f + 1, ..., f + c (f values lie below it, c are
+        # in it), whose mean is f + (c + 1) / 2.
         first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
         counts = np.diff(np.append(first, ordered.size))
         ranks[i, above[order]] = np.repeat(lowest + first + (counts + 1) / 2, counts)

@@ -272,3 +272,15 @@ def test_batch_size_follows_the_memory_at_hand_unless_it_is_given(matrix, monkey
     with caplog.at_level("INFO"):
         chosen()
     assert "256 targets at once (256 metamers) on 1 gpu device: 0 MiB each of 1 GiB" in caplog.text
+
+
+@pytest.mark.parametrize("loss", ["half_sum_of_squares", "relative_l2", "correlation"])
+def test_an_activation_that_is_no_number_never_passes_for_a_match(matrix, targets, loss):
+    def broken(variables, waveform):
+        return jnp.where(jnp.any(waveform > 0.05), jnp.nan, 1.0) * linear_stage(variables, waveform)
+
+    config = dataclasses.replace(LINEAR, loss=loss, steps=5, start_rms=1.0)
+    result = metamers.synthesize(
+        KEY, 0.001 * targets, range(5), stage_fn=broken, variables=matrix, config=config
+    )
+    assert np.all(result.outcome == metamers.Outcome.NON_FINITE)

@@ -271,7 +271,7 @@ def _correct_by_all(run: runs.Run, recordings: "Recordings", chosen: np.ndarray)
     correct = np.ones(len(chosen), bool)
     for network in run.config.networks if len(chosen) else ():
         model, variables = pipeline.load_network(run, network, len(recordings.words))
-        heard = exact.hear(model, variables, cochleagrams, stages=())
+        heard = exact.run_network(model, variables, cochleagrams, stages=())
         correct &= heard.predictions == recordings.labels[chosen]
     return correct
 
@@ -342,8 +342,8 @@ def _verify_played(
         model, variables = pipeline.load_network(run, str(network), len(words))
         for stage, group in of_network.groupby("layer", sort=False):
             rows = group.index.to_numpy()
-            heard = exact.hear(model, variables, cochleagrams[rows], [str(stage)])
-            original = exact.hear(model, variables, target_cochleagrams, [str(stage)])
+            heard = exact.run_network(model, variables, cochleagrams[rows], [str(stage)])
+            original = exact.run_network(model, variables, target_cochleagrams, [str(stage)])
             wanted = np.array([of_target[int(t)] for t in group["target_id"]])
             activation = heard.activations[stage]
             quality = verification.match_quality(original.activations[stage][wanted], activation)
