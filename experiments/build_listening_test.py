@@ -51,8 +51,8 @@ _VERIFIED = flags.DEFINE_enum(
     "verified",
     None,
     listening.VERIFIED,
-    "Which verdict a metamer needs to be played: of the sound as synthesised, as played, or both "
-    "(default). 'any' lets in what failed; manifest and report say so.",
+    "Which metamers are played: those that passed verification (default), or 'any', what failed "
+    "too; manifest and report say so.",
 )
 _NATURAL = flags.DEFINE_integer("natural_trials", None, "Natural recordings in each condition.")
 _CATCH = flags.DEFINE_integer(
@@ -83,7 +83,7 @@ _CONSENT = flags.DEFINE_string(
 )
 _CONTACT = flags.DEFINE_string("contact", None, "Whom participants may ask; shown on the page.")
 _SET = flags.DEFINE_multi_string(
-    "set", [], "Any other setting of ListeningConfig: --set=level_db=-26 --set=silence_s=1.5"
+    "set", [], "Any other setting of ListeningConfig: --set=silence_s=1.5"
 )
 
 

@@ -63,6 +63,12 @@ _TARGETS = flags.DEFINE_integer("targets_per_word", None, "Target recordings of 
 _RECIPE = flags.DEFINE_enum(
     "recipe", None, sorted(configs.SYNTHESIS_RECIPES), "Recipe to synthesise by."
 )
+_AS_PLAYED = flags.DEFINE_bool(
+    "as_played",
+    None,
+    "Make metamers of the sound that will be played (mean, ramps, level) and not of a waveform of "
+    "any level. Unset: as the recipe has it; 'fast' does, the publications' recipes do not.",
+)
 _STEPS = flags.DEFINE_integer("steps", None, "Gradient steps of each metamer.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Metamers synthesised at once.")
 _NULL = flags.DEFINE_integer(
@@ -132,7 +138,10 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
         ),
         training=configs.replace_given(config.training, epochs=_EPOCHS.value),
         synthesis=configs.replace_given(
-            config.synthesis, steps=_STEPS.value, batch_size=_BATCH_SIZE.value
+            config.synthesis,
+            as_played=_AS_PLAYED.value,
+            steps=_STEPS.value,
+            batch_size=_BATCH_SIZE.value,
         ),
         verification=configs.replace_given(config.verification, null_recordings=_NULL.value),
     )

@@ -17,15 +17,17 @@ from typing import Any
 __version__ = "0.1.0"
 
 _FROM = {
+    "AsPlayed": "metamers",
     "CochleagramConfig": "configs",
     "DataConfig": "configs",
+    "PlaybackConfig": "configs",
     "SynthesisConfig": "configs",
     "SYNTHESIS_RECIPES": "configs",
     "VerificationConfig": "configs",
     "load_recordings": "data",
     "stage_fn": "own_models",
     "synthesize": "metamers",
-    "verify": "own_verification",
+    "verify": "own_models",
     "wrap_model": "own_models",
 }
 _MODULES = (

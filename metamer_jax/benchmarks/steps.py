@@ -93,6 +93,8 @@ def prepare(
         seed: Of the targets and weights.
     """
     stage_fn, variables = _stage(case, config, num_words, seed)
+    if synthesis.as_played:
+        stage_fn = metamers.parametrised(stage_fn, metamers.AsPlayed(config.sample_rate_hz))
     rng = np.random.default_rng(seed)
     targets = 0.1 * rng.standard_normal((case.batch_size, config.num_samples)).astype(np.float32)
     synthesis = dataclasses.replace(

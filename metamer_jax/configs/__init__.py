@@ -14,6 +14,7 @@ from metamer_jax.configs.conversion import (
 )
 from metamer_jax.configs.data import DATASETS, SPEECH_COMMANDS_WORDS, WORDS, DataConfig
 from metamer_jax.configs.experiment import PRESETS, STAGES, ExperimentConfig
+from metamer_jax.configs.playback import PlaybackConfig
 from metamer_jax.configs.synthesis import (
     OPTIMIZERS,
     SCHEDULES,
@@ -39,6 +40,7 @@ __all__ = [
     "ExperimentConfig",
     "OPTIMIZERS",
     "PRESETS",
+    "PlaybackConfig",
     "RobustnessConfig",
     "SCHEDULES",
     "SPEECH_COMMANDS_WORDS",

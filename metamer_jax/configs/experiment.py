@@ -7,10 +7,12 @@ static argument and saved as JSON beside what it made.
 import dataclasses
 import types
 from collections.abc import Mapping
+from typing import Any
 
 from metamer_jax.configs.checks import require, require_positive
 from metamer_jax.configs.cochleagram import CochleagramConfig
 from metamer_jax.configs.data import DataConfig
+from metamer_jax.configs.playback import PlaybackConfig
 from metamer_jax.configs.synthesis import SYNTHESIS_RECIPES, SynthesisConfig, VerificationConfig
 from metamer_jax.configs.training import TrainingConfig
 
@@ -34,6 +36,7 @@ class ExperimentConfig:
     training: TrainingConfig = TrainingConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verification: VerificationConfig = VerificationConfig()
+    playback: PlaybackConfig = PlaybackConfig()
 
     def __post_init__(self):
         require_positive(targets_per_word=self.targets_per_word)
@@ -47,6 +50,23 @@ class ExperimentConfig:
             values = getattr(self, name)
             require(len(values) > 0, f"{name} must not be empty")
             require(len(set(values)) == len(values), f"{name} repeat: {values}")
+
+    @staticmethod
+    def from_older(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Translates settings of a run that was made before it had `playback`.
+
+        Args:
+            values: Fields as a run's config.json has them.
+
+        Returns:
+            The fields as they are called now: such a run's sounds are played without ramps.
+        """
+        verification = dict(values.get("verification", {}))
+        if "playback_level_db" not in verification:
+            return values
+        level_db = verification.pop("playback_level_db")
+        playback = {"level_db": level_db, "ramp_s": 0.0}
+        return {**values, "verification": verification, "playback": playback}
 
     @property
     def resolved_target_seed(self) -> int:

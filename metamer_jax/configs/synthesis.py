@@ -32,6 +32,9 @@ class SynthesisConfig:
     loss: str = "half_sum_of_squares"  # or "relative_l2", "correlation".
     start: str = "pink"  # "pink" or "gaussian".
     start_rms: float = 0.01
+    # Whether the stage is given the sound that will be played (`PlaybackConfig`) instead of the
+    # waveform as the optimiser has it.
+    as_played: bool = False
     relu_override: bool = True  # At the matched stage: forward ReLU, backward identity.
     tolerance: float = 0.0  # Stop a target at this relative error; 0 runs every step.
     seeds: tuple[int, ...] = (0,)  # One metamer of each target per seed.
@@ -96,10 +99,16 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
             beta1=0.95,
             beta2=0.96,
             schedule="linear",
+            as_played=True,
             tolerance=1e-4,  # Below what the multirate cochleagram is exact to.
         ),
     }
 )
+
+
+# The largest of a few chance matches says little about chance: of fewer pairs no null is made.
+MIN_NULL_PAIRS = 1000
+MIN_NULL_RECORDINGS = 46  # n (n - 1) / 2 pairs of n recordings: 1,035.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,12 +120,12 @@ class VerificationConfig:
     # there the relative error does.
     min_rank_features: int = 1000
     max_relative_error: float = 0.05
-    playback_level_db: float = -23.0  # RMS of the sounds as played, dB re full scale.
     batch_size: int = 8
 
     def __post_init__(self):
         require(
-            self.null_recordings >= 3,
-            f"null_recordings must be at least 3, got {self.null_recordings}",
+            self.null_recordings >= MIN_NULL_RECORDINGS,
+            f"null_recordings must be at least {MIN_NULL_RECORDINGS}, which make the "
+            f"{MIN_NULL_PAIRS} pairs of a null distribution, got {self.null_recordings}",
         )
         require_positive(max_relative_error=self.max_relative_error, batch_size=self.batch_size)

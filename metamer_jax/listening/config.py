@@ -7,7 +7,7 @@ import re
 DESIGNS = ("latin", "shuffle")
 HEADPHONE_CHECKS = ("antiphase", "huggins", "both", "none")
 CHOICE_ORDERS = ("fixed", "shuffled")
-VERIFIED = ("raw_and_played", "raw", "played", "any")
+VERIFIED = ("pass", "any")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,17 +29,14 @@ class ListeningConfig:
     words: tuple[str, ...] = ()  # Whose metamers are played; all of the run's words stay choices.
     targets_per_word: int | None = None
     require_correct: bool = True  # Only targets that every network classifies correctly.
-    # Which verdicts a metamer must have to enter: that on the sound as synthesised, that on it as
-    # played (same class and, where it decides, Spearman's; see `listening.material`), or both.
-    # "any" lets in what failed; the manifest and the report then say so.
-    verified: str = "raw_and_played"
+    # Which metamers may enter: those that passed verification as they are played, or "any", what
+    # failed too; the manifest and the report then say so.
+    verified: str = "pass"
     natural_trials: int = 0  # Natural recordings among a condition's trials.
     catch_trials: int = 0  # The same, as a check of attention; 8 to 16 suit an online experiment.
     practice_trials: int = 6  # Natural recordings, with feedback.
 
-    # How it is played.
-    level_db: float = -23.0  # RMS of every sound, dB re full scale.
-    ramp_s: float = 0.01
+    # How it is played; level and ramps are the run's (`PlaybackConfig`).
     silence_s: float = 2.0  # After each sound of a condition's WAV.
     calibration_s: float = 6.0
     headphone_check: str = "both"
@@ -72,12 +69,10 @@ class ListeningConfig:
             _require_count(name, getattr(self, name), least)
         if self.targets_per_word is not None:
             _require_count("targets_per_word", self.targets_per_word, 1)
-        for name in ("ramp_s", "silence_s", "calibration_s"):
+        for name in ("silence_s", "calibration_s"):
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a number of seconds, at least 0, got {value!r}")
-        if not (math.isfinite(self.level_db) and -60 <= self.level_db < 0):
-            raise ValueError(f"level_db must lie in [-60, 0) dB re full scale, got {self.level_db}")
         if self.experiment_id and not re.fullmatch(
             r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.experiment_id
         ):

@@ -19,7 +19,13 @@ import jax
 from metamer_jax import data, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
-from metamer_jax.pipeline.common import choose_targets, chosen_targets
+from metamer_jax.pipeline.common import (
+    choose_targets,
+    chosen_targets,
+    metamer_wav,
+    read_verified,
+    target_wav,
+)
 from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
@@ -32,10 +38,13 @@ __all__ = [
     "enable_compilation_cache",
     "load_network",
     "load_recordings",
+    "metamer_wav",
     "natural_sounds",
     "read_metamers",
+    "read_verified",
     "reproduce",
     "synthesize_metamers",
+    "target_wav",
     "train_ensemble",
     "train_networks",
     "verify_metamers",

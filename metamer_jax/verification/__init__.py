@@ -19,7 +19,9 @@ from metamer_jax.verification.null import (
 from metamer_jax.verification.quality import MatchQuality, average_ranks, match_quality
 from metamer_jax.verification.verdicts import (
     NON_FINITE_OUTCOMES,
+    PREFIXES,
     Verdicts,
+    current_columns,
     deciding_measure,
     verdicts,
     yields,
@@ -31,9 +33,11 @@ __all__ = [
     "NON_FINITE_OUTCOMES",
     "NullDistribution",
     "NullMeasure",
+    "PREFIXES",
     "QUANTILES",
     "Verdicts",
     "average_ranks",
+    "current_columns",
     "deciding_measure",
     "fingerprints",
     "match_quality",

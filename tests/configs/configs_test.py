@@ -153,7 +153,14 @@ NAN, INF = float("nan"), float("inf")
         (configs.SynthesisConfig, dict(matmul_precision="low"), "matmul_precision must be one of"),
         (configs.SynthesisConfig, dict(seeds=()), "seeds must hold at least one seed"),
         (configs.SynthesisConfig, dict(seeds=(1, 1)), "seeds repeat"),
-        (configs.VerificationConfig, dict(null_recordings=2), "null_recordings must be at least 3"),
+        (
+            configs.VerificationConfig,
+            dict(null_recordings=45),
+            "null_recordings must be at least 46",
+        ),
+        (configs.PlaybackConfig, dict(level_db=3.0), "level_db must lie in"),
+        (configs.PlaybackConfig, dict(peak=1.5), "peak must be at most 1"),
+        (configs.PlaybackConfig, dict(ramp_s=-1), "ramp_s must not be negative"),
         (configs.VerificationConfig, dict(max_relative_error=0), "max_relative_error must be"),
         (configs.ExperimentConfig, dict(stages=()), "stages must not be empty"),
         (configs.ExperimentConfig, dict(networks=("a", "a")), "networks repeat"),
@@ -219,3 +226,14 @@ def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
     assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.1)
     paper = configs.SYNTHESIS_RECIPES["paper"]
     assert paper.for_stage("cochleagram") == paper
+
+
+def test_settings_of_a_run_without_playback_are_those_it_had():
+    config = configs.ExperimentConfig(seed=3)
+    saved = json.loads(configs.to_json(config))
+    del saved["playback"], saved["synthesis"]["as_played"]
+    saved["verification"]["playback_level_db"] = -20.0
+    found = configs.from_dict(configs.ExperimentConfig, saved)
+    assert found.playback == configs.PlaybackConfig(level_db=-20.0, ramp_s=0.0)
+    assert not found.synthesis.as_played
+    assert dataclasses.replace(found, playback=config.playback) == config

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from metamer_jax.listening.building import sounds
+from metamer_jax import audio
+from metamer_jax.configs import PlaybackConfig
 from metamer_jax.listening.building.material import METAMER_COLUMNS, Material
 
 WORDS = ("down", "go", "left", "no", "right", "stop", "up", "yes")
@@ -50,7 +51,6 @@ def fabricate(
                             "metamer_seed": 0,
                             "target_correct": not wrong(word, target) or model != models[0],
                             **seen,
-                            **{f"played_{name}": value for name, value in seen.items()},
                         }
                     )
     table = pd.DataFrame(rows)[list(METAMER_COLUMNS)]
@@ -63,14 +63,15 @@ def fabricate(
     )
     count = round(sample_rate_hz * duration_s)
     waveforms = random.standard_normal((len(table) + 2 * naturals, count))
-    played, level_db = sounds.prepare(waveforms, sample_rate_hz)
+    playback = PlaybackConfig()
+    played, _ = audio.to_playback(waveforms, sample_rate_hz, playback)
     metamer_sounds, natural_sounds, practice_sounds = np.split(
         played, [len(table), len(table) + naturals]
     )
     return Material(
         words=tuple(words),
         sample_rate_hz=sample_rate_hz,
-        level_db=level_db,
+        playback=playback,
         metamers=table,
         metamer_sounds=metamer_sounds,
         naturals=natural,

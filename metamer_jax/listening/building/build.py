@@ -103,13 +103,15 @@ def make(material: Material, config: ListeningConfig) -> Experiment:
     noise = sounds.calibration_noise(
         config.calibration_s,
         material.sample_rate_hz,
-        level_db=material.level_db,
+        level_db=material.playback.level_db,
         seed=config.seed,
     )
     calibration = names.new()
     audio[calibration] = sounds.encode_wav(sounds.to_int16(noise), material.sample_rate_hz)
 
-    manifest = describe_sounds(manifest, samples, audio, material.sample_rate_hz, config)
+    manifest = describe_sounds(
+        manifest, samples, audio, material.sample_rate_hz, material.playback.level_db, config
+    )
     design_digest = digest(manifest, material.words, headphone, calibration, audio)
     experiment_id = config.experiment_id or f"{files.slug(config.title)}-{design_digest[:8]}"
     manifest = manifest.assign(experiment_id=experiment_id)
@@ -117,8 +119,6 @@ def make(material: Material, config: ListeningConfig) -> Experiment:
     for name in INTEGER_COLUMNS:
         manifest[name] = manifest[name].astype("Int64")
     for name in ("model", "layer", "speaker_id", "model_prediction", "verdict"):
-        manifest[name] = manifest[name].fillna("")
-    for name in ("played_model_prediction", "played_verdict"):
         manifest[name] = manifest[name].fillna("")
 
     private = {
@@ -135,7 +135,8 @@ def make(material: Material, config: ListeningConfig) -> Experiment:
         "headphone": headphone,
         "headphone_limits": {check: HEADPHONE_LIMITS[check] for check in checks},
         "calibration": calibration,
-        "level_db": material.level_db,
+        "level_db": material.playback.level_db,
+        "ramp_s": material.playback.ramp_s,
         "sample_rate_hz": material.sample_rate_hz,
         "config": dataclasses.asdict(config),
         "run": material.source,
@@ -177,7 +178,9 @@ def _headphone_checks(
         config.headphone_check, (config.headphone_check,)
     )
     return {
-        name: makers[name](material.sample_rate_hz, level_db=material.level_db, seed=config.seed)
+        name: makers[name](
+            material.sample_rate_hz, level_db=material.playback.level_db, seed=config.seed
+        )
         for name in wanted
     }
 
