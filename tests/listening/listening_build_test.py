@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 import shutil
@@ -545,6 +546,14 @@ class TestFromARun:
         design = json.loads((tmp_path / "out/private/design.json").read_text("utf-8"))
         assert design["config"]["silence_s"] == 0.1 and design["run"]["preset"] == "smoke"
         assert (tmp_path / "out/conditions/condition_02.wav").is_file()
+
+
+def test_wav_files_are_plain():
+    data = sounds.encode_wav(np.arange(6, dtype=np.int16).reshape(3, 2), 8000)
+    with wave.open(io.BytesIO(data)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, 8000)
+    with pytest.raises(ValueError, match="samples must be int16"):
+        sounds.encode_wav(np.zeros(3), 8000)
 
 
 def test_page_files_are_packaged():
