@@ -115,3 +115,25 @@ def test_the_path_to_the_ear_costs_nothing_to_speak_of():
     ratio = {name: after[name] / before[name] for name in ("flops", "bytes accessed")}
     # Of the networks' smallest step; sums over a sound are passes of their own on a CPU.
     assert ratio["flops"] <= 1.03 and ratio["bytes accessed"] <= 1.07, ratio
+
+
+def test_a_batch_that_was_saved_under_way_ends_with_the_same_bits():
+    def start():
+        return metamers.init(
+            KEY, WAVES, (0, 1, 2), stage_fn=curved, variables=MATRIX, parametrisation=AS_PLAYED,
+            config=dataclasses.replace(FAST, steps=60, tolerance=0.0, chunk_steps=20),
+        )  # fmt: skip
+
+    saved = []
+
+    def save(state, info, trace):
+        saved.append((jax.tree.map(np.array, state.metamer), trace))
+
+    state = start()
+    whole = metamers.run_batch(state, metamers.empty_trace(state), save)
+    state, (metamer, trace) = start(), saved[1]
+    state = dataclasses.replace(state, metamer=metamers.place(metamer, None))
+    rest = metamers.run_batch(state, trace)
+    assert len(saved) == 4 and whole.steps.max() == 60
+    for a, b in zip(whole, rest, strict=True):
+        np.testing.assert_array_equal(a, b)
