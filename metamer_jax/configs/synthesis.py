@@ -22,6 +22,7 @@ class SynthesisConfig:
     # "relative_adam": a part of the level; "lbfgs": rms of the first step only.
     learning_rate: float = 1e-3
     cochleagram_learning_rate: float | None = None  # At that stage; None: as at the others.
+    conv1_learning_rate: float | None = None  # Likewise.
     beta1: float = 0.9
     beta2: float = 0.999
     level_window: int = 40  # "relative_adam": samples whose level counts as one.
@@ -59,16 +60,20 @@ class SynthesisConfig:
         )
         if self.batch_size is not None:
             require_positive(batch_size=self.batch_size)
-        if self.cochleagram_learning_rate is not None:
-            require_positive(cochleagram_learning_rate=self.cochleagram_learning_rate)
+        for name in ("cochleagram_learning_rate", "conv1_learning_rate"):
+            if getattr(self, name) is not None:
+                require_positive(**{name: getattr(self, name)})
         require(len(self.seeds) > 0, "seeds must hold at least one seed")
         require(len(set(self.seeds)) == len(self.seeds), f"seeds repeat: {self.seeds}")
 
     def for_stage(self, stage: str) -> "SynthesisConfig":
         """Returns the settings for one stage: with that stage's own learning rate."""
-        rate = self.cochleagram_learning_rate if stage == "cochleagram" else None
+        own = {"cochleagram": self.cochleagram_learning_rate, "conv1": self.conv1_learning_rate}
         return dataclasses.replace(
-            self, learning_rate=rate or self.learning_rate, cochleagram_learning_rate=None
+            self,
+            learning_rate=own.get(stage) or self.learning_rate,
+            cochleagram_learning_rate=None,
+            conv1_learning_rate=None,
         )
 
 
@@ -96,6 +101,7 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
             optimizer="relative_adam",
             learning_rate=0.17,
             cochleagram_learning_rate=0.28,  # Which would be too long a step for a network.
+            conv1_learning_rate=0.08,
             beta1=0.95,
             beta2=0.96,
             schedule="linear",

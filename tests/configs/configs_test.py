@@ -224,6 +224,9 @@ def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
     config = configs.SynthesisConfig(learning_rate=0.1, cochleagram_learning_rate=0.3)
     assert config.for_stage("cochleagram") == configs.SynthesisConfig(learning_rate=0.3)
     assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.1)
+    config = dataclasses.replace(config, conv1_learning_rate=0.2)
+    assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.2)
+    assert config.for_stage("conv2") == configs.SynthesisConfig(learning_rate=0.1)
     paper = configs.SYNTHESIS_RECIPES["paper"]
     assert paper.for_stage("cochleagram") == paper
 
