@@ -49,6 +49,7 @@ _changed = drivers.setting_flags(
         "duration_s": ("data.duration_s", "cochleagram.duration_s"),
         "epochs": "training.epochs",
         "steps": "synthesis.steps",
+        "as_played": "synthesis.as_played",
         "batch_size": "synthesis.batch_size",
         "null_recordings": "verification.null_recordings",
     },

@@ -17,10 +17,12 @@ from typing import Any
 __version__ = "0.2.0"
 
 _FROM = {
+    "AsPlayed": "metamers",
     "CochleagramConfig": "configs",
     "DataConfig": "configs",
     "SPECTROGRAMS": "configs",
     "SpectrogramConfig": "configs",
+    "PlaybackConfig": "configs",
     "SynthesisConfig": "configs",
     "SYNTHESIS_RECIPES": "configs",
     "VerificationConfig": "configs",

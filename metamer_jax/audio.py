@@ -6,11 +6,12 @@ import os
 import pathlib
 import struct
 import wave
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.signal
 
-from metamer_jax import storage
+from metamer_jax import configs, storage
 
 RMS = 0.1  # Level at which sounds enter the cochleagram (Feather et al. 2019).
 # A recording whose samples vary by less holds nothing but rounding (16 bits: 3e-5 a step).
@@ -158,25 +159,110 @@ def resample(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     return resampled.astype(np.float32)
 
 
-def to_playback(waveforms: np.ndarray, level_db: float = -23.0) -> tuple[np.ndarray, float]:
-    """Makes sounds equally loud (equal RMS) 16-bit ones.
-
-    Where a peak would clip at `level_db`, all of them get the highest level at which none does.
+def ramp_window(num_samples: int, ramp_s: float, sample_rate_hz: int) -> np.ndarray:
+    """Makes a window that fades a sound in and out with raised-cosine ramps.
 
     Args:
-        waveforms: [..., time], any scale.
-        level_db: RMS level wanted, in dB re full scale (an RMS of 1.0).
+        num_samples: Length of the sound, samples.
+        ramp_s: Length of each ramp, s.
+        sample_rate_hz: Sample rate, Hz.
 
     Returns:
-        [..., time] int16, and the level in dB at which they are.
+        [time] float64, zero at the first and last sample where there are ramps, one between them.
+
+    Raises:
+        ValueError: The ramps are longer than the sound.
+    """
+    count = round(ramp_s * sample_rate_hz)
+    if 2 * count > num_samples:
+        raise ValueError(
+            f"ramp_s must be at most half the sound ({num_samples / sample_rate_hz / 2} s), "
+            f"got {ramp_s}"
+        )
+    window = np.ones(num_samples)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(count) / max(count, 1))
+    window[:count] = ramp
+    window[num_samples - count :] = ramp[::-1]
+    return window
+
+
+def fade(waveforms: np.ndarray, ramp_s: float, sample_rate_hz: int) -> np.ndarray:
+    """Takes the mean out of sounds and fades their ends.
+
+    The mean that is taken out makes the faded sound's mean zero: its ends then stay at zero.
+
+    Args:
+        waveforms: Sounds [..., time], any scale.
+        ramp_s: Length of each ramp, s.
+        sample_rate_hz: Sample rate, Hz.
+
+    Returns:
+        [..., time] float64.
+
+    Raises:
+        ValueError: The ramps are longer than the sounds.
+    """
+    waveforms = np.asarray(waveforms, np.float64)
+    window = ramp_window(waveforms.shape[-1], ramp_s, sample_rate_hz)
+    return (waveforms - (waveforms @ window / window.sum())[..., None]) * window
+
+
+def to_int16(sounds: np.ndarray, playback: configs.PlaybackConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Brings faded sounds to the level at which they are played, in 16 bits.
+
+    Args:
+        sounds: Faded sounds [..., time], any scale.
+        playback: Level and largest peak.
+
+    Returns:
+        [..., time] int16, and the level [...] of each in dB re full scale: the one asked for, or
+        the highest at which that sound's peak keeps within `playback.peak`.
 
     Raises:
         ValueError: A sound is silent or not finite.
     """
-    unit = normalize(waveforms, rms=1.0).astype(np.float64)
-    headroom = (_INT16_SCALE - 1) / _INT16_SCALE / np.abs(unit).max(initial=0.0)
-    gain = min(10 ** (level_db / 20), headroom)
-    return np.rint(unit * (gain * _INT16_SCALE)).astype(np.int16), 20 * math.log10(gain)
+    unit = normalize(sounds, rms=1.0).astype(np.float64)
+    highest = min(playback.peak, (_INT16_SCALE - 1) / _INT16_SCALE)
+    gain = np.minimum(10 ** (playback.level_db / 20), highest / np.abs(unit).max(axis=-1))
+    samples = np.rint(unit * (gain[..., None] * _INT16_SCALE)).astype(np.int16)
+    return samples, 20 * np.log10(gain)
+
+
+def to_playback(
+    waveforms: np.ndarray, sample_rate_hz: int, playback: configs.PlaybackConfig | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes sounds as they are played: mean taken out, ramps at both ends, one level, 16 bits.
+
+    Args:
+        waveforms: Sounds [..., time], any scale.
+        sample_rate_hz: Sample rate, Hz.
+        playback: Ramps, level and largest peak; by default 10 ms, -23 dB and full scale.
+
+    Returns:
+        As `to_int16`.
+
+    Raises:
+        ValueError: A sound is silent or not finite, or shorter than its ramps.
+    """
+    playback = configs.PlaybackConfig() if playback is None else playback
+    return to_int16(fade(waveforms, playback.ramp_s, sample_rate_hz), playback)
+
+
+def heard(samples: np.ndarray, level_db: np.ndarray, rms: float | None = RMS) -> np.ndarray:
+    """Returns 16-bit sounds as a model is given them: with the gain that takes their level there.
+
+    Args:
+        samples: Sounds [..., time] int16.
+        level_db: Level [...] of each, dB re full scale, from `to_int16`.
+        rms: Level at which the model takes sounds; None: whatever level the file has.
+
+    Returns:
+        [..., time] float32.
+    """
+    if rms is None:
+        return from_int16(samples)
+    gain = np.float32(rms / 10 ** (np.asarray(level_db) / 20))
+    return from_int16(samples) * gain[..., None]
 
 
 def from_int16(samples: np.ndarray) -> np.ndarray:
@@ -185,6 +271,28 @@ def from_int16(samples: np.ndarray) -> np.ndarray:
     if samples.dtype != np.int16:
         raise ValueError(f"samples must be int16, got {samples.dtype}")
     return samples.astype(np.float32) / np.float32(_INT16_SCALE)
+
+
+def read_int16(paths: Sequence[str | os.PathLike], sample_rate_hz: int) -> np.ndarray:
+    """Reads 16-bit sound files of one length, sample for sample.
+
+    Args:
+        paths: The files.
+        sample_rate_hz: Sample rate that they must have, Hz.
+
+    Returns:
+        [sound, time] int16.
+
+    Raises:
+        AudioFileError: A file cannot be used, or has another sample rate.
+    """
+    sounds = []
+    for path in paths:
+        samples, rate_hz = read(path)
+        if rate_hz != sample_rate_hz:
+            raise AudioFileError(str(path), f"has {rate_hz} Hz, expected {sample_rate_hz}")
+        sounds.append(np.rint(samples.astype(np.float64) * _INT16_SCALE).astype(np.int16))
+    return np.stack(sounds)
 
 
 def encode_wav(waveform: np.ndarray, sample_rate_hz: int) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from metamer_jax import audio
+from metamer_jax.configs import PlaybackConfig
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -124,20 +125,53 @@ def test_resample_refuses_odd_rates():
         audio.resample(tone(), RATE, 0)
 
 
-def test_playback_is_at_the_level_asked_for():
-    waveforms = np.stack([tone(), 1e-3 * tone(frequency_hz=900.0) + 0.2])
-    played, level_db = audio.to_playback(waveforms, -23.0)
+def rms_db(samples):
+    return 20 * np.log10(np.sqrt(np.mean((samples / 32768.0) ** 2, axis=-1)))
+
+
+def test_sounds_are_played_at_one_level_and_fade():
+    random = np.random.default_rng(0)
+    waveforms = random.standard_normal((5, 8000)) * [[0.1], [1], [5], [0.01], [2]] + 0.3
+    played, level_db = audio.to_playback(waveforms, RATE)
     assert played.dtype == np.int16
-    assert level_db == pytest.approx(-23.0)
-    rms = np.sqrt(np.mean((played / 32768.0) ** 2, axis=-1))
-    np.testing.assert_allclose(20 * np.log10(rms), -23.0, atol=1e-3)
+    np.testing.assert_allclose(level_db, -23)
+    np.testing.assert_allclose(rms_db(played), -23, atol=0.01)
+    assert (np.abs(played[:, [0, -1]]) <= 1).all()
+    ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(160) / 160)
+    centred = waveforms - waveforms.mean(axis=1, keepdims=True)
+    for sound, original in zip(played / 32768, centred, strict=True):
+        gain = np.sum(sound[400:-400] * original[400:-400]) / np.sum(original[400:-400] ** 2)
+        np.testing.assert_allclose(
+            sound[:160], gain * ramp * original[:160], atol=gain * 0.02 * original.std() + 4e-5
+        )
 
 
-def test_playback_lowers_all_sounds_when_one_would_clip():
+def test_a_peak_lowers_its_own_sound_and_no_other():
     click = np.zeros(8000)
     click[4000] = 1.0  # Its peak is 39 dB above its rms.
-    played, level_db = audio.to_playback(np.stack([tone(), click]), -23.0)
-    assert level_db == pytest.approx(-39.0, abs=0.1)
+    sounds = np.stack([tone(), click])
+    played, level_db = audio.to_playback(sounds, RATE)
+    np.testing.assert_allclose(level_db, [-23, -39], atol=0.1)
+    np.testing.assert_allclose(rms_db(played), level_db, atol=0.01)
     assert played.max() == 32767
-    rms = np.sqrt(np.mean((played / 32768.0) ** 2, axis=-1))
-    np.testing.assert_allclose(20 * np.log10(rms), level_db, atol=0.01)
+    np.testing.assert_array_equal(played[0], audio.to_playback(sounds[:1], RATE)[0][0])
+    lower = PlaybackConfig(peak=0.5)
+    assert np.abs(audio.to_playback(sounds, RATE, lower)[0]).max() == 16384
+    # A network takes both at one level, by gains that are known.
+    heard = audio.heard(played, level_db)
+    np.testing.assert_allclose(np.sqrt(np.mean(heard**2, axis=-1)), audio.RMS, rtol=1e-3)
+
+
+def test_ramps_longer_than_the_sound_are_refused():
+    with pytest.raises(ValueError, match="ramp_s must be at most half the sound"):
+        audio.to_playback(np.ones((1, 100)), RATE)
+
+
+def test_16_bit_files_are_read_sample_for_sample(tmp_path):
+    samples = np.random.default_rng(0).integers(-32768, 32768, (2, 50)).astype(np.int16)
+    paths = [tmp_path / f"{i}.wav" for i in range(2)]
+    for path, sound in zip(paths, samples, strict=True):
+        audio.write_wav(path, sound, RATE)
+    np.testing.assert_array_equal(audio.read_int16(paths, RATE), samples)
+    with pytest.raises(audio.AudioFileError, match="expected 8000"):
+        audio.read_int16(paths, 8000)

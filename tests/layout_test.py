@@ -7,8 +7,9 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "metamer_jax"
 # From the ground up; what a lower line holds knows nothing of a higher one.
 FLOORS = (
     ("configs", "storage", "runtime", "analysis", "figures", "gradients"),
-    ("metamers", "cochleagram", "front_ends", "models", "verification", "runs", "audio"),
-    ("auditory", "training", "own_models", "data", "report"),
+    ("audio", "cochleagram", "front_ends", "models", "verification", "runs"),
+    ("metamers", "auditory", "training", "data", "report"),
+    ("own_models",),
     ("pipeline", "benchmarks"),
     ("listening", "comparison", "aot"),
 )

@@ -57,7 +57,7 @@ def config(recordings: pathlib.Path, cache: pathlib.Path, **changes) -> configs.
         "synthesis": configs.SynthesisConfig(
             steps=30, chunk_steps=5, batch_size=3, learning_rate=3e-3, tolerance=1e-4
         ),
-        "verification": configs.VerificationConfig(null_recordings=20, min_rank_features=600),
+        "verification": configs.VerificationConfig(null_recordings=50, min_rank_features=600),
     }
     return configs.ExperimentConfig(**{**settings, **changes})
 

@@ -97,6 +97,8 @@ def prepare(
         The compiled program, to be measured.
     """
     stage_fn, variables = _stage(case, config, num_words, seed)
+    if synthesis.as_played:
+        stage_fn = metamers.parametrised(stage_fn, metamers.AsPlayed(config.sample_rate_hz))
     rng = np.random.default_rng(seed)
     noise = rng.standard_normal((case.batch_size, config.num_samples))
     targets = jnp.asarray(0.1 * noise, jnp.float32)

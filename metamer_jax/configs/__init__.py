@@ -18,6 +18,7 @@ from metamer_jax.configs.conversion import (
 )
 from metamer_jax.configs.data import DATASETS, SPEECH_COMMANDS_WORDS, WORDS, DataConfig
 from metamer_jax.configs.experiment import PRESETS, STAGES, ExperimentConfig
+from metamer_jax.configs.playback import PlaybackConfig
 from metamer_jax.configs.spectrogram import SPECTROGRAMS, SpectrogramConfig
 from metamer_jax.configs.synthesis import (
     OPTIMIZERS,
@@ -45,6 +46,7 @@ __all__ = [
     "Field",
     "OPTIMIZERS",
     "PRESETS",
+    "PlaybackConfig",
     "RobustnessConfig",
     "SCHEDULES",
     "SPEECH_COMMANDS_WORDS",

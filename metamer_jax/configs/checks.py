@@ -194,8 +194,8 @@ def _fit_one(kind: Any, value: Any, limits: Limits, refusal: str) -> Any:
         require(kind is float or int(value) == value, refusal)
         if type(value) is not kind:
             value = kind(value)
-    elif isinstance(kind, type):
-        require(isinstance(value, kind), refusal)
+    else:  # Of `dict[str, Any]` that it is a dict is all that is said here.
+        require(isinstance(value, typing.get_origin(kind) or kind), refusal)
     require(limits.admit(value), refusal)
     return value
 

@@ -88,11 +88,22 @@ def to_json(config: Any) -> str:
 def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
     """Builds the dataclass `cls` from what `to_json` wrote, once read back.
 
+    A class whose settings were once called otherwise has a static method `from_older` that
+    translates them.
+
+    Args:
+        cls: The dataclass.
+        values: Its fields, nested ones as mappings.
+
+    Returns:
+        An instance of `cls`.
+
     Raises:
         ValueError: A field is not one of `cls`, or its value is refused by `cls`.
     """
     fields = checks.fields_of(cls)
     require(isinstance(values, Mapping), f"{cls.__name__} must be an object, got {values!r}")
+    values = getattr(cls, "from_older", dict)(values)
     unknown = sorted(set(values) - set(fields))
     require(not unknown, f"{cls.__name__} has no field {unknown}; it has {sorted(fields)}")
     given = {}

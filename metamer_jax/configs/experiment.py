@@ -7,10 +7,12 @@ static argument and saved as JSON beside what it made.
 import dataclasses
 import types
 from collections.abc import Mapping
+from typing import Any
 
 from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 from metamer_jax.configs.cochleagram import COCHLEAGRAMS, CochleagramConfig
 from metamer_jax.configs.data import DataConfig
+from metamer_jax.configs.playback import PlaybackConfig
 from metamer_jax.configs.synthesis import SYNTHESIS_RECIPES, SynthesisConfig, VerificationConfig
 from metamer_jax.configs.training import TRAINING_RECIPES, TrainingConfig
 
@@ -40,6 +42,7 @@ class ExperimentConfig:
     training: TrainingConfig = TrainingConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verification: VerificationConfig = VerificationConfig()
+    playback: PlaybackConfig = PlaybackConfig()
 
     def __post_init__(self):
         check_fields(self)
@@ -52,6 +55,23 @@ class ExperimentConfig:
             )
         for name in ("networks", "stages"):
             require(len(getattr(self, name)) > 0, f"{name} must not be empty")
+
+    @staticmethod
+    def from_older(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Translates settings of a run that was made before it had `playback`.
+
+        Args:
+            values: Fields as a run's config.json has them.
+
+        Returns:
+            The fields as they are called now: such a run's sounds are played without ramps.
+        """
+        verification = dict(values.get("verification", {}))
+        if "playback_level_db" not in verification:
+            return values
+        level_db = verification.pop("playback_level_db")
+        playback = {"level_db": level_db, "ramp_s": 0.0}
+        return {**values, "verification": verification, "playback": playback}
 
     @property
     def resolved_target_seed(self) -> int:

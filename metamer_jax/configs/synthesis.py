@@ -30,6 +30,7 @@ class SynthesisConfig:
     cochleagram_learning_rate: float | None = setting(
         None, "The same at the stage cochleagram; None: as at the others.", above=0
     )
+    conv1_learning_rate: float | None = setting(None, "The same at the stage conv1.", above=0)
     beta1: float = setting(0.9, "Adam: decay of the gradient's mean.", at_least=0, below=1)
     beta2: float = setting(0.999, "Adam: decay of the squares' mean.", at_least=0, below=1)
     level_window: int = setting(40, "relative_adam: samples whose level counts as one.", at_least=1)
@@ -71,6 +72,12 @@ class SynthesisConfig:
         "decay_steps the loss admits faster filters, and in the last round all; 0: always all.",
         at_least=0,
     )
+    as_played: bool = setting(
+        False,
+        "Give the stage the sound that will be played (its mean out, ramps, level: the settings of "
+        "playback), not the waveform as the optimiser has it. Recipe 'fast' does, publications' "
+        "recipes do not.",
+    )
     relu_override: bool = setting(True, "At the matched stage: forward ReLU, backward identity.")
     tolerance: float = setting(
         0.0, "Stop a target at this relative error; 0 runs every step.", at_least=0
@@ -104,12 +111,13 @@ class SynthesisConfig:
         Returns:
             The settings with that stage's learning rate and that network's start.
         """
-        rate = self.cochleagram_learning_rate if stage == "cochleagram" else None
+        own = {"cochleagram": self.cochleagram_learning_rate, "conv1": self.conv1_learning_rate}
         start_rms = self.spectemp_start_rms if network.startswith("spectemp") else None
         return dataclasses.replace(
             self,
-            learning_rate=rate or self.learning_rate,
+            learning_rate=own.get(stage) or self.learning_rate,
             cochleagram_learning_rate=None,
+            conv1_learning_rate=None,
             start_rms=start_rms or self.start_rms,
             spectemp_start_rms=None,
         )
@@ -142,15 +150,22 @@ SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
             recipe="fast",
             steps=299,
             optimizer="relative_adam",
-            learning_rate=0.17,
+            learning_rate=0.15,
             cochleagram_learning_rate=0.28,  # Which would be too long a step for a network.
+            conv1_learning_rate=0.1,
             beta1=0.95,
             beta2=0.96,
             schedule="linear",
+            as_played=True,
             tolerance=1e-4,  # Below what the multirate cochleagram is exact to.
         ),
     }
 )
+
+
+# The largest of a few chance matches says little about chance: of fewer pairs no null is made.
+MIN_NULL_PAIRS = 1000
+MIN_NULL_RECORDINGS = 46  # n (n - 1) / 2 pairs of n recordings: 1,035.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,7 +173,10 @@ class VerificationConfig:
     """What counts as a metamer."""
 
     null_recordings: int = setting(
-        1500, "Natural recordings whose pairs make the null distribution.", at_least=3
+        1500,
+        f"Natural recordings whose pairs make the null distribution; {MIN_NULL_RECORDINGS} make "
+        f"the {MIN_NULL_PAIRS} that it needs at least.",
+        at_least=MIN_NULL_RECORDINGS,
     )
     min_rank_features: int = setting(
         1000,
@@ -180,9 +198,6 @@ class VerificationConfig:
     )
     max_relative_error: float = setting(
         0.05, "Largest relative error of a metamer at such a stage.", above=0
-    )
-    playback_level_db: float = setting(
-        -23.0, "RMS of the sounds as played, dB re full scale.", at_least=-100, at_most=0
     )
     batch_size: int = setting(8, "Sounds verified at once.", at_least=1)
 

@@ -11,7 +11,7 @@ HEADPHONE_CHECKS = ("antiphase", "huggins", "both", "none")
 CHOICE_ORDERS = ("fixed", "shuffled")
 LANGUAGES = ("de", "en", "es")
 TASKS = ("words", "same_different", "abx")
-VERIFIED = ("raw_and_played", "raw", "played", "any")
+VERIFIED = ("pass", "any")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,9 @@ class ListeningConfig:
     )
     require_correct: bool = setting(True, "Only targets that every network classifies correctly.")
     verified: str = setting(
-        "raw_and_played",
-        "Which verdict a metamer needs to be played: of the sound as synthesised, as played (same "
-        "class and, where it decides, Spearman's), or both. 'any' lets in what failed; manifest "
-        "and report say so.",
+        "pass",
+        "Which metamers may be played: those that passed verification as they are played, or "
+        "'any', what failed too; manifest and report then say so.",
         choices=VERIFIED,
     )
     natural_trials: int = setting(0, "Natural recordings in each condition.", at_least=0)
@@ -73,9 +72,7 @@ class ListeningConfig:
         6, "Practice trials: natural recordings, with feedback.", at_least=0
     )
 
-    # How it is played.
-    level_db: float = setting(-23.0, "RMS of every sound, dB re full scale.", at_least=-60, below=0)
-    ramp_s: float = setting(0.01, "Length of the ramps at a sound's ends, s.", at_least=0)
+    # How it is played; level and ramps are the run's (`PlaybackConfig`).
     silence_s: float = setting(
         2.0, "Silence after each sound of a condition's recording, s.", at_least=0
     )

@@ -24,6 +24,7 @@ from metamer_jax.metamers.batching import (
 from metamer_jax.metamers.lowering import lower
 from metamer_jax.metamers.objective import matching_loss, start_waveform
 from metamer_jax.metamers.optimizers import learning_rate_schedule, make_optimizer
+from metamer_jax.metamers.parametrisation import AsPlayed, Parametrisation, parametrised
 from metamer_jax.metamers.placement import place
 from metamer_jax.metamers.state import Info, Metamer, Outcome, StageFn, State, Synthesis
 from metamer_jax.metamers.step import advance, init, metamer_step
@@ -39,9 +40,11 @@ from metamer_jax.metamers.traces import (
 from metamer_jax.runtime.devices import device_mesh
 
 __all__ = [
+    "AsPlayed",
     "Info",
     "Metamer",
     "Outcome",
+    "Parametrisation",
     "StageFn",
     "State",
     "Synthesis",
@@ -63,6 +66,7 @@ __all__ = [
     "matching_loss",
     "metamer_step",
     "next_steps",
+    "parametrised",
     "place",
     "run_batch",
     "start_waveform",

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from metamer_jax.configs import SynthesisConfig
 from metamer_jax.metamers.lowering import lower
+from metamer_jax.metamers.parametrisation import Parametrisation, parametrised
 from metamer_jax.metamers.placement import replicate
 from metamer_jax.metamers.state import Info, StageFn, State, Synthesis
 from metamer_jax.metamers.step import advance, check_targets, init
@@ -33,6 +34,7 @@ def synthesize(
     *,
     stage_fn: StageFn,
     variables: Any = None,
+    parametrisation: Parametrisation | None = None,
     config: SynthesisConfig | None = None,
     mesh: Mesh | None = None,
     on_chunk: Callable[[State, Info], None] | None = None,
@@ -46,6 +48,8 @@ def synthesize(
         seeds: Integers, one metamer of each target per seed; by default the config's.
         stage_fn: Function (variables, waveform [time]) -> activation.
         variables: First argument of `stage_fn`.
+        parametrisation: Function from the array that is optimised to the sound that the stage is
+            given, such as `AsPlayed`; None: the array is the sound.
         config: Settings of the synthesis; by default recipe `paper`.
         mesh: Devices among which each batch is divided, from `device_mesh`.
         on_chunk: Function called with the state and the last evaluations every
@@ -58,6 +62,7 @@ def synthesize(
     seeds = config.seeds if seeds is None else tuple(seeds)
     check_targets(targets, target_ids, seeds)
     variables = replicate(variables, mesh)
+    stage_fn = parametrised(stage_fn, parametrisation)
     size = choose_batch_size(
         len(targets),
         np.shape(targets)[1],

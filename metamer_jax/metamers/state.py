@@ -29,7 +29,7 @@ class Outcome(enum.IntEnum):
 class Metamer(NamedTuple):
     """What is carried from step to step, for one sound (with leading axes: for many)."""
 
-    waveform: jax.Array  # [time] the current iterate.
+    waveform: jax.Array  # [time] the current iterate, of which a parametrisation makes the sound.
     opt_state: optax.OptState
     best_waveform: jax.Array  # [time] the iterate with the smallest relative error so far.
     best_error: jax.Array  # [] its relative error.
@@ -59,7 +59,7 @@ class State:
     metamer: Metamer  # Leading axes [target, seed].
     target: jax.Array  # [target, ...] activations to match.
     variables: Any  # The model's, as `stage_fn` takes them.
-    stage_fn: StageFn
+    stage_fn: StageFn  # From `parametrised`, where there is a parametrisation.
     config: SynthesisConfig
     mesh: Mesh | None = None  # Which devices share the targets; None: one has all of them.
 
@@ -67,7 +67,7 @@ class State:
 class Synthesis(NamedTuple):
     """Finished metamers, in NumPy."""
 
-    waveform: np.ndarray  # [target, seed, time] the best iterates.
+    waveform: np.ndarray  # [target, seed, time] the sounds of the best iterates.
     relative_error: np.ndarray  # [target, seed] theirs.
     best_step: np.ndarray  # [target, seed]
     last_waveform: np.ndarray  # [target, seed, time]

@@ -29,6 +29,11 @@ from metamer_jax.configs import SynthesisConfig
 from metamer_jax.gradients import norm
 from metamer_jax.metamers.objective import TINY, matching_loss, start_waveform
 from metamer_jax.metamers.optimizers import make_optimizer
+from metamer_jax.metamers.parametrisation import (
+    Parametrisation,
+    ParametrisedStageFn,
+    parametrised,
+)
 from metamer_jax.metamers.placement import over_devices, replicate
 from metamer_jax.metamers.state import Info, Metamer, Outcome, StageFn, State
 from metamer_jax.runtime import compilation
@@ -43,27 +48,41 @@ def init(
     *,
     stage_fn: StageFn,
     variables: Any = None,
+    parametrisation: Parametrisation | None = None,
     config: SynthesisConfig | None = None,
     mesh: Mesh | None = None,
 ) -> State:
     """Prepares the synthesis of one metamer per target and seed.
 
     Args:
-        key: A PRNG key. The start of a metamer depends on it, the target's id and the seed
-            alone, not on what else is in the batch.
-        targets: [target, time] natural sounds.
+        key: PRNG key. The start of a metamer depends on it, the target's id and the seed alone,
+            not on what else is in the batch.
+        targets: Natural sounds [target, time].
         target_ids: One integer per target.
-        seeds: Integers; by default the config's.
-        stage_fn: (variables, waveform [time]) -> activation of any shape.
+        seeds: Integers, one metamer of each target per seed; by default the config's.
+        stage_fn: Function (variables, waveform [time]) -> activation of any shape.
         variables: First argument of `stage_fn`.
-        config: By default recipe `paper`.
-        mesh: From `device_mesh`: its devices each take as many of the targets.
+        parametrisation: Function from the array [time] that is optimised to the sound that the
+            stage is given, hashable. Targets go through it too: a match is one of sounds that
+            were prepared alike. None: the array is the sound.
+        config: Settings of the synthesis; by default recipe `paper`.
+        mesh: Devices that each take as many of the targets, from `device_mesh`.
+
+    Returns:
+        The state to `advance`.
 
     Raises:
-        ValueError: Targets are not finite floats [target, time], ids or seeds do not fit them, or
-            the mesh's devices do not divide them.
+        ValueError: Targets are not finite floats [target, time], ids or seeds do not fit them,
+            the mesh's devices do not divide them, or the config asks for sounds as played and
+            there is nothing to make them.
     """
     config = SynthesisConfig() if config is None else config
+    stage_fn = parametrised(stage_fn, parametrisation)
+    if config.as_played and not isinstance(stage_fn, ParametrisedStageFn):
+        raise ValueError(
+            f"parametrisation must be given, e.g. AsPlayed(sample_rate_hz), as recipe "
+            f"{config.recipe!r} makes sounds as they are played (config.as_played)"
+        )
     seeds = config.seeds if seeds is None else seeds
     check_targets(targets, target_ids, seeds)
     if mesh is not None and len(targets) % mesh.size:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from metamer_jax.configs import SynthesisConfig
+from metamer_jax.metamers.parametrisation import sounds_of
 from metamer_jax.metamers.state import Info, Outcome, State, Synthesis
 
 
@@ -50,15 +51,26 @@ def next_steps(state: State) -> int:
 
 
 def finish(state: State, trace: Trace) -> Synthesis:
-    """Collects a batch that no longer runs, and checks that it does not."""
+    """Collects a batch that no longer runs: sounds, as the stage was given them.
+
+    Args:
+        state: A batch of which nothing runs.
+        trace: Its recorded evaluations.
+
+    Returns:
+        The batch's metamers.
+
+    Raises:
+        ValueError: A sound still runs.
+    """
     if is_running(state):
         raise ValueError("state still has sounds that run: advance it until is_running is False")
     metamer = jax.tree.map(np.asarray, state.metamer)
     return Synthesis(
-        waveform=metamer.best_waveform,
+        waveform=sounds_of(state.stage_fn, metamer.best_waveform),
         relative_error=metamer.best_error,
         best_step=metamer.best_step,
-        last_waveform=metamer.waveform,
+        last_waveform=sounds_of(state.stage_fn, metamer.waveform),
         last_relative_error=_last_finite(trace.relative_error),
         outcome=metamer.outcome.astype(np.int8),
         steps=metamer.step,

@@ -1,6 +1,10 @@
 """Metamers of a model of one's own, checked as those of the project's networks are.
 
-found = verify(model, variables, "conv2", made, sounds, recordings, logits="output")
+heard = AsPlayed(sample_rate_hz, level=0.1)
+made = synthesize(key, sounds, ids, stage_fn=stage, variables=variables, parametrisation=heard)
+found = verify(
+    model, variables, "conv2", made, sounds, recordings, logits="output", parametrisation=heard
+)
 found.table[["relative_error", "spearman", "verdict", "reason"]]
 """
 
@@ -12,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from metamer_jax import audio, metamers, verification
 from metamer_jax import cochleagram as cochleagrams
-from metamer_jax import metamers, verification
-from metamer_jax.configs import VerificationConfig
+from metamer_jax.configs import PlaybackConfig, VerificationConfig
 from metamer_jax.own_models.wrapping import OwnModel, Variables, stage_fn
 from metamer_jax.runtime import progress
 from metamer_jax.runtime.batches import padded_batches
@@ -81,6 +85,10 @@ def verify(
     recordings: np.ndarray,
     *,
     logits: str | None,
+    parametrisation: metamers.AsPlayed | None = None,
+    level: float | None = audio.RMS,
+    sample_rate_hz: int | None = None,
+    playback: PlaybackConfig | None = None,
     target_ids: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
     speakers: Sequence[str] | None = None,
@@ -88,40 +96,58 @@ def verify(
     seed: int = 0,
     show_progress: bool = False,
 ) -> Verification:
-    """Checks metamers of a model on its exact cochleagram, against chance matches.
+    """Checks metamers of a model as they are played, on its exact cochleagram, against chance.
 
-    A metamer passes if the model gives it its target's class, and its activation is more like the
-    target's than those of any two different recordings are; see `verification.verdicts`.
+    A metamer passes if, as a 16-bit file, the model gives it its target's class, and its activation
+    is more like the target's than those of any two different recordings are; see
+    `verification.verdicts`.
 
     Args:
-        model: From `wrap_model`, as the next.
-        variables: The model's.
-        stage: The matched stage.
-        made: What `metamers.synthesize` returned.
-        sounds: [target, time], the targets.
-        recordings: [recording, time], natural sounds for the null distribution, of which
+        model: The model, from `wrap_model`.
+        variables: Its variables, from `wrap_model`.
+        stage: Name of the matched stage.
+        made: Metamers from `metamers.synthesize`.
+        sounds: Targets [target, time].
+        recordings: Natural sounds [recording, time] for the null distribution, of which
             `config.null_recordings` are drawn where there are more.
-        logits: The stage of which the largest entry is the class; None: the model has no classes,
-            and the match alone decides.
-        target_ids: [target]; by default 0, 1, ...
-        seeds: [seed], as for the synthesis.
-        speakers: [recording], to count pairs of one speaker; None: unknown.
-        config: What counts as a metamer.
-        seed: Of the recordings and pairs drawn.
-        show_progress: Show a bar.
+        logits: Name of the stage of which the largest entry is the class; None: the model has no
+            classes, and the match alone decides.
+        parametrisation: What made sounds as they are played in the synthesis, which then also says
+            `level` and sample rate; None: the metamers were optimised as waveforms of any level,
+            and are faded and levelled here.
+        level: RMS at which the model was trained to take sounds; None: it does not mind.
+        sample_rate_hz: Sample rate, Hz; by default the cochleagram's.
+        playback: Level, ramps and largest peak of the files.
+        target_ids: Integers [target]; by default 0, 1, ...
+        seeds: Integers [seed], as for the synthesis.
+        speakers: Speaker of each [recording], to count pairs of one speaker; None: unknown.
+        config: Criteria of the verdict.
+        seed: Seed of the recordings and pairs drawn.
+        show_progress: Whether to show a bar.
 
     Returns:
         A row per metamer, targets in order and seeds within: target_id, seed, outcome, steps,
-        target_prediction and prediction (indices, where there are classes), spearman, pearson_r2,
-        snr_db, relative_error, class_match (missing without classes), null_percentile, null_max,
-        decided_by, verdict, reason; and the stage's null distribution.
+        level_db (of the file), target_prediction and prediction (indices, where there are
+        classes), spearman, pearson_r2, snr_db, relative_error, class_match (missing without
+        classes), null_percentile, null_max, decided_by, verdict, reason; without a
+        parametrisation the same of the waveform as it was optimised, "optimised_..."; and the
+        stage's null distribution.
 
     Raises:
-        ValueError: There is no such stage, or the arrays do not fit the model or each other.
+        ValueError: There is no such stage, the arrays do not fit the model or each other, the
+            sample rate is not known, or there are too few recordings for a null distribution.
     """
     import pandas as pd
 
     config = VerificationConfig() if config is None else config
+    playback = PlaybackConfig() if playback is None else playback
+    if parametrisation is None:
+        parametrised = False
+        parametrisation = metamers.AsPlayed(
+            _sample_rate_hz(model, sample_rate_hz), playback.ramp_s, level
+        )
+    else:
+        parametrised = True
     model, variables = exact(model, variables)
     sounds = checked("sounds", sounds, model)
     recordings = checked("recordings", recordings, model)
@@ -136,51 +162,80 @@ def verify(
     drawn = np.random.default_rng([seed, 1]).permutation(len(recordings))
     drawn = np.sort(drawn[: config.null_recordings])
     of_target = np.repeat(np.arange(len(sounds)), len(seeds))
-    every = np.concatenate([sounds, waveforms.reshape(-1, waveforms.shape[-1])])
-    total = len(drawn) + len(every) * (1 if logits is None else 2)
+    count, waveforms = len(sounds), waveforms.reshape(-1, waveforms.shape[-1])
+    rate, ramp_s = parametrisation.sample_rate_hz, parametrisation.ramp_s
+    faded = np.concatenate(
+        [
+            audio.fade(sounds, ramp_s, rate),
+            waveforms if parametrised else audio.fade(waveforms, ramp_s, rate),
+        ]
+    )
+    samples, level_db = audio.to_int16(faded, playback)
+    versions = {"played": audio.heard(samples, level_db, parametrisation.level)}
+    if not parametrised:
+        versions["optimised"] = np.concatenate([sounds, waveforms])
+    total = len(drawn) + len(faded) * len(versions) * (1 if logits is None else 2)
     style = None if show_progress else "none"
     with progress.bar(total, f"verifying {stage}", unit="sound", style=style) as bar:
         respond = functools.partial(
             activations, model, variables, batch_size=config.batch_size, on_batch=bar.update
         )
-        matched = respond(every, stage)
-        classes = np.zeros(len(every), int) if logits is None else _classes(respond(every, logits))
+        matched = {name: respond(every, stage) for name, every in versions.items()}
+        classes = {
+            name: np.zeros(len(every), int) if logits is None else _classes(respond(every, logits))
+            for name, every in versions.items()
+        }
         null = verification.null_distribution(
             respond(recordings[drawn], stage),
             speakers=None if speakers is None else np.asarray(speakers)[drawn],
             fingerprints=verification.fingerprints(recordings[drawn]),
             seed=seed,
         )
-    count = len(sounds)
-    quality = verification.match_quality(
-        matched[:count][of_target].reshape(len(of_target), -1),
-        matched[count:].reshape(len(of_target), -1),
-    )
     outcomes = [metamers.Outcome(o).name.lower() for o in np.ravel(made.outcome)]
-    decided = verification.verdicts(
-        classes[count:],
-        classes[:count][of_target],
-        quality,
-        null=null,
-        num_features=int(np.prod(matched.shape[1:])),
-        config=config,
-        outcomes=outcomes,
-    )
-    table = pd.DataFrame(
-        {
-            "target_id": ids[of_target],
-            "seed": np.tile(np.asarray(seeds), count),
-            "outcome": outcomes,
-            "steps": np.ravel(made.steps),
-            "target_prediction": classes[:count][of_target],
-            "prediction": classes[count:],
-            **quality._asdict(),
-            **decided._asdict(),
-        }
-    )
+    found = {
+        "target_id": ids[of_target],
+        "seed": np.tile(np.asarray(seeds), count),
+        "outcome": outcomes,
+        "steps": np.ravel(made.steps),
+        "level_db": level_db[count:],
+        "target_prediction": classes["played"][:count][of_target],
+    }
+    for name, prefix in verification.PREFIXES.items():
+        if name not in versions:
+            continue
+        responses = matched[name].reshape(len(faded), -1)
+        quality = verification.match_quality(responses[:count][of_target], responses[count:])
+        decided = verification.verdicts(
+            classes[name][count:],
+            classes[name][:count][of_target],
+            quality,
+            null=null,
+            num_features=responses.shape[1],
+            config=config,
+            outcomes=outcomes,
+        )
+        columns = {"prediction": classes[name][count:], **quality._asdict(), **decided._asdict()}
+        found |= {prefix + column: values for column, values in columns.items()}
+    table = pd.DataFrame(found)
+    without = ["optimised_null_max", "optimised_decided_by"]
     if logits is None:
-        table = table.drop(columns=["target_prediction", "prediction", "class_match"])
-    return Verification(table, null)
+        without += ["target_prediction"]
+        without += [p + c for p in verification.PREFIXES.values() for c in _OF_CLASSES]
+    return Verification(table.drop(columns=without, errors="ignore"), null)
+
+
+_OF_CLASSES = ("prediction", "class_match")
+
+
+def _sample_rate_hz(model, given):
+    if given is None and model.cochleagram is not None:
+        return model.cochleagram.sample_rate_hz
+    if given is None:
+        raise ValueError(
+            "sample_rate_hz, or the parametrisation that made the metamers, must be given where "
+            "there is no cochleagram: sounds are faded over 10 ms as they are played"
+        )
+    return given
 
 
 def _classes(logits):

@@ -20,7 +20,7 @@ from metamer_jax import data, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline.beginning import check_networks, check_recordings, open_run
-from metamer_jax.pipeline.common import choose_targets
+from metamer_jax.pipeline.common import choose_targets, metamer_wav, read_verified, target_wav
 from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
@@ -36,11 +36,14 @@ __all__ = [
     "enable_compilation_cache",
     "load_network",
     "load_recordings",
+    "metamer_wav",
     "natural_sounds",
     "open_run",
     "read_metamers",
+    "read_verified",
     "reproduce",
     "synthesize_metamers",
+    "target_wav",
     "train_ensemble",
     "train_networks",
     "verify_metamers",

@@ -13,7 +13,12 @@ from metamer_jax.configs import VerificationConfig
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSIONS = ("raw", "played")
+
+class Compared(NamedTuple):
+    """What a network does with targets and with metamers that were prepared alike."""
+
+    targets: Responses  # Rows [target].
+    metamers: Responses  # Rows in the order target, seed.
 
 
 def null_distributions(
@@ -32,12 +37,15 @@ def null_distributions(
     Args:
         model: The network.
         variables: Its variables.
-        cochleagrams: [recording, channel, frame] exact cochleagrams.
-        stages: Which stages.
-        speakers: [recording] str.
-        fingerprints: [recording] equal for recordings with equal samples.
-        seed: Of the choice of pairs.
+        cochleagrams: Exact cochleagrams [recording, channel, frame].
+        stages: Names of the stages.
+        speakers: Speaker of each [recording].
+        fingerprints: Labels [recording], equal for recordings with equal samples.
+        seed: Seed of the choice of pairs.
         known: Distributions made before; the stage `cochleagram` is the same for all networks.
+
+    Returns:
+        Null distribution of each stage.
     """
     found = dict(known or {})
     for stage in stages:
@@ -72,8 +80,7 @@ class StageMetamers(NamedTuple):
 
 def assess(
     model: nn.Module,
-    targets: Responses,
-    versions: Mapping[str, Responses],
+    versions: Mapping[str, Compared],
     metamer: StageMetamers,
     *,
     null: verification.NullDistribution,
@@ -84,13 +91,12 @@ def assess(
 
     Args:
         model: The network; its stages are all measured.
-        targets: The targets as heard, every stage.
-        versions: "raw" and "played" metamers as heard, every stage; rows in the order target,
-            seed.
-        metamer: Which they are and how they came about.
-        null: Of the matched stage.
-        words: What the classes are called.
-        config: What counts.
+        versions: Responses at every stage to the sounds as they are "played" and, where these are
+            others, as they were "optimised".
+        metamer: Metamers, with their targets and how their synthesis ended.
+        null: Null distribution of the matched stage.
+        words: Names of the classes.
+        config: Criteria of the verdict.
 
     Returns:
         A row per metamer (the columns of verification/metamers.csv but those that say which
@@ -101,7 +107,7 @@ def assess(
     shape = metamer.made.outcome.shape
     of_target = np.repeat(np.arange(shape[0]), shape[1])
     words = np.asarray(words)
-    target_words = words[targets.predictions][of_target]
+    target_words = words[versions["played"].targets.predictions][of_target]
     identity = {
         "stage": metamer.stage,
         "target_id": metamer.target_ids[of_target],
@@ -119,10 +125,10 @@ def assess(
         }
     )
     long = []
-    for version in VERSIONS:
-        heard = versions[version]
-        predictions = words[heard.predictions]
-        for stage, activation in heard.activations.items():
+    for version, (targets, made) in versions.items():
+        wanted = words[targets.predictions][of_target]
+        predictions = words[made.predictions]
+        for stage, activation in made.activations.items():
             quality = verification.match_quality(targets.activations[stage][of_target], activation)
             long.append(
                 pd.DataFrame(
@@ -130,7 +136,7 @@ def assess(
                         **identity,
                         "version": version,
                         "measured_stage": stage,
-                        "class_match": predictions == target_words,
+                        "class_match": predictions == wanted,
                         **quality._asdict(),
                     }
                 )
@@ -139,20 +145,19 @@ def assess(
                 continue
             decided = verification.verdicts(
                 predictions,
-                target_words,
+                wanted,
                 quality,
                 null=null,
                 num_features=int(np.prod(activation.shape[1:])),
                 config=config,
                 outcomes=outcomes,
             )
-            prefix = "" if version == "raw" else "played_"
             columns = {"prediction": predictions, **quality._asdict(), **decided._asdict()}
-            if version == "played":
+            if version != "played":
                 for repeated in ("null_max", "decided_by"):
                     del columns[repeated]
             for name, values in columns.items():
-                table[prefix + name] = values
+                table[verification.PREFIXES[version] + name] = values
     return table, pd.concat(long, ignore_index=True)
 
 

@@ -1,15 +1,20 @@
 """What every stage of the pipeline needs: keys, targets, names of files, and a way to end."""
 
+import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import auditory, models, runs, storage
+from metamer_jax import auditory, models, runs, storage, verification
 from metamer_jax.data import Recordings
 from metamer_jax.pipeline import assessment
 from metamer_jax.runs import manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 StopRequested = Callable[[], bool]
 
@@ -35,6 +40,54 @@ def stages_of(run, model):
 
 def metamers_path(run, network, stage):
     return run.path("metamers", network, stage, "metamers.npz")
+
+
+def metamer_wav(
+    run: runs.Run, network: str, stage: str, target_id: int, seed: int, word: str
+) -> pathlib.Path:
+    """Returns where a metamer's sound is, as it is played.
+
+    Args:
+        run: The run.
+        network: Name of the network.
+        stage: Name of the matched stage.
+        target_id: The target's id.
+        seed: Seed of the metamer.
+        word: The word spoken in the target.
+
+    Returns:
+        Path of a 16-bit file.
+    """
+    return run.path("metamers", network, stage, "wav", f"{target_id}_{seed}_{word}.wav")
+
+
+def target_wav(run: runs.Run, target_id: int, word: str) -> pathlib.Path:
+    """Returns where a target's sound is, as it is played.
+
+    Args:
+        run: The run.
+        target_id: The target's id.
+        word: The word spoken in it.
+
+    Returns:
+        Path of a 16-bit file.
+    """
+    return run.path("targets", "wav", f"{target_id}_{word}.wav")
+
+
+def read_verified(run: runs.Run) -> "pd.DataFrame":
+    """Reads what became of a run's metamers.
+
+    Args:
+        run: A run that was verified.
+
+    Returns:
+        A row per metamer, with the columns of verification/metamers.csv as they are called today.
+    """
+    texts = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
+    texts += ("optimised_prediction", "optimised_reason", "played_prediction", "played_reason")
+    path = run.path("verification", "metamers.csv")
+    return verification.current_columns(storage.read_csv(path, text=texts))
 
 
 def choose_targets(recordings: Recordings, per_word: int, seed: int) -> np.ndarray:

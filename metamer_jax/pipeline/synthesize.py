@@ -83,8 +83,9 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
     """Makes what is missing of this process's share, one file a batch."""
     config = run.config.synthesis.for_stage(stage, network)
     folder = run.path("metamers", network, stage)
-    stage_fn = auditory.stage_fn(
-        model, stage, run.config.cochleagram, relu_override=config.relu_override
+    stage_fn = metamers.parametrised(
+        auditory.stage_fn(model, stage, run.config.cochleagram, relu_override=config.relu_override),
+        _parametrisation(run),
     )
     mine = np.array_split(targets, run.share.count)[run.share.index]
     # Batches are full but the last, and whole ones stay: so the rest falls into the same batches.
@@ -132,6 +133,13 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
                 {"target_id": ids[:count], **origin, **_first(made, count)},
             )
             (folder / f"state_{name}").unlink(missing_ok=True)
+
+
+def _parametrisation(run):
+    """Returns what makes the sound as it is played of the optimised array, if that is asked for."""
+    if not run.config.synthesis.as_played:
+        return None
+    return metamers.AsPlayed(run.config.cochleagram.sample_rate_hz, run.config.playback.ramp_s)
 
 
 def _first(made, count):

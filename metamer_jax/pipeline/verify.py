@@ -1,5 +1,12 @@
-"""Metamers are checked: from metamers/ to verification/, and to the sounds as played."""
+"""Metamers are checked as they are played: from metamers/ to 16-bit files, and to verification/.
 
+What counts is the file: read back, brought to the level at which networks take sounds by the gain
+that undoes its own, and compared with its target's file. Metamers of a publication's recipe were
+optimised as waveforms of any level with any ends, and are not those sounds: of them the gap between
+the waveform and the file is measured too.
+"""
+
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -16,7 +23,9 @@ from metamer_jax.pipeline.common import (
     StopRequested,
     chosen_targets,
     leave,
+    metamer_wav,
     stages_of,
+    target_wav,
     write_targets,
 )
 from metamer_jax.pipeline.shards import join_batches, read_metamers
@@ -26,7 +35,7 @@ from metamer_jax.runtime import progress
 from metamer_jax.training.clips import augmented
 
 # Sounds of one network and stage that are verified together: what bounds the memory, since every
-# stage's activations of targets, metamers and metamers as played are kept so long.
+# stage's activations of targets and metamers are kept so long.
 _VERIFIED_AT_ONCE = 128
 
 
@@ -48,9 +57,17 @@ class Natural(NamedTuple):
 def natural_sounds(
     run: runs.Run, recordings: Recordings, *, stop: StopRequested = lambda: False
 ) -> Natural:
-    """Draws the recordings of the null distribution, from every split, and hears them.
+    """Draws the recordings of the null distribution, from every split, and makes cochleagrams.
 
     Runs that differ in their networks and `seed` alone share what this returns.
+
+    Args:
+        run: The run.
+        recordings: Its recordings.
+        stop: Function that says whether to end before the work.
+
+    Returns:
+        The recordings drawn, and the null distributions that need no network.
     """
     config = run.config
     count = min(config.verification.null_recordings, len(recordings))
@@ -103,16 +120,17 @@ def verify_metamers(
     natural: Natural | None = None,
     stop: StopRequested = lambda: False,
 ) -> None:
-    """Checks every metamer on the exact model, as made and as it will be played.
+    """Checks every metamer on the exact model, as it is played.
 
-    Leaves verification/ and the sounds as they will be played, metamers/<network>/<stage>/wav/
-    and targets/wav/: 16-bit, all at one level.
+    Leaves verification/ and the sounds as they are played, metamers/<network>/<stage>/wav/ and
+    targets/wav/: 16-bit, at the level of `PlaybackConfig`.
 
     Args:
         run: The run.
         recordings: Its recordings.
-        natural: From `natural_sounds`, to be shared by several runs; None: made here.
-        stop: Says whether to end before the next batch.
+        natural: Recordings of the null distribution from `natural_sounds`, to be shared by several
+            runs; None: made here.
+        stop: Function that says whether to end before the next batch.
     """
     targets = chosen_targets(run, recordings)
     write_targets(run, recordings, targets)
@@ -135,11 +153,11 @@ def verify_metamers(
         if any(run.path("metamers", *condition).glob("batch_*.npz")):
             join_batches(run, targets, *condition)
         found[condition] = read_metamers(run, *condition)
-    level_db = _playback_level(run, recordings, targets, found)
+    _write_playback(run)
     if natural is None:
         natural = natural_sounds(run, recordings, stop=stop)
     nulls = _null_distributions(run, recordings, natural, networks)
-    tables, long = _assess_all(run, recordings, targets, networks, found, nulls, level_db, stop)
+    tables, long = _assess_all(run, recordings, targets, networks, found, nulls, stop)
     table = pd.concat(tables, ignore_index=True)
     table = table.assign(**assessment.recording_columns(table["target_id"], recordings))
     table["target_correct"] = table["target_prediction"] == table["word"]
@@ -153,45 +171,57 @@ def verify_metamers(
     storage.write_csv(folder / "metamers.csv", table)
     run.record(*made)
     passed = (table["verdict"] == "pass").sum()
-    logging.info("%d of %d metamers verified", passed, len(table))
+    logging.info("%d of %d metamers verified, as they are played", passed, len(table))
+    quieter = (table["level_db"] < run.config.playback.level_db - 0.01).sum()
+    if quieter:
+        logging.warning(
+            "%d metamers are played at less than %g dB re full scale, each at the highest level at "
+            "which its own peak is not clipped (level_db in verification/metamers.csv)",
+            *(quieter, run.config.playback.level_db),
+        )
 
 
-def _assess_all(run, recordings, targets, networks, found, nulls, level_db, stop):
-    """Hears every metamer, raw and as it is played (and writes it so).
+def _assess_all(run, recordings, targets, networks, found, nulls, stop):
+    """Measures every metamer as it is played (and writes it so), and where the recipe made other
+    waveforms of them, as it was optimised.
 
     Returns:
         Tables of each network and stage, in the order of `found`: one row a metamer; and one row a
         metamer, version and stage at which it is measured.
     """
     num_seeds = len(run.config.synthesis.seeds)
-    total = len(targets) * (1 + len(found) * len(assessment.VERSIONS) * num_seeds)
+    num_versions = 1 if run.config.synthesis.as_played else 2
+    total = len(targets) * num_versions * (1 + len(found) * num_seeds)
     tables, long = {c: [] for c in found}, {c: [] for c in found}
     with progress.bar(total, "verifying", unit="sound") as bar:
 
-        def hear(model, variables, waveforms):
+        def cochleagrams(waveforms):
             sounds = waveforms.reshape(-1, waveforms.shape[-1])
-            cochleagrams = _exact_cochleagrams(run, sounds, bar, stop)
-            return exact.run_network(model, variables, cochleagrams)
+            return _exact_cochleagrams(run, sounds, bar, stop)
 
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
-            _play_targets(run, recordings, targets[rows], level_db)
-            natural = _exact_cochleagrams(run, recordings.waveforms[targets[rows]], bar, stop)
+            originals = _target_versions(run, recordings, targets[rows])
+            originals = {version: cochleagrams(sounds) for version, sounds in originals.items()}
             for network, (model, variables) in networks.items():
-                heard_targets = exact.run_network(model, variables, natural)
+                respond = functools.partial(exact.run_network, model, variables)
+                natural = {version: respond(made) for version, made in originals.items()}
                 for stage in stages_of(run, model):
                     metamer = found[network, stage].rows(rows)
-                    played = _play(run, recordings, network, metamer, level_db)
-                    versions = {"raw": metamer.made.waveform, "played": played}
+                    sounds, level_db = _metamer_versions(run, recordings, network, metamer)
+                    versions = {
+                        version: assessment.Compared(natural[version], respond(cochleagrams(made)))
+                        for version, made in sounds.items()
+                    }
                     table, measured = assessment.assess(
                         model,
-                        heard_targets,
-                        {name: hear(model, variables, made) for name, made in versions.items()},
+                        versions,
                         metamer,
                         null=nulls[network][stage],
                         words=recordings.words,
                         config=run.config.verification,
                     )
-                    tables[network, stage].append(table.assign(network=network))
+                    table = table.assign(network=network, level_db=level_db.ravel())
+                    tables[network, stage].append(table)
                     long[network, stage].append(measured.assign(network=network))
     return (
         [table for parts in tables.values() for table in parts],
@@ -247,38 +277,48 @@ def _by_version(parts):
     return pd.concat([group.get_group(key) for key in keys for group in groups])
 
 
-def _playback_level(run, recordings, targets, found):
-    """Returns the highest level, up to the one asked for, at which no sound clips; saves it."""
-    level_db = run.config.verification.playback_level_db
-    sounds = [recordings.waveforms, *(metamer.made.waveform for metamer in found.values())]
-    for number, source in enumerate(sounds):
-        rows = targets if number == 0 else np.arange(len(targets))
-        for chunk in _chunks(len(rows), _VERIFIED_AT_ONCE):
-            waveforms = np.array(source[rows[chunk]])
-            level_db = audio.to_playback(waveforms, level_db)[1]
-    storage.write_json(run.path("metamers", "playback.json"), {"level_db": level_db, "bits": 16})
-    return level_db
+def _write_playback(run):
+    """Leaves how sounds are played, where the sounds are."""
+    playback = dataclasses.asdict(run.config.playback)
+    storage.write_json(run.path("metamers", "playback.json"), {**playback, "bits": 16})
 
 
-def _play_targets(run, recordings, ids, level_db):
-    """Writes targets as they will be played."""
-    samples, _ = audio.to_playback(recordings.waveforms[ids], level_db)
+def _target_versions(run, recordings, ids):
+    """Writes targets as they are played, and returns them as a network is given them.
+
+    Returns:
+        The sounds [target, time] as "played" and, where the recipe did not make metamers of
+        these, those that it made them of, "optimised".
+    """
+    waveforms = recordings.waveforms[ids]
+    samples, level_db = audio.to_playback(waveforms, recordings.sample_rate_hz, run.config.playback)
     for target_id, sound in zip(ids, samples, strict=True):
         word = recordings.words[recordings.labels[target_id]]
-        path = run.path("targets", "wav", f"{target_id}_{word}.wav")
-        audio.write_wav(path, sound, recordings.sample_rate_hz)
+        audio.write_wav(target_wav(run, target_id, word), sound, recordings.sample_rate_hz)
+    return _versions(run, waveforms, audio.heard(samples, level_db))
 
 
-def _play(run, recordings, network, metamer, level_db):
-    """Writes metamers as they will be played, and returns them as a network is given them.
+def _metamer_versions(run, recordings, network, metamer):
+    """Writes metamers as they are played, and returns them as a network is given them.
 
-    A network takes any recording at mean 0 and rms 0.1: so also these, once they are read back.
+    Returns:
+        The sounds [target, seed, time], as `_target_versions`, and the level [target, seed] of
+        the files, dB.
     """
-    folder = run.path("metamers", network, metamer.stage, "wav")
-    samples, _ = audio.to_playback(metamer.made.waveform, level_db)
+    sounds, playback = metamer.made.waveform, run.config.playback
+    if run.config.synthesis.as_played:  # The mean is out and the ramps are on already.
+        samples, level_db = audio.to_int16(sounds, playback)
+    else:
+        samples, level_db = audio.to_playback(sounds, recordings.sample_rate_hz, playback)
     for target_id, of_target in zip(metamer.target_ids, samples, strict=True):
         word = recordings.words[recordings.labels[target_id]]
         for seed, sound in zip(metamer.seeds, of_target, strict=True):
-            path = folder / f"{target_id}_{seed}_{word}.wav"
+            path = metamer_wav(run, network, metamer.stage, target_id, seed, word)
             audio.write_wav(path, sound, recordings.sample_rate_hz)
-    return audio.normalize(audio.from_int16(samples)).astype(np.float32)
+    return _versions(run, sounds, audio.heard(samples, level_db)), level_db
+
+
+def _versions(run, optimised, played):
+    if run.config.synthesis.as_played:
+        return {"played": played}
+    return {"played": played, "optimised": optimised}

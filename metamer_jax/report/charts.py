@@ -173,11 +173,14 @@ def count_yields(run: RunContents, by: str | None = None) -> pd.DataFrame | None
     if run.metamers is None or run.metamers.empty:
         return None
     groups = run.metamers.groupby(["network", "stage", *([by] if by else [])], sort=False)
+    optimised = {}
+    if "passed_optimised" in run.metamers:
+        optimised = {"passed_optimised": ("passed_optimised", "sum")}
     return groups.agg(
         metamers=("verdict", "size"),
         class_match=("class_match", "sum"),
         passed=("passed", "sum"),
-        passed_as_played=("passed_as_played", lambda v: v.sum() if v.notna().all() else np.nan),
+        **optimised,
         median_relative_error=("relative_error", "median"),
         median_spearman=("spearman", "median"),
     ).reset_index()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from metamer_jax import configs, runs
+from metamer_jax import configs, runs, verification
 from metamer_jax.cochleagram import filters
 from metamer_jax.report import media as media_lib
 from metamer_jax.report.run_folder import RunFolder
@@ -68,6 +68,7 @@ class RunContents:
         table = self.files.csv("verification/metamers.csv")
         if table is None:
             return None
+        table = verification.current_columns(table)
         needed = {"network", "stage", "target_id", "seed", "class_match", "verdict"}
         if missing := needed - set(table.columns):
             self.files.problems.append(f"verification/metamers.csv: no columns {sorted(missing)}")
@@ -75,8 +76,8 @@ class RunContents:
         table = table.assign(
             class_match=_truth(table["class_match"]), passed=table["verdict"] == "pass"
         )
-        played = table["played_verdict"] if "played_verdict" in table else pd.Series(dtype=str)
-        table["passed_as_played"] = (played == "pass").reindex(table.index) if len(played) else None
+        if "optimised_verdict" in table:
+            table["passed_optimised"] = table["optimised_verdict"] == "pass"
         for name in ("relative_error", "spearman"):
             if name not in table:
                 table[name] = np.nan
@@ -215,7 +216,7 @@ class RunContents:
         return self._center_hz
 
     def played(self, key: int | Key, word: str) -> tuple[np.ndarray, int] | None:
-        """Returns the 16-bit samples as played and their rate; made from the raw ones if absent."""
+        """Returns the 16-bit samples as played and their rate; made anew where there is no file."""
         if isinstance(key, tuple):
             network, stage, target_id, seed = key
             folder, stem = f"metamers/{network}/{stage}/wav", f"{target_id}_{seed}"
@@ -229,13 +230,13 @@ class RunContents:
         if path is not None:
             try:
                 return soundfile.read(path, dtype="int16")
-            except Exception as error:  # Fall back to the raw waveform.
+            except Exception as error:  # The page says so, and makes them of the waveform.
                 self.files.problems.append(f"{folder}/{path.name}: {error}")
         waveform = self.waveform(key)
         if waveform is None:
             return None
-        level = self.config.verification.playback_level_db
-        return media_lib.as_int16(waveform, level), self.sample_rate_hz
+        level_db = self.config.playback.level_db
+        return media_lib.as_int16(waveform, level_db), self.sample_rate_hz
 
     def embed(self, keys: Sequence[int | Key]) -> None:
         """Makes the page's sound and picture of targets (by id) and metamers."""

@@ -298,8 +298,8 @@ def _render(
             metamers=len(run.metamers),
             passed=int(run.metamers["passed"].sum()),
             class_match=int(run.metamers["class_match"].sum()),
-            as_played=int(run.metamers["passed_as_played"].sum())
-            if run.metamers["passed_as_played"].notna().all()
+            optimised=int(run.metamers["passed_optimised"].sum())
+            if "passed_optimised" in run.metamers
             else None,
         )
     title = "Metamers of " + " and ".join(run.networks) if run.networks else "Metamers"

@@ -278,13 +278,14 @@ def _origin(
     if parts[0] == "metamers" and parts[-1] not in ("playback.json", "wav"):
         network, stage = parts[1:3]
         config = dataclasses.replace(config, synthesis=config.synthesis.for_stage(stage))
-        settings = _settings(config, "seed", "cochleagram", "synthesis") | chosen
+        played = ("playback",) if config.synthesis.as_played else ()
+        settings = _settings(config, "seed", "cochleagram", "synthesis", *played) | chosen
         # No network has a part in the cochleagram: its metamers are the same for all.
         inputs = [] if stage == "cochleagram" else [f"networks/{network}/weights.npz"]
         return settings | {"stage": stage}, inputs
     made = [metamers_of(n, s) for n in config.networks for s in config.stages]
     return (
-        _settings(config, "networks", "stages", "verification", "data"),
+        _settings(config, "networks", "stages", "verification", "playback", "data"),
         [*weights, TARGETS[1], *(name for name in made if name in entries)],
     )
 

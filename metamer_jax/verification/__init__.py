@@ -9,7 +9,9 @@ per stage, and must not depend on which accelerator made the metamers.
 
 from metamer_jax.verification.criteria import (
     NON_FINITE_OUTCOMES,
+    PREFIXES,
     Verdicts,
+    current_columns,
     deciding_measure,
     verdicts,
     yields,
@@ -31,9 +33,11 @@ __all__ = [
     "NON_FINITE_OUTCOMES",
     "NullDistribution",
     "NullMeasure",
+    "PREFIXES",
     "QUANTILES",
     "Verdicts",
     "average_ranks",
+    "current_columns",
     "deciding_measure",
     "fingerprints",
     "match_quality",

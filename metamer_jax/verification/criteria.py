@@ -28,6 +28,34 @@ class Verdicts(NamedTuple):
 
 # Of Feather et al. (2023): a metamer must exceed the null of each.
 THREE_MEASURES = ("spearman", "pearson_r", "snr_db")
+# What the columns of a verdict begin with. The sound as it is played decides; the waveform as it
+# was optimised is another one where it was not made to be played.
+PREFIXES = {"played": "", "optimised": "optimised_"}
+_OF_A_VERDICT = (
+    *("prediction", "spearman", "pearson_r2", "snr_db", "relative_error"),
+    *("class_match", "null_percentile", "verdict", "reason"),
+)
+
+
+def current_columns(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Gives a verification/metamers.csv of any age today's columns.
+
+    Tables were once made with two verdicts, of the waveform as it was optimised and, in columns
+    "played_...", of the sound as it is played. Today's is the latter, and "optimised_..." says
+    what became of the former.
+
+    Args:
+        table: A row per metamer.
+
+    Returns:
+        The table, itself where it has today's columns.
+    """
+    if "played_verdict" not in table:
+        return table
+    old = [name for name in _OF_A_VERDICT if f"played_{name}" in table and name in table]
+    names = {name: PREFIXES["optimised"] + name for name in old}
+    names |= {f"played_{name}": name for name in old}
+    return table.rename(columns=names)
 
 
 def deciding_measure(num_features: int, config: configs.VerificationConfig) -> str:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from metamer_jax.configs.synthesis import MIN_NULL_PAIRS
 from metamer_jax.verification.quality import average_ranks, dot, for_each_row, is_constant
 
 MEASURES = ("spearman", "pearson_r2", "snr_db", "pearson_r")  # Those that have a null distribution.
@@ -109,6 +111,7 @@ def null_distribution(
     speakers: Sequence[str] | np.ndarray | None = None,
     fingerprints: Sequence[Any] | np.ndarray | None = None,
     num_pairs: int = 10**6,
+    min_pairs: int = MIN_NULL_PAIRS,
     seed: int = 0,
 ) -> NullDistribution:
     """Measures how alike random pairs of different recordings are at one stage.
@@ -120,20 +123,23 @@ def null_distribution(
     more float32 copy (the ranks) and about 40 bytes per entry of [recording, recording].
 
     Args:
-        activations: [recording, feature...], finite.
-        speakers: [recording], "" where unknown; their pairs are counted, not left out.
-        fingerprints: [recording], equal for exact duplicates (see `fingerprints`), whose pairs are
-            left out.
-        num_pairs: Pairs to draw without replacement; every pair if there are fewer. 10^6 pairs
-            need at least 1,415 recordings.
-        seed: Of the draw, and of which recording of a pair comes first.
+        activations: Finite activations [recording, feature...].
+        speakers: Speaker of each [recording], "" where unknown; their pairs are counted, not left
+            out.
+        fingerprints: Labels [recording], equal for exact duplicates (see `fingerprints`), whose
+            pairs are left out.
+        num_pairs: Number of pairs to draw without replacement; every pair if there are fewer.
+            10^6 pairs need at least 1,415 recordings.
+        min_pairs: Number of pairs below which no distribution is made: a match that has to exceed
+            the largest of a few is not shown to be beyond chance.
+        seed: Seed of the draw, and of which recording of a pair comes first.
 
     Returns:
         The distribution of each measure.
 
     Raises:
         ValueError: Fewer than two recordings, a value that is not finite, labels of another
-            length, or nothing but duplicates.
+            length, or fewer pairs of different recordings than `min_pairs`.
     """
     activations = np.asarray(activations)
     recordings = activations.shape[0] if activations.ndim >= 2 else 0
@@ -154,6 +160,12 @@ def null_distribution(
     if rows.dtype.kind != "f" or rows.dtype.itemsize < 4:
         rows = rows.astype(np.float32)
     first, second, excluded = _draw_pairs(recordings, fingerprints, num_pairs, seed)
+    if len(first) < min(min_pairs, num_pairs):
+        needed = math.ceil((1 + math.sqrt(1 + 8 * min_pairs)) / 2)  # n (n - 1) / 2 >= min_pairs.
+        raise ValueError(
+            f"activations must be of at least {needed} different recordings, whose {min_pairs} "
+            f"pairs make a null distribution, got {recordings} recordings, {len(first)} pairs"
+        )
 
     means, norms = _means_and_norms(rows)
     bad = np.flatnonzero(~np.isfinite(norms))

@@ -180,9 +180,12 @@ NAN, INF = float("nan"), float("inf")
         (configs.SynthesisConfig, dict(seeds=(1, 1)), "seeds repeat"),
         (
             configs.VerificationConfig,
-            dict(null_recordings=2),
-            "null_recordings must be a whole number at least 3",
+            dict(null_recordings=45),
+            "null_recordings must be a whole number at least 46",
         ),
+        (configs.PlaybackConfig, dict(level_db=3.0), "level_db must be a number at least -60"),
+        (configs.PlaybackConfig, dict(peak=1.5), "peak must be a number above 0 and at most 1"),
+        (configs.PlaybackConfig, dict(ramp_s=-1), "ramp_s must be a number at least 0"),
         (configs.VerificationConfig, dict(max_relative_error=0), "max_relative_error must be"),
         (configs.ExperimentConfig, dict(stages=()), "stages must not be empty"),
         (configs.ExperimentConfig, dict(networks=("a", "a")), "networks repeat"),
@@ -246,6 +249,9 @@ def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
     config = configs.SynthesisConfig(learning_rate=0.1, cochleagram_learning_rate=0.3)
     assert config.for_stage("cochleagram") == configs.SynthesisConfig(learning_rate=0.3)
     assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.1)
+    config = dataclasses.replace(config, conv1_learning_rate=0.2)
+    assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.2)
+    assert config.for_stage("conv2") == configs.SynthesisConfig(learning_rate=0.1)
     paper = configs.SYNTHESIS_RECIPES["paper"]
     assert paper.for_stage("cochleagram") == paper
 
@@ -316,7 +322,7 @@ def test_settings_that_must_agree_are_changed_together():
         ("data.words", "['yes', \"no\"]", ("yes", "no")),
         ("data.data_dir", "12", "12"),
         ("training.augment.noise_snr_db", "5,40", (5, 40)),
-        ("verification.playback_level_db", "-26", -26),
+        ("playback.level_db", "-26", -26),
     ],
 )
 def test_a_command_says_settings_without_quotes(path, text, value):
@@ -328,3 +334,14 @@ def test_words_where_numbers_are_meant(text):
     field = configs.field_at(configs.ExperimentConfig(), "synthesis.steps")
     with pytest.raises(ValueError, match="steps must be a whole number at least 1, got"):
         configs.from_text(field, text)
+
+
+def test_settings_of_a_run_without_playback_are_those_it_had():
+    config = configs.ExperimentConfig(seed=3)
+    saved = json.loads(configs.to_json(config))
+    del saved["playback"], saved["synthesis"]["as_played"]
+    saved["verification"]["playback_level_db"] = -20.0
+    found = configs.from_dict(configs.ExperimentConfig, saved)
+    assert found.playback == configs.PlaybackConfig(level_db=-20.0, ramp_s=0.0)
+    assert not found.synthesis.as_played
+    assert dataclasses.replace(found, playback=config.playback) == config

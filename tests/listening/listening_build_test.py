@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_run
+import soundfile
 
 from metamer_jax import analysis, audio, auditory, metamers, models, pipeline, runs, storage
 from metamer_jax.listening.building import build, files, material, sounds
@@ -69,36 +70,6 @@ def manifest(folder):
 
 
 class TestSounds:
-    def test_prepared_sounds_are_equally_loud_and_fade(self):
-        random = np.random.default_rng(0)
-        waveforms = random.standard_normal((5, 8000)) * [[0.1], [1], [5], [0.01], [2]] + 0.3
-        played, level_db = sounds.prepare(waveforms, RATE_HZ)
-        scaled = played / 32768
-        assert level_db == pytest.approx(-23)
-        np.testing.assert_allclose(
-            20 * np.log10(np.sqrt(np.mean(scaled**2, axis=1))), -23, atol=0.01
-        )
-        assert (np.abs(played[:, [0, -1]]) <= 1).all()
-        ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(160) / 160)
-        centred = waveforms - waveforms.mean(axis=1, keepdims=True)
-        for sound, original in zip(scaled, centred, strict=True):
-            gain = np.sum(sound[400:-400] * original[400:-400]) / np.sum(original[400:-400] ** 2)
-            np.testing.assert_allclose(
-                sound[:160], gain * ramp * original[:160], atol=gain * 0.02 * original.std() + 4e-5
-            )
-
-    def test_a_high_peak_lowers_every_sound(self):
-        waveforms = np.random.default_rng(0).standard_normal((2, 8000))
-        waveforms[0, 4000] = 200
-        played, level_db = sounds.prepare(waveforms, RATE_HZ)
-        assert level_db < -24 and np.abs(played).max() == 32767
-        rms = np.sqrt(np.mean((played / 32768) ** 2, axis=1))
-        np.testing.assert_allclose(20 * np.log10(rms), level_db, atol=0.01)
-
-    def test_ramps_longer_than_the_sound_are_refused(self):
-        with pytest.raises(ValueError, match="ramp_s must be at most half the sound"):
-            sounds.prepare(np.ones((1, 100)), RATE_HZ, ramp_s=0.01)
-
     def test_calibration_noise_is_pink_and_as_loud_as_the_sounds(self):
         noise = sounds.calibration_noise(4.0, RATE_HZ, level_db=-23)
         assert 20 * np.log10(np.sqrt(np.mean(noise**2))) == pytest.approx(-23)
@@ -429,25 +400,29 @@ class TestFailures:
             assert rows["target_id"].tolist() == [replaced["target_id"]]
             assert replaced["target_id"] != replaced["planned_target_id"]
 
-    @pytest.mark.parametrize("column", ["verdict", "played_verdict"])
-    def test_both_verdicts_are_needed_and_stand_in_the_manifest(self, column):
+    def test_what_failed_is_left_out_unless_told_otherwise(self):
         fabricated = self.fabricate(targets=4)
         failed = fabricated.metamers.iloc[3]
-        fabricated.metamers.loc[3, column] = "fail"
+        fabricated.metamers.loc[3, "verdict"] = "fail"
 
         def plays_it(config):
             made = build.make(fabricated, config)
             rows = made.manifest
             same = (rows["model"] == failed["model"]) & (rows["layer"] == failed["layer"])
             rows = rows[same & (rows["target_id"] == failed["target_id"])]
-            return made.private["warnings"], list(rows[column])
+            return made.private["warnings"], list(rows["verdict"])
 
         warnings, played = plays_it(self.CONFIG)
         assert played == [] and len(warnings) == 1
-        other = "played" if column == "verdict" else "raw"
-        warnings, played = plays_it(dataclasses.replace(self.CONFIG, verified=other))
+        warnings, played = plays_it(dataclasses.replace(self.CONFIG, verified="any"))
         assert played == ["fail"]
         assert "1 of the 32 metamers that are played failed" in warnings[0]
+
+    def test_sounds_that_are_quieter_than_the_others_are_counted(self):
+        fabricated = self.fabricate(targets=4)
+        fabricated.metamer_sounds[:2] //= 2
+        warnings = build.make(fabricated, self.CONFIG).private["warnings"]
+        assert any(w.startswith("2 sounds are played at less than -23.0 dB") for w in warnings)
 
     def test_targets_that_a_network_gets_wrong_are_left_out(self):
         fabricated = self.fabricate(targets=5, wrong=lambda word, target: target == 2)
@@ -483,7 +458,7 @@ class TestFailures:
         [
             ({"design": "random"}, "design must be one of"),
             ({"conditions": 0}, "conditions must be a whole number at least 1, got 0"),
-            ({"level_db": 3.0}, "level_db must be a number at least -60 and below 0"),
+            ({"verified": "raw"}, "verified must be one of"),
             ({"experiment_id": "../x"}, "experiment_id must be letters"),
             ({"completion_url": "javascript:alert(1)"}, "completion_url must begin with"),
             ({"words": ("a", "a")}, "words repeat"),
@@ -530,30 +505,28 @@ def run_folder(tmp_path_factory):
 class TestFromARun:
     CONFIG = ListeningConfig(verified="any", require_correct=False, catch_trials=1)
 
-    def test_what_is_played_is_verified_again(self, run_folder):
+    def test_what_is_played_is_what_the_run_verified(self, run_folder):
         run = runs.read_run(run_folder, needs=["verification"])
         found = material.load(run, self.CONFIG)
         assert found.words == ("fall", "rise") and len(found.metamers) == 2 * 4
         assert list(found.metamers["layer"].unique()) == ["cochleagram", "dense"]
         verified = pd.read_csv(run_folder / "verification/metamers.csv")
         verified = verified.rename(columns={"stage": "layer"}).set_index(["layer", "target_id"])
-        unfaded = material.load(run, dataclasses.replace(self.CONFIG, ramp_s=0.0))
-        for row, plain in zip(
-            found.metamers.itertuples(), unfaded.metamers.itertuples(), strict=True
-        ):
+        for row, sound in zip(found.metamers.itertuples(), found.metamer_sounds, strict=True):
             before = verified.loc[(row.layer, row.target_id)]
             assert row.verdict == before["verdict"] and row.spearman == before["spearman"]
-            # Without ramps the pipeline's own check of the sound as played is repeated.
-            assert plain.played_spearman == pytest.approx(before["played_spearman"], abs=1e-3)
-            assert plain.played_class_match == before["played_class_match"]
-            assert row.played_spearman != plain.played_spearman
-            assert row.played_verdict in ("pass", "fail")
-        # The sounds are the run's metamers, faded.
-        made = pipeline.read_metamers(run, "frequency_grouped", "dense")
-        expected, _ = sounds.prepare(made.made.waveform[:, 0], small_run.SAMPLE_RATE_HZ)
-        heard = audio.from_int16(found.metamer_sounds[4:])
-        correlation = np.sum(heard * expected) / np.linalg.norm(heard) / np.linalg.norm(expected)
-        assert correlation > 0.9999
+            name = f"{row.target_id}_{row.metamer_seed}_{row.word}.wav"
+            path = run_folder / "metamers/frequency_grouped" / row.layer / "wav" / name
+            file, rate = soundfile.read(path, dtype="int16")
+            np.testing.assert_array_equal(sound, file)
+            assert rate == found.sample_rate_hz
+        assert found.playback == run.config.playback
+        # Natural recordings are made as the run made its targets.
+        clips = pipeline.load_recordings(run)
+        expected, _ = audio.to_playback(
+            clips.waveforms[found.naturals["target_id"].to_numpy(int)], small_run.SAMPLE_RATE_HZ
+        )
+        np.testing.assert_array_equal(found.natural_sounds, expected)
 
     def test_natural_recordings_are_not_the_targets(self, run_folder):
         found = material.load(runs.read_run(run_folder, needs=["verification"]), self.CONFIG)
@@ -591,18 +564,6 @@ class TestFromARun:
         design = json.loads((tmp_path / "out/private/design.json").read_text("utf-8"))
         assert design["config"]["silence_s"] == 0.1 and design["run"]["preset"] == "smoke"
         assert (tmp_path / "out/conditions/condition_02.wav").is_file()
-
-
-def test_saved_null_answers_as_the_distribution_did():
-    values = np.sort(np.random.default_rng(0).uniform(-0.5, 0.8, 5000))
-    counts, edges = np.histogram(values, 200, (-1, 1))
-    null = material.SavedNull(float(values[-1]), edges, counts)
-    for value in (-0.9, 0.0, 0.5, 0.79):
-        exact = 100 * np.mean(values < value)
-        assert null.percentile(np.array(value)) == pytest.approx(exact, abs=0.8)
-    assert null.percentile(np.array(values[-1])) < 100
-    assert null.percentile(np.array(0.81)) == 100
-    assert np.isnan(null.percentile(np.array(np.nan)))
 
 
 def test_wav_files_are_plain():

@@ -104,7 +104,7 @@ class TestListening:
         names = [network.name for network in networks]
         assert names == [*run.config.networks, *(listener.name for listener in trained)]
         waveforms = loaded.waveforms[:5]
-        samples, _ = audio.to_playback(waveforms)
+        samples, _ = audio.to_playback(waveforms, run.config.data.sample_rate_hz)
         found = machines.hear(networks, samples, run.config.cochleagram)
         dense = dataclasses.replace(run.config.cochleagram, method="dense")
         for network, predictions in zip(networks, found, strict=True):
@@ -131,7 +131,7 @@ class TestListening:
     def test_only_what_passed_unless_told_otherwise(self, finished, trained):
         run, _ = finished
         table = storage.read_csv(run.path("verification", "metamers.csv"))
-        passed = int(((table["verdict"] == "pass") & table["played_class_match"]).sum())
+        passed = int((table["verdict"] == "pass").sum())
         networks = machines.load_panel(run, trained)[:1]
         if not passed:
             with pytest.raises(ValueError, match="no metamer passed"):

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from metamer_jax.listening.building import sounds
+from metamer_jax import audio
+from metamer_jax.configs import PlaybackConfig
 from metamer_jax.listening.building.material import METAMER_COLUMNS, Material
 
 WORDS = ("down", "go", "left", "no", "right", "stop", "up", "yes")
@@ -52,7 +53,6 @@ def fabricate(
                             "metamer_seed": 0,
                             "target_correct": not wrong(word, target) or model != models[0],
                             **seen,
-                            **{f"played_{name}": value for name, value in seen.items()},
                         }
                     )
     table = pd.DataFrame(rows)[list(METAMER_COLUMNS)]
@@ -65,14 +65,15 @@ def fabricate(
     )
     count = round(sample_rate_hz * duration_s)
     waveforms = random.standard_normal((len(table) + 2 * naturals, count))
-    played, level_db = sounds.prepare(waveforms, sample_rate_hz)
+    playback = PlaybackConfig()
+    played, _ = audio.to_playback(waveforms, sample_rate_hz, playback)
     metamer_sounds, natural_sounds, practice_sounds = np.split(
         played, [len(table), len(table) + naturals]
     )
     return Material(
         words=tuple(words),
         sample_rate_hz=sample_rate_hz,
-        level_db=level_db,
+        playback=playback,
         metamers=table,
         metamer_sounds=metamer_sounds,
         naturals=natural,
@@ -87,7 +88,6 @@ def with_originals(material: Material) -> Material:
     random = np.random.default_rng(1)
     targets = sorted(set(material.metamers["target_id"]))
     count = material.metamer_sounds.shape[1]
-    played, _ = sounds.prepare(
-        random.standard_normal((len(targets), count)), material.sample_rate_hz
-    )
+    waveforms = random.standard_normal((len(targets), count))
+    played, _ = audio.to_playback(waveforms, material.sample_rate_hz, material.playback)
     return dataclasses.replace(material, originals=dict(zip(targets, played, strict=True)))

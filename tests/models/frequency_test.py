@@ -182,7 +182,9 @@ def test_synthesis_comes_nearer(name, stage):
     cochleagram = configs.CochleagramConfig(
         duration_s=0.1, num_filters=8, sample_factor=1, method="multirate"
     )
-    config = configs.replace_given(configs.SYNTHESIS_RECIPES["fast"], steps=30, batch_size=2)
+    config = configs.replace_given(
+        configs.SYNTHESIS_RECIPES["fast"], steps=30, batch_size=2, as_played=False
+    )
     small = {"input_shape": (10, 10), "conv_features": (4, 4), "dense_features": 6}
     model = models.build_model({"name": name, **small}, 3)
     variables = jax.jit(auditory.init_variables, static_argnums=(1, 2))(KEY, model, cochleagram)

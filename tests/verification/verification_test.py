@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import numpy as np
@@ -13,6 +14,10 @@ def _no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+# Arithmetic is checked on a handful of pairs, of which no verdict would be made.
+small_null = functools.partial(verification.null_distribution, min_pairs=1)
 
 
 def rectified(rng, *shape):
@@ -100,7 +105,7 @@ class TestNullDistribution:
         common = rng.standard_normal(features)
         activations = np.maximum(common + 0.7 * rng.standard_normal((12, *features)) + 0.2, 0)
         activations = activations.astype(np.float32)
-        null = verification.null_distribution(activations)
+        null = small_null(activations)
         assert (null.recordings, null.pairs, null.duplicates_excluded) == (12, 66, 0)
         i, j = np.triu_indices(12, 1)
         exact = verification.match_quality(activations[i], activations[j])
@@ -114,10 +119,7 @@ class TestNullDistribution:
 
     def test_snr_takes_both_orders(self):
         activations = np.array([[1.0, 2.0], [10.0, 21.0]])
-        found = {
-            round(verification.null_distribution(activations, seed=s).snr_db.max, 3)
-            for s in range(20)
-        }
+        found = {round(small_null(activations, seed=s).snr_db.max, 3) for s in range(20)}
         forth = verification.match_quality(activations[0], activations[1]).snr_db
         back = verification.match_quality(activations[1], activations[0]).snr_db
         assert found == {round(float(forth), 3), round(float(back), 3)}
@@ -129,11 +131,11 @@ class TestNullDistribution:
         waveforms[5] = waveforms[1]
         prints = verification.fingerprints(waveforms)
         speakers = ["a", "a", "", "", "b", "b"]
-        null = verification.null_distribution(waveforms, speakers=speakers, fingerprints=prints)
+        null = small_null(waveforms, speakers=speakers, fingerprints=prints)
         assert (null.pairs, null.duplicates_excluded) == (15 - 3, 3)
         assert null.same_speaker_pairs == 1  # (0, 1); the pair of "b" is one of duplicates.
         assert null.spearman.max < 0.99
-        assert verification.null_distribution(waveforms).spearman.max == pytest.approx(1)
+        assert small_null(waveforms).spearman.max == pytest.approx(1)
 
     def test_a_draw_has_the_size_asked_for_and_no_pair_twice(self):
         prints = np.repeat(np.arange(20), 2)  # 40 recordings, 780 pairs, 20 of duplicates.
@@ -157,16 +159,16 @@ class TestNullDistribution:
     def test_constant_activations_are_counted_apart(self):
         activations = rectified(np.random.default_rng(6), 5, 400)
         activations[2] = 0
-        null = verification.null_distribution(activations)
+        null = small_null(activations)
         assert null.pairs == 10
         assert null.spearman.undefined == null.pearson_r2.undefined == 4
         assert null.spearman.values.size == 6
         assert np.all(np.isfinite(null.snr_db.values))
         activations[2] = 0.1  # Its mean rounds, its norm must not.
-        assert verification.null_distribution(activations).pearson_r2.undefined == 4
+        assert small_null(activations).pearson_r2.undefined == 4
 
     def test_summary_and_histograms_hold_every_pair(self):
-        null = verification.null_distribution(rectified(np.random.default_rng(7), 30, 64))
+        null = small_null(rectified(np.random.default_rng(7), 30, 64))
         summary = null.summary()
         assert summary["pairs"] == 435 and summary["recordings"] == 30
         for name in verification.MEASURES:
@@ -176,30 +178,39 @@ class TestNullDistribution:
             assert null.histograms(50)[f"{name}_edges"].shape == (51,)
 
     def test_percentile(self):
-        null = verification.null_distribution(rectified(np.random.default_rng(8), 12, 64))
+        null = small_null(rectified(np.random.default_rng(8), 12, 64))
         low, top = null.spearman.values[0], null.spearman.max
         found = verification.percentile(null, np.array([low, top, top + 1e-6, np.nan]))
         assert found[0] == 0 and 98 < found[1] < 100 and found[2] == 100 and np.isnan(found[3])
         with pytest.raises(ValueError, match="measure"):
             verification.percentile(null, 0.5, "kendall")
 
+    def test_a_null_of_few_pairs_is_refused_with_the_number_that_would_do(self):
+        activations = rectified(np.random.default_rng(9), 46, 10)
+        assert verification.null_distribution(activations).pairs == 46 * 45 // 2
+        message = "at least 46 different recordings, whose 1000 pairs .* got 45 recordings, 990"
+        with pytest.raises(ValueError, match=message):
+            verification.null_distribution(activations[1:])
+        prints = [0, *range(45)]  # Two are the same sound: of 1,035 pairs one is none.
+        assert verification.null_distribution(activations, fingerprints=prints).pairs == 1034
+
     def test_wrong_inputs_are_named(self):
         good = rectified(np.random.default_rng(9), 4, 10)
         with pytest.raises(ValueError, match="at least two"):
-            verification.null_distribution(good[:1])
+            small_null(good[:1])
         with pytest.raises(ValueError, match="speakers.*4.*got 3"):
-            verification.null_distribution(good, speakers=["a"] * 3)
+            small_null(good, speakers=["a"] * 3)
         with pytest.raises(ValueError, match="duplicates"):
-            verification.null_distribution(good, fingerprints=[1, 1, 1, 1])
+            small_null(good, fingerprints=[1, 1, 1, 1])
         good[2, 3] = np.nan
         with pytest.raises(ValueError, match=r"finite.*\[2\]"):
-            verification.null_distribution(good)
+            small_null(good)
 
 
 class TestVerdicts:
     def test_the_criterion_of_2023_is_three_measures_at_every_stage(self):
         config = configs.VerificationConfig(criterion="feather2023")
-        activations = rectified(np.random.default_rng(3), 40, 12)  # Few: no rank stage of ours.
+        activations = rectified(np.random.default_rng(3), 60, 12)  # Few: no rank stage of ours.
         null = verification.null_distribution(activations)
         rng = np.random.default_rng(4)
         target = rectified(rng, 3, 12)
@@ -217,7 +228,7 @@ class TestVerdicts:
         assert found.reason[2].startswith("snr_db -6.021 within null")
 
     def setup_method(self):
-        self.null = verification.null_distribution(rectified(np.random.default_rng(10), 20, 2000))
+        self.null = small_null(rectified(np.random.default_rng(10), 20, 2000))
 
     def quality(self, spearman, relative_error):
         empty = np.zeros(len(spearman))
@@ -291,3 +302,20 @@ def test_yields_count_per_word_and_for_all():
     assert row.median_spearman == pytest.approx(0.9)
     with pytest.raises(ValueError, match="verdict"):
         verification.yields(pd.DataFrame(rows, columns=names).drop(columns="verdict"))
+
+
+def test_tables_with_two_verdicts_get_todays_columns():
+    old = pd.DataFrame(
+        {
+            **{"stage": ["dense"], "null_max": [0.5], "verdict": ["pass"], "spearman": [0.9]},
+            **{"played_verdict": ["fail"], "played_spearman": [0.4]},
+        }
+    )
+    found = verification.current_columns(old)
+    assert found.to_dict("records") == [
+        {
+            **{"stage": "dense", "null_max": 0.5, "optimised_verdict": "pass"},
+            **{"optimised_spearman": 0.9, "verdict": "fail", "spearman": 0.4},
+        }
+    ]
+    assert verification.current_columns(found) is found

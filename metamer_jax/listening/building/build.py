@@ -89,7 +89,9 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
     headphone = _add_headphone_trials(audio, names, material, config)
     calibration = _add_calibration(audio, names, material, config)
 
-    manifest = describe_sounds(manifest, samples, audio, material.sample_rate_hz, config)
+    manifest = describe_sounds(
+        manifest, samples, audio, material.sample_rate_hz, material.playback.level_db, config
+    )
     design_digest = digest(manifest, answers, headphone, calibration, audio)
     experiment_id = config.experiment_id or f"{files.slug(config.title)}-{design_digest[:8]}"
     manifest = typed(manifest.assign(experiment_id=experiment_id))
@@ -108,7 +110,8 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
         "headphone": headphone,
         "headphone_limits": {check: HEADPHONE_LIMITS[check] for check in _checks(config)},
         "calibration": calibration,
-        "level_db": material.level_db,
+        "level_db": material.playback.level_db,
+        "ramp_s": material.playback.ramp_s,
         "sample_rate_hz": material.sample_rate_hz,
         "config": dataclasses.asdict(config),
         "run": material.source,
@@ -209,7 +212,7 @@ def _add_headphone_trials(
     trials = []
     for check in _checks(config):
         made = _HEADPHONE_CHECKS[check](
-            material.sample_rate_hz, level_db=material.level_db, seed=config.seed
+            material.sample_rate_hz, level_db=material.playback.level_db, seed=config.seed
         )
         for sound, correct in zip(made.sounds, made.correct, strict=True):
             stimulus_id = names.new()
@@ -225,7 +228,7 @@ def _add_calibration(
     noise = sounds.calibration_noise(
         config.calibration_s,
         material.sample_rate_hz,
-        level_db=material.level_db,
+        level_db=material.playback.level_db,
         seed=config.seed,
     )
     stimulus_id = names.new()

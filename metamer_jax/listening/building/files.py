@@ -202,8 +202,8 @@ def report(experiment: ExperimentContent) -> str:
             "most": int(rows.groupby("condition").size().max()),
             "metamers": len(rows.drop_duplicates(["target_id", "metamer_seed"])),
             "words": rows["word"].nunique(),
-            "median_spearman": float(rows["played_spearman"].astype(float).median()),
-            "median_error": float(rows["played_relative_error"].astype(float).median()),
+            "median_spearman": float(rows["spearman"].astype(float).median()),
+            "median_error": float(rows["relative_error"].astype(float).median()),
         }
         for model, layer in experiment.private["combinations"]
         for rows in [metamers[(metamers["model"] == model) & (metamers["layer"] == layer)]]

@@ -18,15 +18,11 @@ MANIFEST_COLUMNS = (
     "experiment_id condition batch position_in_batch trial stimulus_id file kind model layer "
     "layer_index target_id speaker_id word metamer_seed sample_rate_hz duration_s rms peak "
     "onset_in_condition_wav_s model_prediction class_match spearman null_percentile sha256 "
-    "relative_error verdict played_model_prediction played_class_match played_spearman "
-    "played_null_percentile played_relative_error played_verdict answer"
+    "relative_error verdict answer"
 ).split()
 KEY_COLUMNS = "experiment_id condition batch trial stimulus_id kind word answer".split()
 _INTEGER_COLUMNS = ("layer_index", "target_id", "metamer_seed")
-_TEXT_COLUMNS = (
-    *("model", "layer", "speaker_id", "model_prediction", "verdict"),
-    *("played_model_prediction", "played_verdict"),
-)
+_TEXT_COLUMNS = ("model", "layer", "speaker_id", "model_prediction", "verdict")
 
 
 def describe_sounds(
@@ -34,6 +30,7 @@ def describe_sounds(
     samples: Mapping[str, np.ndarray],
     audio: Mapping[str, bytes],
     sample_rate_hz: int,
+    level_db: float,
     config: ListeningConfig,
 ) -> "pd.DataFrame":
     """Adds file, sample_rate_hz, duration_s, rms, peak, onset_in_condition_wav_s and sha256."""
@@ -52,7 +49,7 @@ def describe_sounds(
         manifest[name] = [facts[i][name] for i in manifest["stimulus_id"]]
     onsets = np.full(len(manifest), np.nan)
     # Only its length matters here.
-    marker = files.batch_marker(config.level_db, sample_rate_hz)
+    marker = files.batch_marker(level_db, sample_rate_hz)
     for condition in range(1, config.conditions + 1):
         rows = np.flatnonzero(manifest["condition"] == condition)
         if len(rows):

@@ -1,5 +1,4 @@
-"""What a run offers an experiment: its metamers as they will be played, verified again, and
-natural recordings.
+"""What a run offers an experiment: its metamers as they are played, and natural recordings.
 
 Like `pipeline`, this module stands where files meet computation.
 """
@@ -9,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metamer_jax import audio, data, pipeline, runs, storage, verification
+from metamer_jax import audio, configs, data, pipeline, runs, storage, verification
 from metamer_jax.auditory import exact
-from metamer_jax.listening.building import design, sounds
+from metamer_jax.listening.building import design
 from metamer_jax.listening.config import ListeningConfig
 from metamer_jax.runtime import progress
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from metamer_jax.data import Recordings
 
-# Columns of `Material.metamers`; "played_" ones are of the 16-bit sound with its ramps.
+# Columns of `Material.metamers`, all of the 16-bit sound with its ramps.
 METAMER_COLUMNS = (
     "model",
     "layer",
@@ -37,13 +36,6 @@ METAMER_COLUMNS = (
     "relative_error",
     "verdict",
     "reason",
-    "played_model_prediction",
-    "played_class_match",
-    "played_spearman",
-    "played_null_percentile",
-    "played_relative_error",
-    "played_verdict",
-    "played_reason",
 )
 NATURAL_COLUMNS = ("target_id", "speaker_id", "word")
 _FROM_RUN = {
@@ -54,10 +46,10 @@ _FROM_RUN = {
     "metamer_seed": "seed",
     "model_prediction": "prediction",
 }
+_OF_A_FILE = ("model", "layer", "target_id", "metamer_seed", "word")
 # Natural recordings tried for each one wanted, as some are not classified correctly.
 _CANDIDATES = 3
 _NATURAL, _PRACTICE = range(10, 12)
-_ANY_ERROR = 1e9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +61,7 @@ class Material:
 
     words: tuple[str, ...]  # The choices.
     sample_rate_hz: int
-    level_db: float  # RMS of all sounds, dB re full scale.
+    playback: configs.PlaybackConfig  # Level and ramps of all sounds.
     metamers: "pd.DataFrame"  # A row per metamer, columns METAMER_COLUMNS.
     metamer_sounds: np.ndarray  # [metamer, time] int16.
     naturals: "pd.DataFrame"  # Natural and catch trials to choose from: NATURAL_COLUMNS.
@@ -83,44 +75,43 @@ class Material:
 
 
 def load(run: runs.Run, config: ListeningConfig) -> Material:
-    """Gathers the metamers and natural recordings that `config` asks for, ready to be played.
+    """Gathers the metamers and natural recordings that `config` asks for, as they are played.
 
-    Every metamer that may enter is given its ramps, level and 16 bits, and verified once more on
-    the exact model as that sound.
+    Metamers are the run's own files, which it verified; natural recordings are made alike.
+
+    Args:
+        run: A finished run.
+        config: Settings of the experiment.
+
+    Returns:
+        Sounds and what is known about them.
 
     Raises:
         ValueError: The run lacks something that `config` names, or has too few recordings.
     """
     table = _metamer_table(run, config)
-    waveforms = _metamer_waveforms(run, table)
+    metamer_sounds = _metamer_sounds(run, table)
     wanted_naturals = config.natural_trials + config.catch_trials
-    parts, naturals, practice = [waveforms], _no_naturals(), _no_naturals()
-    words = _words(run)
+    naturals, practice = _no_naturals(), _no_naturals()
+    words, played = _words(run), [metamer_sounds[:0]] * 2
     if wanted_naturals or config.practice_trials:
         recordings = _recordings(run)
         words = recordings.words
         naturals, practice = _choose_naturals(run, recordings, config)
-        for chosen in (naturals, practice):
-            parts.append(recordings.waveforms[chosen["target_id"].to_numpy(int)])
+        played = [
+            _as_played(run, recordings.waveforms[chosen["target_id"].to_numpy(int)])
+            for chosen in (naturals, practice)
+        ]
+    natural_sounds, practice_sounds = played
     originals: dict[int, np.ndarray] = {}
     if config.task != "words":
         targets = storage.read_npz(run.path("targets", "targets.npz"))
-        parts += [np.empty((0, waveforms.shape[1]))] * (3 - len(parts)) + [targets["waveform"]]
-    played, level_db = sounds.prepare(
-        np.concatenate(parts),
-        run.config.data.sample_rate_hz,
-        level_db=config.level_db,
-        ramp_s=config.ramp_s,
-    )
-    ends = np.cumsum([len(part) for part in parts] + [0] * (3 - len(parts)))
-    if config.task != "words":
-        originals = dict(zip(map(int, targets["target_id"]), played[ends[2] :], strict=True))
-    metamer_sounds, natural_sounds, practice_sounds = np.split(played[: ends[2]], ends[:2])
-    table = _verify_played(run, table, metamer_sounds, words)
+        ids = map(int, targets["target_id"])
+        originals = dict(zip(ids, _as_played(run, targets["waveform"]), strict=True))
     return Material(
         words=tuple(words),
         sample_rate_hz=run.config.data.sample_rate_hz,
-        level_db=level_db,
+        playback=run.config.playback,
         metamers=table[list(METAMER_COLUMNS)].reset_index(drop=True),
         metamer_sounds=metamer_sounds,
         naturals=naturals,
@@ -145,10 +136,7 @@ def _words(run: runs.Run) -> tuple[str, ...]:
 
 def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":
     """Rows of verification/metamers.csv that were asked for, in our columns and a fixed order."""
-    table = storage.read_csv(
-        run.path("verification", "metamers.csv"),
-        text=("word", "speaker", "target_name", "target_prediction", "prediction", "reason"),
-    )
+    table = pipeline.read_verified(run)
     for option, column in (("networks", "network"), ("stages", "stage"), ("words", "word")):
         wanted = getattr(config, option)
         unknown = sorted(set(wanted) - set(table[column]))
@@ -169,21 +157,21 @@ def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":
     return table.rename(columns={theirs: ours for ours, theirs in _FROM_RUN.items()})
 
 
-def _metamer_waveforms(run: runs.Run, table: "pd.DataFrame") -> np.ndarray:
-    """Returns [metamer, time] in the order of the table."""
-    found = np.empty((len(table), run.config.cochleagram.num_samples), np.float32)
-    position = np.arange(len(table))
-    for (network, stage), group in table.assign(position=position).groupby(["model", "layer"]):
-        made = pipeline.read_metamers(run, network, stage)
-        target = {int(t): i for i, t in enumerate(made.target_ids)}
-        seed = {int(s): i for i, s in enumerate(made.seeds)}
-        rows = [target[int(t)] for t in group["target_id"]]
-        columns = [seed[int(s)] for s in group["metamer_seed"]]
-        found[group["position"]] = made.made.waveform[rows, columns]
-    # One that diverged would end the build; it has failed verification and is never played.
-    broken = ~np.isfinite(found).all(axis=1) | (found.std(axis=1) < audio.SILENCE_RMS)
-    found[broken] = np.random.default_rng(0).standard_normal(found.shape[1])
-    return found
+def _metamer_sounds(run: runs.Run, table: "pd.DataFrame") -> np.ndarray:
+    """Returns [metamer, time] int16 in the order of the table."""
+    if not len(table):
+        return np.empty((0, run.config.cochleagram.num_samples), np.int16)
+    which = zip(*(table[name] for name in _OF_A_FILE), strict=True)
+    files = [pipeline.metamer_wav(run, *of_metamer) for of_metamer in which]
+    return audio.read_int16(files, run.config.data.sample_rate_hz)
+
+
+def _as_played(run: runs.Run, waveforms: np.ndarray) -> np.ndarray:
+    """Returns recordings [sound, time] as int16, made as the run's targets were."""
+    if not len(waveforms):
+        return np.empty(waveforms.shape, np.int16)
+    rate = run.config.data.sample_rate_hz
+    return audio.to_playback(waveforms, rate, run.config.playback)[0]
 
 
 def _recordings(run: runs.Run) -> "Recordings":
@@ -277,89 +265,3 @@ def _cochleagrams(run: runs.Run, waveforms: np.ndarray, description: str) -> np.
             batch_size=run.config.verification.batch_size,
             on_batch=bar.update,
         )
-
-
-# Verification of what is played.
-
-
-class SavedNull:
-    """A null distribution as a run folder keeps it, for `verification.verdicts`.
-
-    The maximum is exact; percentiles come from the histogram, to within a bin.
-    """
-
-    def __init__(self, maximum: float, edges: np.ndarray, counts: np.ndarray):
-        self.max = float("nan") if maximum is None else maximum
-        self._edges, self._counts = edges, counts
-
-    @property
-    def spearman(self) -> "SavedNull":
-        return self
-
-    def percentile(self, value: np.ndarray) -> np.ndarray:
-        """Returns the percentage of null pairs below `value`; 100 exactly beyond the maximum."""
-        value = np.asarray(value, np.float64)
-        total = self._counts.sum()
-        if not total:
-            return np.full(value.shape, np.nan)
-        below = np.interp(value, self._edges, np.concatenate([[0], np.cumsum(self._counts)]))
-        share = np.minimum(100.0 * below / total, 100.0 * (1 - 1 / total))
-        return np.where(np.isnan(value), np.nan, np.where(value > self.max, 100.0, share))
-
-
-def _verify_played(
-    run: runs.Run, table: "pd.DataFrame", played: np.ndarray, words: tuple[str, ...]
-) -> "pd.DataFrame":
-    """Adds the "played_" columns: the 16-bit sounds, read back, on the exact model.
-
-    As any recording, a sound reaches the network at mean 0 and RMS 0.1. That is not the level at
-    which it was synthesised, and no network is level-invariant: what must hold as played is the
-    class and, at stages that a rank correlation decides, Spearman's. The relative error, which
-    answers to level first of all, is reported only.
-    """
-    criteria = dataclasses.replace(run.config.verification, max_relative_error=_ANY_ERROR)
-    summaries = storage.read_json(run.path("verification", "null.json"))
-    histograms = storage.read_npz(run.path("verification", "null_histograms.npz"))
-    targets = storage.read_npz(run.path("targets", "targets.npz"))
-    of_target = {int(t): i for i, t in enumerate(targets["target_id"])}
-    target_cochleagrams = _cochleagrams(run, targets["waveform"], "targets")
-    sounds_heard = audio.normalize(audio.from_int16(played))
-    cochleagrams = _cochleagrams(run, sounds_heard, "metamers as played")
-    names = np.asarray(words)
-    new: dict[str, np.ndarray] = {}
-    table = table.reset_index(drop=True)
-    for network, of_network in table.groupby("model", sort=False):
-        model, variables = pipeline.load_network(run, str(network), len(words))
-        for stage, group in of_network.groupby("layer", sort=False):
-            rows = group.index.to_numpy()
-            heard = exact.run_network(model, variables, cochleagrams[rows], [str(stage)])
-            original = exact.run_network(model, variables, target_cochleagrams, [str(stage)])
-            wanted = np.array([of_target[int(t)] for t in group["target_id"]])
-            activation = heard.activations[stage]
-            quality = verification.match_quality(original.activations[stage][wanted], activation)
-            key = f"{network}/{stage}/spearman_"
-            decided = verification.verdicts(
-                names[heard.predictions],
-                names[original.predictions[wanted]],
-                quality,
-                null=SavedNull(
-                    summaries[network][stage]["spearman"]["max"],
-                    histograms[key + "edges"],
-                    histograms[key + "counts"],
-                ),
-                num_features=int(np.prod(activation.shape[1:])),
-                config=criteria,
-                outcomes=group["outcome"].to_numpy(),
-            )
-            for name, values in {
-                "model_prediction": names[heard.predictions],
-                "class_match": decided.class_match,
-                "spearman": quality.spearman,
-                "null_percentile": decided.null_percentile,
-                "relative_error": quality.relative_error,
-                "verdict": decided.verdict,
-                "reason": decided.reason,
-            }.items():
-                column = new.setdefault("played_" + name, np.empty(len(table), object))
-                column[rows] = values
-    return table.assign(**{name: column for name, column in new.items()}).infer_objects()

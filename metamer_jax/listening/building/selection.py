@@ -91,14 +91,9 @@ def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Ch
 
 
 def _passed(table: "pd.DataFrame", verified: str) -> np.ndarray:
-    raw = (table["verdict"] == "pass").to_numpy()
-    played = (table["played_verdict"] == "pass").to_numpy()
-    return {
-        "raw_and_played": raw & played,
-        "raw": raw,
-        "played": played,
-        "any": np.ones(len(table), bool),
-    }[verified]
+    if verified == "any":
+        return np.ones(len(table), bool)
+    return (table["verdict"] == "pass").to_numpy()
 
 
 def _left_out(
@@ -111,9 +106,7 @@ def _left_out(
         if not correct[i]:
             reasons.append("target not classified correctly by every network")
         if not passed[i]:
-            for prefix, name in (("", "as synthesised"), ("played_", "as played")):
-                if row[f"{prefix}verdict"] != "pass":
-                    reasons.append(f"{name}: {row[f'{prefix}reason'] or 'failed'}")
+            reasons.append(row["reason"] or "failed")
         identity = ("model", "layer", "word", "target_id", "metamer_seed")
         found.append({**{k: row[k] for k in identity}, "reason": "; ".join(reasons)})
     return found
@@ -191,7 +184,7 @@ def account(
     played = manifest[manifest["kind"] == "metamer"].drop_duplicates(
         ["model", "layer", "target_id", "metamer_seed"]
     )
-    failed = played[(played["verdict"] != "pass") | (played["played_verdict"] != "pass")]
+    failed = played[played["verdict"] != "pass"]
     available = [sum(t >= 0 for t in ids) for ids in choice.target_ids]
     warnings = _thin(manifest[manifest["kind"] == "metamer"], choice.combinations)
     if holes:
@@ -201,8 +194,8 @@ def account(
         )
     if len(failed):
         warnings.append(
-            f"{len(failed)} of the {len(played)} metamers that are played failed verification, as "
-            f"synthesised or as played (verified={config.verified!r} lets them in)"
+            f"{len(failed)} of the {len(played)} metamers that are played failed verification "
+            f"(verified={config.verified!r} lets them in)"
         )
     if (
         config.design == "latin"
@@ -215,10 +208,14 @@ def account(
             f"{min(available)} that may be played and others up to {max(available)}; "
             f"targets_per_word sets another number, at the price of holes"
         )
-    if material.level_db < config.level_db - 0.01:
+    level_db = material.playback.level_db
+    # rms is of what is played: rounding to 16 bits changes it by far less than 0.01 dB.
+    sounds = manifest.drop_duplicates("stimulus_id")
+    quieter = int((20 * np.log10(sounds["rms"]) < level_db - 0.01).sum())
+    if quieter:
         warnings.append(
-            f"sounds are played at {material.level_db:.1f} dB re full scale, not "
-            f"{config.level_db:.1f}: a peak would have clipped"
+            f"{quieter} sounds are played at less than {level_db:.1f} dB re full scale, each "
+            f" at the highest level at which its own peak is not clipped"
         )
     if not config.consent_html:
         warnings.append(

@@ -1,4 +1,4 @@
-"""Sounds of an experiment: test sounds as they are played, checks, markers, condition recordings.
+"""Sounds of an experiment beside the test sounds: checks, markers, condition recordings.
 
 Arrays in, arrays out. Stereo sounds are [time, ear], left ear first.
 """
@@ -25,41 +25,7 @@ class HeadphoneTrials(NamedTuple):
 
 def apply_ramps(sounds: np.ndarray, ramp_s: float, sample_rate_hz: int) -> np.ndarray:
     """Fades sounds [..., time] in and out with raised-cosine ramps, as float64."""
-    sounds = np.array(sounds, np.float64)
-    count = round(ramp_s * sample_rate_hz)
-    if 2 * count > sounds.shape[-1]:
-        raise ValueError(
-            f"ramp_s must be at most half the sound ({sounds.shape[-1] / sample_rate_hz / 2} s), "
-            f"got {ramp_s}"
-        )
-    ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(count) / max(count, 1))
-    sounds[..., :count] *= ramp
-    sounds[..., sounds.shape[-1] - count :] *= ramp[::-1]
-    return sounds
-
-
-def prepare(
-    waveforms: np.ndarray, sample_rate_hz: int, *, level_db: float = -23.0, ramp_s: float = 0.01
-) -> tuple[np.ndarray, float]:
-    """Makes test sounds as they are played: ramps at both ends, equal RMS, 16 bits.
-
-    Args:
-        waveforms: [sound, time], any scale.
-        sample_rate_hz: Their sample rate.
-        level_db: RMS wanted, in dB re full scale; lower for all where a peak would clip.
-        ramp_s: Length of each ramp.
-
-    Returns:
-        [sound, time] int16, and the level in dB at which they are.
-
-    Raises:
-        ValueError: A sound is silent or not finite, or shorter than its ramps.
-    """
-    waveforms = np.asarray(waveforms, np.float64)
-    window = apply_ramps(np.ones(waveforms.shape[-1]), ramp_s, sample_rate_hz)
-    # The mean that is taken out makes the faded sound's mean zero: its ends then stay at zero.
-    mean = (waveforms @ window / window.sum())[..., None]
-    return audio.to_playback((waveforms - mean) * window, level_db)
+    return sounds * audio.ramp_window(np.shape(sounds)[-1], ramp_s, sample_rate_hz)
 
 
 def calibration_noise(

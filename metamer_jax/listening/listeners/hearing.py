@@ -1,20 +1,18 @@
 """Networks listen to the sounds of a run or of an experiment, as they are played to people."""
 
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from metamer_jax import audio, configs, runs, storage
+from metamer_jax import audio, configs, pipeline, runs, storage
 from metamer_jax.auditory import exact
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners.panels import SOURCE, Network, words_of
 from metamer_jax.listening.serving import sessions
 from metamer_jax.runtime import progress
 
-# Metamers that are listened to: those that passed verification and keep their class as played,
-# or all of them.
+# Metamers that are listened to: those that passed verification, or all of them.
 VERIFIED = ("pass", "any")
 
 
@@ -105,8 +103,7 @@ def listen_to_run(
     Args:
         run: The run.
         networks: Who listens.
-        verified: "pass": metamers that passed verification and keep their class as played; "any":
-            all of them.
+        verified: "pass": metamers that passed verification; "any": all of them.
 
     Returns:
         As `score`; targets are of kind "natural".
@@ -116,10 +113,9 @@ def listen_to_run(
     """
     if verified not in VERIFIED:
         raise ValueError(f"verified must be one of {VERIFIED}, got {verified!r}")
-    texts = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
-    table = storage.read_csv(run.path("verification", "metamers.csv"), text=texts)
+    table = pipeline.read_verified(run)
     if verified == "pass":
-        table = table[(table["verdict"] == "pass") & table["played_class_match"]]
+        table = table[table["verdict"] == "pass"]
     if table.empty:
         raise ValueError("no metamer passed verification; verified='any' takes all of them")
     place = {network: i for i, network in enumerate(run.config.networks)}
@@ -127,8 +123,8 @@ def listen_to_run(
     table = table.sort_values(["place", "stage_index", "target_id", "seed"], kind="stable")
     files, rows = [], []
     for entry in table.itertuples():
-        name = f"{entry.target_id}_{entry.seed}_{entry.word}.wav"
-        files.append(run.path("metamers", entry.network, entry.stage, "wav", name))
+        which = entry.network, entry.stage, entry.target_id, entry.seed, entry.word
+        files.append(pipeline.metamer_wav(run, *which))
         rows.append(
             {
                 "stimulus_id": f"{entry.network}-{entry.stage}-{entry.target_id}-{entry.seed}",
@@ -142,7 +138,7 @@ def listen_to_run(
         )
     targets = storage.read_csv(run.path("targets", "targets.csv"), text=("word", "speaker", "name"))
     for entry in targets.itertuples():
-        files.append(run.path("targets", "wav", f"{entry.target_id}_{entry.word}.wav"))
+        files.append(pipeline.target_wav(run, entry.target_id, entry.word))
         rows.append(
             {
                 "stimulus_id": f"target-{entry.target_id}",
@@ -156,7 +152,7 @@ def listen_to_run(
         )
     return score(
         networks,
-        _read_sounds(files, run.config.data.sample_rate_hz),
+        audio.read_int16(files, run.config.data.sample_rate_hz),
         pd.DataFrame(rows),
         words=words_of(run),
         config=run.config.cochleagram,
@@ -192,7 +188,7 @@ def listen_to_experiment(
     files = [experiment.public / "audio" / f"{stimulus}.wav" for stimulus in stimuli]
     heard = hear(
         networks,
-        _read_sounds(files, run.config.data.sample_rate_hz),
+        audio.read_int16(files, run.config.data.sample_rate_hz),
         run.config.cochleagram,
         batch_size=run.config.verification.batch_size,
     )
@@ -220,14 +216,3 @@ def listen_to_experiment(
                 }
             )
     return responses.from_sessions(found, experiment, source=SOURCE, name="machine").trials
-
-
-def _read_sounds(files: Sequence[pathlib.Path], sample_rate_hz: int) -> np.ndarray:
-    """Returns [sound, time] int16."""
-    sounds = []
-    for file in files:
-        samples, rate_hz = audio.read(file)
-        if rate_hz != sample_rate_hz:
-            raise ValueError(f"{file} must have {sample_rate_hz} Hz, got {rate_hz}")
-        sounds.append(np.rint(samples.astype(np.float64) * 32768).astype(np.int16))
-    return np.stack(sounds)

@@ -1,0 +1,98 @@
+"""What a sound is made of: functions from the array that is optimised to the sound itself.
+
+The array need not be a sound that can be played: it may have any level and mean, and end anywhere.
+Where the stage is given what a parametrisation makes of it, the match holds for that sound.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metamer_jax import audio
+from metamer_jax.gradients import norm
+from metamer_jax.metamers.objective import TINY
+from metamer_jax.metamers.state import StageFn
+from metamer_jax.runtime import compilation
+
+Parametrisation = Callable[[jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class AsPlayed:
+    """Maps an array [time] to the sound that is played, at the level at which a model takes it.
+
+    With the window w of the ramps, and the weighted mean m = sum w x / sum w,
+
+        sound = level * f / rms(f),   f = w (x - m),
+
+    whose mean is zero and whose ends are silent. Level and mean of x make no difference, so
+    gradients have no part along x or along a constant.
+
+    Attributes:
+        sample_rate_hz: Sample rate of the sound, Hz.
+        ramp_s: Length of the raised-cosine ramp at either end, s.
+        level: RMS at which the model was trained to take sounds; None for a model that does not
+            mind, which is given the faded sound as it is.
+    """
+
+    sample_rate_hz: int
+    ramp_s: float = 0.01
+    level: float | None = audio.RMS
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        window = audio.ramp_window(x.shape[0], self.ramp_s, self.sample_rate_hz)
+        weight = jnp.asarray(window / window.sum(), x.dtype)
+        faded = jnp.asarray(window, x.dtype) * (x - jnp.vdot(weight, x))
+        if self.level is None:
+            return faded
+        return faded * (self.level * x.shape[0] ** 0.5 / jnp.maximum(norm(faded), TINY))
+
+
+@dataclasses.dataclass(frozen=True)
+class ParametrisedStageFn:
+    """A stage as a function of what its sound is made of; equal parts make equal functions."""
+
+    stage_fn: StageFn
+    parametrisation: Parametrisation
+
+    def __call__(self, variables: Any, x: jax.Array) -> jax.Array:
+        return self.stage_fn(variables, self.parametrisation(x))
+
+
+def parametrised(stage_fn: StageFn, parametrisation: Parametrisation | None) -> StageFn:
+    """Returns the stage as a function of what its sound is made of.
+
+    Args:
+        stage_fn: Function (variables, waveform [time]) -> activation.
+        parametrisation: Function from the array that is optimised to the sound, hashable; None:
+            the array is the sound.
+
+    Returns:
+        Function (variables, array) -> activation.
+    """
+    return stage_fn if parametrisation is None else ParametrisedStageFn(stage_fn, parametrisation)
+
+
+def sounds_of(stage_fn: StageFn, arrays: jax.Array) -> np.ndarray:
+    """Makes the sounds that a stage was given.
+
+    Args:
+        stage_fn: Function from `parametrised`, or any other stage function.
+        arrays: What was optimised, [target, seed, ...].
+
+    Returns:
+        [target, seed, time]; of an ordinary stage function the arrays themselves.
+    """
+    if not isinstance(stage_fn, ParametrisedStageFn):
+        return np.asarray(arrays)
+    return np.asarray(_sounds(np.asarray(arrays), parametrisation=stage_fn.parametrisation))
+
+
+@functools.partial(compilation.jit, static_argnames="parametrisation")
+def _sounds(arrays, *, parametrisation):
+    return jax.vmap(jax.vmap(parametrisation))(arrays)
