@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax import audio, configs, pipeline, runs, storage
 from metamer_jax.auditory import exact
 from metamer_jax.comparison import entries as entry_lists
 from metamer_jax.comparison.entries import Entry
@@ -246,7 +246,7 @@ def cross_test(
 ) -> None:
     """Lets every trained network hear the metamers of every stage of the members, and the targets.
 
-    Metamers are heard as they were synthesised, through the exact cochleagram. Leaves
+    Sounds are heard as they are played, through the exact cochleagram. Leaves
     cross_test/<member>.npz, for each listener an array [stage, target, synthesis seed] of the
     words that it heard, and cross_test/natural.npz, [target].
 
@@ -264,7 +264,9 @@ def cross_test(
     load = functools.cache(functools.partial(_load, home))
     targets = storage.read_npz(home.read(members[0]).path("targets", "targets.npz"))
     about = {name: targets[name] for name in ("target_id", "label")}
-    sounds = targets["waveform"]
+    first = home.read(members[0]).config
+    rate_hz = first.data.sample_rate_hz
+    sounds = audio.heard(*audio.to_playback(targets["waveform"], rate_hz, first.playback))
     _hear(home, load, NATURAL, sounds, sounds.shape[:1], about)
     for member in progress.track(members, "cross-test", unit="network"):
         if stop():
@@ -278,7 +280,8 @@ def cross_test(
                 for s in run.config.stages
             ]
         )
-        sounds = waveforms.reshape(-1, waveforms.shape[-1])
+        sounds = audio.heard(*pipeline.play_metamers(run, waveforms))
+        sounds = sounds.reshape(-1, waveforms.shape[-1])
         _hear(home, load, member.name, sounds, waveforms.shape[:-1], about)
 
 

@@ -195,7 +195,8 @@ def _fit_one(kind: Any, value: Any, limits: Limits, refusal: str) -> Any:
         if type(value) is not kind:
             value = kind(value)
     else:  # Of `dict[str, Any]` that it is a dict is all that is said here.
-        require(isinstance(value, typing.get_origin(kind) or kind), refusal)
+        plain = typing.get_origin(kind) or kind
+        require(isinstance(value, (list, tuple) if plain is list else plain), refusal)
     require(limits.admit(value), refusal)
     return value
 

@@ -60,6 +60,11 @@ class ParametrisedStageFn:
     stage_fn: StageFn
     parametrisation: Parametrisation
 
+    @property
+    def coarse_levels(self) -> np.ndarray | None:
+        """The stage's, for a synthesis from coarse to fine; None where it has none."""
+        return getattr(self.stage_fn, "coarse_levels", None)
+
     def __call__(self, variables: Any, x: jax.Array) -> jax.Array:
         return self.stage_fn(variables, self.parametrisation(x))
 

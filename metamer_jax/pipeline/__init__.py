@@ -24,7 +24,12 @@ from metamer_jax.pipeline.common import choose_targets, metamer_wav, read_verifi
 from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
-from metamer_jax.pipeline.verify import Natural, natural_sounds, verify_metamers
+from metamer_jax.pipeline.verify import (
+    Natural,
+    natural_sounds,
+    play_metamers,
+    verify_metamers,
+)
 from metamer_jax.runs import manifest
 from metamer_jax.storage import cache
 
@@ -39,6 +44,7 @@ __all__ = [
     "metamer_wav",
     "natural_sounds",
     "open_run",
+    "play_metamers",
     "read_metamers",
     "read_verified",
     "reproduce",

@@ -298,6 +298,21 @@ def _target_versions(run, recordings, ids):
     return _versions(run, waveforms, audio.heard(samples, level_db))
 
 
+def play_metamers(run: runs.Run, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 16-bit sounds that are played of a run's metamers.
+
+    Args:
+        run: The run.
+        waveforms: Metamers [..., time] as they were synthesised.
+
+    Returns:
+        Sounds [..., time] int16, and their levels [...], dB re full scale.
+    """
+    if run.config.synthesis.as_played:  # The mean is out and the ramps are on already.
+        return audio.to_int16(waveforms, run.config.playback)
+    return audio.to_playback(waveforms, run.config.data.sample_rate_hz, run.config.playback)
+
+
 def _metamer_versions(run, recordings, network, metamer):
     """Writes metamers as they are played, and returns them as a network is given them.
 
@@ -305,11 +320,8 @@ def _metamer_versions(run, recordings, network, metamer):
         The sounds [target, seed, time], as `_target_versions`, and the level [target, seed] of
         the files, dB.
     """
-    sounds, playback = metamer.made.waveform, run.config.playback
-    if run.config.synthesis.as_played:  # The mean is out and the ramps are on already.
-        samples, level_db = audio.to_int16(sounds, playback)
-    else:
-        samples, level_db = audio.to_playback(sounds, recordings.sample_rate_hz, playback)
+    sounds = metamer.made.waveform
+    samples, level_db = play_metamers(run, sounds)
     for target_id, of_target in zip(metamer.target_ids, samples, strict=True):
         word = recordings.words[recordings.labels[target_id]]
         for seed, sound in zip(metamer.seeds, of_target, strict=True):

@@ -311,6 +311,7 @@ class TestWork:
             weights = home.read(member).path("networks", member.entry.network, "weights.npz")
             copy = run.path("networks", member.entry.network, "weights.npz")
             storage.write_bytes(copy, weights.read_bytes())
+            run.record(f"networks/{member.entry.network}/weights.npz")
             pipeline.synthesize_metamers(run, recordings)
             alone = pipeline.read_metamers(run, member.entry.network, "cochleagram")
         shared = pipeline.read_metamers(home.read(member), member.entry.network, "cochleagram")

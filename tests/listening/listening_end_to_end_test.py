@@ -1,7 +1,6 @@
 """From a run to a report: build, serve, a session in a real browser, machines, statistics."""
 
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -156,15 +155,3 @@ def test_a_run_can_end_with_an_experiment(workdir):
     experiment = sessions.load_experiment(workdir / "listening")
     assert len(experiment.conditions) == 10 and experiment.words == ("fall", "rise")
     assert (experiment.public / "index.html").is_file()
-
-
-def test_what_the_guide_says_exists():
-    guide = (ROOT / "docs" / "listening_experiment.md").read_text("utf-8")
-    blocks = "".join(re.findall(r"```bash\n(.*?)```", guide, re.DOTALL)).replace("\\\n", " ")
-    found = [line for line in blocks.splitlines() if line]
-    assert len(found) >= 6
-    for line in found:
-        module, given = re.fullmatch(r"python -m experiments\.(\w+) (.*)", line).groups()
-        source = (ROOT / "experiments" / f"{module}.py").read_text("utf-8")
-        for flag in re.findall(r"--(\w+)", given):
-            assert re.search(rf'DEFINE_\w+\(\s*"{flag}"', source), f"{module} has no --{flag}"

@@ -137,3 +137,16 @@ def test_a_batch_that_was_saved_under_way_ends_with_the_same_bits():
     assert len(saved) == 4 and whole.steps.max() == 60
     for a, b in zip(whole, rest, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_a_stage_says_of_coarse_and_fine_is_passed_on():
+    class Stage:
+        coarse_levels = np.arange(3)
+
+        def __call__(self, variables, waveform):
+            return waveform
+
+    as_played = metamers.AsPlayed(8000)
+    found = metamers.parametrised(Stage(), as_played)
+    np.testing.assert_array_equal(found.coarse_levels, np.arange(3))
+    assert metamers.parametrised(lambda variables, x: x, as_played).coarse_levels is None
