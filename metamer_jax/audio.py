@@ -261,7 +261,7 @@ def heard(samples: np.ndarray, level_db: np.ndarray, rms: float | None = RMS) ->
     """
     if rms is None:
         return from_int16(samples)
-    gain = np.float32(rms / 10 ** (np.asarray(level_db) / 20))
+    gain = np.asarray(rms / 10 ** (np.asarray(level_db) / 20), np.float32)
     return from_int16(samples) * gain[..., None]
 
 

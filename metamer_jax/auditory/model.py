@@ -78,7 +78,8 @@ def forward(
         Logits [batch, word], and every stage's activation [batch, ...] in processing order.
     """
     cochleagram = cochleagrams.cochleagram(waveforms, variables[FILTERS]["full"], config=config)
-    return model.apply(without_filters(variables), cochleagram)
+    # Nothing is mutable here, so that what the module returns is all there is.
+    return model.apply(without_filters(variables), cochleagram)  # pyrefly: ignore[bad-return]: ^
 
 
 def read_cochleagram(
@@ -147,7 +148,8 @@ class StageFn:
             grid=_grid(self.model, self.config),
             straight_through=self.stage if self.relu_override else None,
         )
-        return stages[self.stage][0]
+        # Nothing is mutable here: these are the module's activations.
+        return stages[self.stage][0]  # pyrefly: ignore[bad-return]: flax has either in mind
 
 
 def stage_fn(

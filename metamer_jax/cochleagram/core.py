@@ -178,9 +178,9 @@ def compress(envelope: jax.Array, config: CochleagramConfig) -> jax.Array:
 def _selection(name: str, chosen: Sequence[int] | None, size: int) -> np.ndarray:
     if chosen is None:
         return np.arange(size)
-    chosen = np.asarray(chosen)
-    if chosen.ndim != 1 or not chosen.size or not np.issubdtype(chosen.dtype, np.integer):
+    index = np.asarray(chosen)
+    if index.ndim != 1 or not index.size or not np.issubdtype(index.dtype, np.integer):
         raise ValueError(f"{name} must be a non-empty sequence of integers, got {chosen!r}")
-    if chosen.min() < 0 or chosen.max() >= size:
-        raise ValueError(f"{name} must lie in [0, {size}), got {chosen.min()} to {chosen.max()}")
-    return chosen
+    if index.min() < 0 or index.max() >= size:
+        raise ValueError(f"{name} must lie in [0, {size}), got {index.min()} to {index.max()}")
+    return index

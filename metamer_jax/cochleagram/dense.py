@@ -103,5 +103,6 @@ def _strided_lowpass(envelope, bands, config):
     products = products.reshape(*products.shape[:-1], -1, count)  # [..., block, row, frame]
     rows = products.shape[-2]
     blocks = products.shape[-3] - rows + 1
-    frames = sum(products[..., j : j + blocks, j, :] for j in range(rows))
+    parts = (products[..., j : j + blocks, j, :] for j in range(rows))
+    frames = functools.reduce(jnp.add, parts)
     return frames.reshape(*frames.shape[:-2], -1)[..., : config.num_frames]

@@ -38,7 +38,7 @@ class FilterBank:
                 )
 
 
-def hz_to_erb_number(frequency_hz: np.ndarray) -> np.ndarray:
+def hz_to_erb_number(frequency_hz: np.ndarray | float) -> np.ndarray:
     """Maps frequency to the scale on which cochlear channels are evenly spaced.
 
     Glasberg and Moore (1990), human auditory filters.

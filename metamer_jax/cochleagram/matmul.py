@@ -121,9 +121,10 @@ def spectrum(waveform: jax.Array, matrices: SpectrumMatrices) -> tuple[jax.Array
         product(real, sin) + product(imaginary, cos),
     )  # [..., u, v]
     num_bins = matrices.num_samples // 2 + 1
-    return tuple(
+    real, imaginary = (
         jnp.swapaxes(part, -1, -2).reshape(*part.shape[:-2], -1)[..., :num_bins] for part in parts
     )
+    return real, imaginary
 
 
 def _times(a, b, c, d):

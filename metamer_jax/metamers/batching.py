@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -76,8 +77,8 @@ def synthesize(
     for batch in batches(len(targets), size):
         state = init(
             key,
-            np.asarray(targets)[batch],
-            np.asarray(target_ids)[batch],
+            jnp.asarray(np.asarray(targets)[batch]),
+            np.asarray(target_ids)[batch].tolist(),
             seeds,
             stage_fn=stage_fn,
             variables=variables,
@@ -170,6 +171,7 @@ def choose_batch_size(
         ).compile()
         memory = program.memory_analysis()
         fixed = sum(x.nbytes for x in jax.tree.leaves(variables))
+        assert memory is not None  # Accelerators whose memory is known say this too.
         needed = memory.temp_size_in_bytes + memory.argument_size_in_bytes - fixed
         each = max(1, needed // _PROBE)
         room = int(_MEMORY_SHARE * stats["bytes_limit"]) - fixed

@@ -42,9 +42,10 @@ def relative_adam(
 
     def update(gradient, state, params):
         step, state = adam.update(gradient, state)
-        return step * local_level(params, window), state
+        return jnp.asarray(step) * local_level(params, window), state
 
-    return optax.GradientTransformation(adam.init, update)
+    # For one array, where optax has trees in mind.
+    return optax.GradientTransformation(adam.init, update)  # pyrefly: ignore[bad-argument-type]: ^
 
 
 def local_level(waveform: jax.Array, window: int) -> jax.Array:
@@ -146,7 +147,11 @@ def lbfgs(first_step: float, memory_size: int = 10) -> optax.GradientTransformat
         new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), after, before)
         return new.point + new.step * new.direction - params, new
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    # For one array, where optax has trees in mind.
+    return optax.GradientTransformationExtraArgs(
+        init,
+        update,  # pyrefly: ignore[bad-argument-type]: ^
+    )
 
 
 def _accept(state, gradient, params, value, first_step):

@@ -175,8 +175,8 @@ def metamer_step(
     def distance(waveform):
         activation = stage_fn(variables, waveform)
         error = norm(activation - target) / jnp.maximum(norm(target), TINY)
-        pair = admitted((activation, target), metamer.step, stage_fn, config)
-        return matching_loss(*pair, config.loss), error
+        made, wanted = admitted((activation, target), metamer.step, stage_fn, config)
+        return matching_loss(made, wanted, config.loss), error
 
     (loss, error), gradient = jax.value_and_grad(distance, has_aux=True)(metamer.waveform)
     updates, opt_state = make_optimizer(config).update(
@@ -194,7 +194,9 @@ def metamer_step(
         jnp.where(converged, Outcome.CONVERGED, jnp.where(moving, Outcome.RUNNING, Outcome.BUDGET)),
     )
     moved = Metamer(
-        waveform=_where(moving, limited(metamer.waveform + updates, config), metamer.waveform),
+        waveform=_where(
+            moving, limited(metamer.waveform + jnp.asarray(updates), config), metamer.waveform
+        ),
         opt_state=_where(moving, opt_state, metamer.opt_state),
         best_waveform=_where(better, metamer.waveform, metamer.best_waveform),
         best_error=_where(better, error, metamer.best_error),

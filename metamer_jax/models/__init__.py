@@ -114,7 +114,9 @@ def build_model(name_or_config: str | Mapping[str, Any], num_words: int) -> Netw
     Raises:
         ValueError: There is no such network, or it has no such field, or not of such a value.
     """
-    settings = {"name": name_or_config} if isinstance(name_or_config, str) else {**name_or_config}
+    settings: dict[str, Any] = (
+        {"name": name_or_config} if isinstance(name_or_config, str) else {**name_or_config}
+    )
     preset = settings.pop("name", None)
     if preset not in PRESETS:
         raise ValueError(f"name_or_config must name one of {tuple(PRESETS)}, got {preset!r}")

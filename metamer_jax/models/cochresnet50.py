@@ -51,7 +51,7 @@ class CochResNet50(blocks.CochleagramNetwork):
         if self.pooling == "hann":
             x = layers.hann_pool(x, (2, 2))
         else:
-            x = blocks.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+            x = blocks.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for group, count in enumerate(self.block_counts, start=1):
             for i in range(count):
                 block = Bottleneck(

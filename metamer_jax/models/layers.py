@@ -330,7 +330,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, groups: int = 1) -> jax.Array:
         shifted.append(part)
     if groups == 1 and inputs >= _INPUTS_OF_A_PRODUCT:
         parts = zip(shifted, kernel.reshape(-1, inputs, features), strict=True)
-        return sum(part @ matrix for part, matrix in parts)
+        return functools.reduce(jnp.add, (part @ matrix for part, matrix in parts))
     columns = jnp.concatenate(shifted, axis=-1)
     size = math.prod(extents) * inputs
     if groups == 1:

@@ -130,7 +130,7 @@ def _built(settings: Settings, num_words: int) -> WordNetwork:
 
 
 def _match(settings: dict[str, Any], goal: Sizes, num_words: int) -> Match:
-    own = sizes(models.build_model(settings, num_words))
+    own = sizes(_built(settings, num_words))
     distances = {
         name: own.stages[name] / size - 1
         for name, size in goal.stages.items()

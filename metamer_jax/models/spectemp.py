@@ -88,9 +88,9 @@ class SpecTemp(blocks.CochleagramNetwork):
         if stage not in ("filtered_signal", "spectempfilter_power"):
             return None
         rates = np.abs(np.array(self.modulations))[:, None, :]
-        within = (rates <= np.array(_COARSE_LIMITS)).any(axis=-1)
+        within = np.any(rates <= np.array(_COARSE_LIMITS), axis=-1)
         # A filter beyond all of them (with other rates than the published ones) comes after.
-        levels = np.where(within.any(axis=1), within.argmax(axis=1), len(_COARSE_LIMITS))
+        levels = np.where(np.any(within, axis=1), np.argmax(within, axis=1), len(_COARSE_LIMITS))
         return levels[:, None, None]
 
     @nn.nowrap

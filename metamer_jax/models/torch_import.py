@@ -124,7 +124,7 @@ def from_torch(
     cochleagram = jax.ShapeDtypeStruct((1, num_channels, num_frames), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), cochleagram)
     scalars = shapes.pop("normalization")
-    leaves = flax.traverse_util.flatten_dict(shapes)
+    leaves: dict[Any, Any] = flax.traverse_util.flatten_dict(shapes)
     names = {path: torch_name(path) for path in leaves}
     _check_names(set(given), set(names.values()))
     arrays = {path: _turned(given[name], path) for path, name in names.items()}

@@ -183,8 +183,10 @@ def _recorded(module):
             for name, method in inspect.getmembers(cls, inspect.isfunction):
                 if name == "__call__" or _is_captured(name) and not hasattr(nnx.Module, name):
                     own = vars(cls).get(name)
-                    restore = (setattr, cls, name, own) if own is not None else (delattr, cls, name)
-                    stack.callback(*restore)
+                    if own is not None:
+                        stack.callback(setattr, cls, name, own)
+                    else:
+                        stack.callback(delattr, cls, name)
                     setattr(cls, name, recording(cls, name, method))
         yield calls, inside_loops
 

@@ -210,13 +210,14 @@ def read_class_names(path: str | os.PathLike | None, num_classes: int) -> tuple[
         ) from error
     lines = [line for line in lines if line]
     numbered = [re.fullmatch(r"(\d+)[\s,;:]+(.+)", line) for line in lines]
-    if lines and all(numbered):
-        numbers = [int(match[1]) for match in numbered]
+    matches = [match for match in numbered if match is not None]
+    if lines and len(matches) == len(lines):
+        numbers = [int(match[1]) for match in matches]
         if sorted(numbers) != list(range(len(lines))):
             raise ValueError(
                 f"class_names must number classes 0 to {len(lines) - 1}, {path} does not"
             )
-        lines = [match[2] for _, match in sorted(zip(numbers, numbered, strict=True))]
+        lines = [match[2] for _, match in sorted(zip(numbers, matches, strict=True))]
     if len(lines) != num_classes:
         raise ValueError(f"class_names must be {num_classes} lines, {path} has {len(lines)}")
     if repeated := sorted({name for name in lines if lines.count(name) > 1}):

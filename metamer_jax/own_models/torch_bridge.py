@@ -56,9 +56,11 @@ def import_torchax() -> types.ModuleType:
 @contextlib.contextmanager
 def _placeholders() -> Iterator[None]:
     """Gives operators the overloads that torchax's source names and PyTorch lacks."""
-    import torch
+    import torch  # pyrefly: ignore[missing-import]: an extra
 
-    (folder,) = importlib.util.find_spec("torchax").submodule_search_locations
+    spec = importlib.util.find_spec("torchax")
+    assert spec is not None and spec.submodule_search_locations  # It was found before.
+    (folder,) = spec.submodule_search_locations
     source = "".join(path.read_text("utf-8") for path in pathlib.Path(folder).rglob("*.py"))
     lacking = []
     for operator, overload in set(re.findall(r"torch\.ops\.aten\.(\w+)\.(\w+)", source)):

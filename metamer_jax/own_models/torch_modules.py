@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import torch
+import torch  # pyrefly: ignore[missing-import]: an extra
 
 from metamer_jax.own_models import adapters, torch_operators
 

@@ -17,9 +17,16 @@ from metamer_jax.own_models import torch_bridge
 
 torchax = torch_bridge.import_torchax()
 
+# pyrefly: ignore[missing-import]: an extra
 import torch  # noqa: E402
+
+# pyrefly: ignore[missing-import]: an extra
 from torch.utils import _pytree as torch_pytree  # noqa: E402
+
+# pyrefly: ignore[missing-import]: an extra
 from torchax import tensor as torchax_tensor  # noqa: E402
+
+# pyrefly: ignore[missing-import]: an extra
 from torchax.ops import ops_registry  # noqa: E402
 
 OperatorNotFound = torchax_tensor.OperatorNotFound

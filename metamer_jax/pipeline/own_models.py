@@ -19,9 +19,11 @@ from metamer_jax import audio, cochleagram, metamers, own_models
 from metamer_jax.configs import (
     SYNTHESIS_RECIPES,
     CochleagramConfig,
+    PlaybackConfig,
     SynthesisConfig,
     VerificationConfig,
 )
+from metamer_jax.configs.synthesis import MIN_NULL_RECORDINGS
 from metamer_jax.own_models import verifying
 from metamer_jax.runtime import progress
 
@@ -120,7 +122,7 @@ class MetamerSet:
         flat = sounds.reshape(-1, sounds.shape[-1])
         pictures = _cochleagrams(flat, self.picture_config)
         return notebook.table_of_sounds(
-            audio.to_playback(flat)[0].reshape(sounds.shape),
+            self._files(sounds),
             pictures.reshape(*sounds.shape[:2], *pictures.shape[1:]),
             self.sample_rate_hz,
             rows=self.words[:shown],
@@ -128,6 +130,15 @@ class MetamerSet:
             captions=self._captions(shown),
             summary=(*self._summary(), *self._left_out(shown)),
         )
+
+    def _files(self, sounds):
+        """[target, column, time] int16 as played: metamers made to be so are faded already."""
+        natural, made = sounds[:, :1], sounds[:, 1:]
+        if self.config.as_played:
+            played, _ = audio.to_int16(made, PlaybackConfig())
+        else:
+            played, _ = audio.to_playback(made, self.sample_rate_hz)
+        return np.concatenate([audio.to_playback(natural, self.sample_rate_hz)[0], played], axis=1)
 
     def _captions(self, shown):
         """What stands below the sounds of the first targets, at their first seed."""
@@ -194,6 +205,7 @@ def make_metamers(
     recordings: np.ndarray | None = None,
     logits: str | None = None,
     sample_rate_hz: int | None = None,
+    level: float | None = audio.RMS,
     config: SynthesisConfig | str = "fast",
     words: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
@@ -216,7 +228,9 @@ def make_metamers(
         logits: The stage of which the largest entry is the class; None: a published network's own,
             and of others the match alone decides.
         sample_rate_hz: Of the sounds; may be left out where the model begins with a cochleagram.
-        config: Settings of the synthesis, or the name of a recipe.
+        level: RMS at which the model was trained to take sounds; None: it does not mind.
+        config: Settings of the synthesis, or the name of a recipe. Where they make sounds as they
+            are played (`as_played`, as recipe fast), these are the metamers.
         words: [target] what each is called; None: the class that the model gives it, or a number.
         class_names: [class] what classes are called; None: a published network's, or numbers.
         target_ids: [target] distinct integers that the starting noise follows from; None: 0, 1, ...
@@ -252,15 +266,19 @@ def make_metamers(
     if verify:
         recordings = sounds if recordings is None else recordings
         recordings = verifying.checked("recordings", recordings, model)
-        if len(recordings) < 3:
+        if len(recordings) < MIN_NULL_RECORDINGS:
             raise ValueError(
-                f"recordings must be 3 natural sounds or more to verify by (hundreds, better), got "
-                f"{len(recordings)}; verify=False does without"
+                f"recordings must be {MIN_NULL_RECORDINGS} natural sounds or more to verify by "
+                f"(hundreds, better), got {len(recordings)}; verify=False does without"
             )
     ids = np.arange(len(sounds)) if target_ids is None else np.asarray(target_ids)
+    heard_as = {"sample_rate_hz": sample_rate_hz, "level": level}
+    as_played = metamers.AsPlayed(**heard_as) if config.as_played else None
     made, verified = {}, {}
     for stage, fn in fns.items():
-        made[stage] = _synthesize(fn, stage, variables, sounds, ids, config, seed, show_progress)
+        made[stage] = _synthesize(
+            fn, stage, variables, sounds, ids, config, as_played, seed, show_progress
+        )
         if verify:
             verified[stage] = verifying.verify(
                 model,
@@ -270,6 +288,8 @@ def make_metamers(
                 sounds,
                 recordings,
                 logits=logits,
+                parametrisation=as_played,
+                **heard_as,
                 target_ids=ids,
                 seeds=config.seeds,
                 config=criteria,
@@ -336,7 +356,7 @@ def _recipe(config):
     return SYNTHESIS_RECIPES[config]
 
 
-def _synthesize(fn, stage, variables, sounds, ids, config, seed, show_progress):
+def _synthesize(fn, stage, variables, sounds, ids, config, parametrisation, seed, show_progress):
     config = config.for_stage(stage)
     left, before = len(sounds), 0.0
     style = None if show_progress else "none"
@@ -357,6 +377,7 @@ def _synthesize(fn, stage, variables, sounds, ids, config, seed, show_progress):
             ids,
             stage_fn=fn,
             variables=variables,
+            parametrisation=parametrisation,
             config=config,
             on_chunk=on_chunk,
         )

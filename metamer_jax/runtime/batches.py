@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 
-def padded_batches(values: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+def padded_batches(values: np.ndarray | jax.Array, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Divides examples into batches of one size, the last filled up with the last example.
 
     Args:
@@ -17,6 +18,6 @@ def padded_batches(values: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, 
     """
     size = min(size, len(values))
     for start in range(0, len(values), size or 1):
-        batch = values[start : start + size]
+        batch = np.asarray(values[start : start + size])
         missing = size - len(batch)
         yield np.pad(batch, [(0, missing)] + [(0, 0)] * (values.ndim - 1), mode="edge"), len(batch)

@@ -1,5 +1,6 @@
 """A folder of things made once: the key says what from, a damaged file is made anew."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,9 +34,10 @@ def cache_dir(given: str | None) -> pathlib.Path:
             raise ValueError(
                 f"cache_dir must not begin with ~ here, got {folder!r}: {error}"
             ) from error
-    usual = platformdirs.user_cache_path("metamer_jax")
-    if usual.is_absolute():
-        return usual
+    with contextlib.suppress(RuntimeError):  # Newer versions of platformdirs; older: "~/.cache".
+        usual = platformdirs.user_cache_path("metamer_jax")
+        if usual.is_absolute():
+            return usual
     found = pathlib.Path(tempfile.gettempdir()) / f"metamer_jax-{os.getuid()}"
     warnings.warn(
         f"the user has no home folder: what can be used again is kept in {found}; the "

@@ -45,7 +45,7 @@ class Clips(NamedTuple):
 class Resize(NamedTuple):
     """From cochleagrams to the images that a network standardises; hashable."""
 
-    model: WordNetwork
+    model: Network
     grid: Grid | None
 
 
@@ -205,6 +205,7 @@ def clips_of_epoch(
     """
 
     def changed():
+        assert material.waveforms is not None and material.feature_fn is not None  # By `prepare`.
         return augmented_features(
             key,
             material.waveforms,
@@ -217,7 +218,8 @@ def clips_of_epoch(
 
     inputs = material.features
     if config.adversarial.of_waveforms:
-        inputs = material.waveforms  # They are changed, and then attacked, within the epoch.
+        # They are changed, and then attacked, within the epoch.
+        inputs = jnp.asarray(material.waveforms)
     elif clip_cache is not None and material.resize is not None:
         inputs = jnp.asarray(clip_cache(epoch, changed))
     elif config.augment.of_waveforms:
@@ -275,7 +277,7 @@ def takes_images(model: nn.Module, config: TrainingConfig) -> bool:
 
 def augmented_features(
     key: jax.Array,
-    waveforms: np.ndarray,
+    waveforms: np.ndarray | jax.Array,
     feature_fn: FeatureFn,
     config: AugmentConfig,
     batch_size: int = 64,

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def _train_epoch(
     order = jax.random.permutation(order_key, num_clips)
     # The last batch is smaller: filled up with clips that weigh nothing. In the statistics of a
     # batch norm they count as any other, so there they are the first ones, each once.
-    filled = {"mode": "wrap"} if weights.batch_stats else {"constant_values": -1}
+    filled: dict[str, Any] = {"mode": "wrap"} if weights.batch_stats else {"constant_values": -1}
     order = jnp.pad(order, (0, steps * config.batch_size - num_clips), **filled)
     counts = (jnp.arange(len(order)) < num_clips).astype(jnp.float32)
 

@@ -13,7 +13,10 @@ from metamer_jax.runtime.batches import padded_batches
 
 
 def compute_features(
-    feature_fn: Callable[[jax.Array], jax.Array], waveforms: np.ndarray, *, batch_size: int = 64
+    feature_fn: Callable[[jax.Array], jax.Array],
+    waveforms: np.ndarray | jax.Array,
+    *,
+    batch_size: int = 64,
 ) -> np.ndarray:
     """Computes the cochleagrams of many clips.
 
@@ -39,7 +42,11 @@ def _features(feature_fn, waveforms):
 
 
 def fit_normalization(
-    model: Network, features: np.ndarray, *, grid: Grid | None = None, batch_size: int = 256
+    model: Network,
+    features: np.ndarray | jax.Array,
+    *,
+    grid: Grid | None = None,
+    batch_size: int = 256,
 ) -> dict[str, jax.Array]:
     """Fits the scalar mean and variance of the resized training inputs, as Keras's `adapt`.
 

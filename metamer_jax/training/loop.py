@@ -192,7 +192,7 @@ def train_ensemble(
             state = tuple(members)
             records = [state[i].records()[-1] for i in left]
             scores = {name: [r[f"validation_{name}"] for r in records] for name in _SHOWN}
-            bar.update(**{name: np.mean(values) for name, values in scores.items()})
+            bar.update(**{name: float(np.mean(values)) for name, values in scores.items()})
             if on_epoch is not None:
                 on_epoch(state, records)
     return tuple(states.result(member, config) for member in state)
@@ -216,7 +216,7 @@ def _checked_method(method, keys, state):
 def init_ensemble(
     keys: Sequence[jax.Array] | jax.Array,
     model: Network,
-    features: np.ndarray,
+    features: np.ndarray | jax.Array,
     config: TrainingConfig,
     *,
     grid: Grid | None = None,

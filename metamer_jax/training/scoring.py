@@ -35,8 +35,8 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: Network,
     variables: dict[str, Any],
-    features: np.ndarray,
-    labels: np.ndarray,
+    features: np.ndarray | jax.Array,
+    labels: np.ndarray | jax.Array,
     *,
     grid: Grid | None = None,
     batch_size: int = 64,

@@ -81,7 +81,7 @@ class TrainResult(NamedTuple):
 def init_state(
     key: jax.Array,
     model: Network,
-    features: np.ndarray,
+    features: np.ndarray | jax.Array,
     config: TrainingConfig,
     *,
     grid: Grid | None = None,

@@ -130,9 +130,14 @@ def test_modes_of_jax_that_a_run_does_not_bear_are_refused_first(name, value, de
 def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
     monkeypatch.delenv("METAMER_JAX_CACHE", raising=False)
     assert cache.cache_dir(None) == platformdirs.user_cache_path("metamer_jax")
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: pathlib.Path("~/.cache"))
-    with pytest.warns(UserWarning, match="METAMER_JAX_CACHE"):
-        assert cache.cache_dir(None).is_absolute()
+
+    def no_home(name):
+        raise RuntimeError("could not determine the home directory")
+
+    for homeless in (no_home, lambda name: pathlib.Path("~/.cache") / name):
+        monkeypatch.setattr(platformdirs, "user_cache_path", homeless)
+        with pytest.warns(UserWarning, match="METAMER_JAX_CACHE"):
+            assert cache.cache_dir(None).is_absolute()
     monkeypatch.setenv("METAMER_JAX_CACHE", str(tmp_path))
     assert cache.cache_dir(None) == tmp_path
     with pytest.raises(ValueError, match="cache_dir must"):

@@ -22,7 +22,7 @@ def voice(pitch_hz, formant_hz):
     return mj.audio.normalize(sound + 0.01 * RNG.standard_normal(len(time)))
 
 
-RECORDINGS = np.stack([voice(*RNG.uniform((80, 300), (240, 1800))) for _ in range(12)])
+RECORDINGS = np.stack([voice(*RNG.uniform((80, 300), (240, 1800))) for _ in range(48)])
 WEIGHTS = {
     "kernel": RNG.standard_normal((50, 16)).astype(np.float32) / 7,
     "readout": RNG.standard_normal((16, 3)).astype(np.float32),
@@ -73,6 +73,8 @@ def test_they_are_those_of_the_longer_way(found):
         RECORDINGS[:3],
         RECORDINGS,
         logits="classes",
+        sample_rate_hz=RATE_HZ,
+        level=mj.audio.RMS,
         target_ids=[4, 5, 9],
         seeds=(0, 1),
     )
@@ -84,7 +86,7 @@ def test_they_are_those_of_the_longer_way(found):
     assert found.words == tuple(np.array(["ba", "da", "<ga>"])[classes])
     assert list(rows["word"]) == [word for word in found.words for _ in range(2)]
     assert repr(found).startswith("hidden: 6 metamers, median relative error")
-    assert "(null distribution of 66 pairs)" in repr(found)
+    assert "(null distribution of 1,128 pairs)" in repr(found)
 
 
 class Page(html.parser.HTMLParser):
@@ -150,7 +152,7 @@ def test_what_does_not_fit_is_refused():
     refused("sample_rate_hz must be given", sample_rate_hz=None)
     refused("stage must be one of", stages=["hidden", "conv1"])
     refused("must be settings or one of .'paper'", config="quick")
-    refused(r"recordings must be 3 natural sounds .* got 2", recordings=None)
+    refused(r"recordings must be 46 natural sounds .* got 2", recordings=None)
     refused(r"sounds must be \[sound, time\] of 1000", sounds=RECORDINGS[:2, :500])
     refused("words must be 2, one a sound, got 1", words=["ba"], config=SETTINGS, verify=False)
     refused(
