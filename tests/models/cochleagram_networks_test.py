@@ -285,7 +285,7 @@ def test_a_run_of_two_kinds_of_networks(tmp_path, monkeypatch):
     # What was matched fast is what the exact model hears.
     found = table[table["network"] == "tiny"]
     np.testing.assert_allclose(
-        found["relative_error"], found["synthesis_relative_error"], rtol=0.02
+        found["optimised_relative_error"], found["synthesis_relative_error"], rtol=0.02
     )
     assert np.all(variables["batch_stats"]["batchnorm0"]["mean"] > 0)
     with runs.open_run(tmp_path / "other", dataclasses.replace(settings, stages=("conv7",))) as run:
