@@ -59,6 +59,7 @@ setuptools.setup(
             "nbclient",
             "nbformat",
             "playwright",
+            "pyrefly==1.4.1",  # A newer one may have new complaints.
             "pytest",
             "pytest-cov",
             "pytest-xdist",

@@ -11,6 +11,8 @@ setup_environment dev
 echo "== Style (ruff)"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+echo "== Types (pyrefly)"
+.venv/bin/pyrefly check --python-interpreter-path=.venv/bin/python --output-format=min-text
 echo "== Tests (pytest)"
 # A few large XLA programs are compiled on one thread each: two processes use two cores.
 exec .venv/bin/python -m pytest -n 2 --dist worksteal -q "$@"

@@ -32,6 +32,9 @@ def proportion(values: np.ndarray, chance: float | None, confidence: float) -> P
         values: [trial] 0 or 1; shares between them leave everything but the mean undefined.
         chance: Probability of a right answer by guessing; None: no test.
         confidence: Of the interval, such as 0.95.
+
+    Returns:
+        The counts and what follows from them.
     """
     if not len(values):
         return Proportion(0, 0, *[np.nan] * 4)

@@ -184,6 +184,9 @@ def cells_of(
     """Numbers the combinations of columns that occur, in the order of their levels.
 
     A model's layers come in its own order, also where another model has them in another.
+
+    Returns:
+        Number [row] of each row's combination, and the combinations.
     """
     coded = [
         tables.layer_levels(table) if column == "layer" else tables.levels(table[column])

@@ -139,6 +139,9 @@ def reject_rows(column: pd.Series, bad: np.ndarray, expected: str) -> None:
 def numbers(table: pd.DataFrame, column: str, *, share: bool = False) -> np.ndarray:
     """A column as float64 [row]; booleans become 0 and 1.
 
+    Returns:
+        The numbers.
+
     Raises:
         ValueError: A missing or non-numeric entry or, with `share`, one outside 0 to 1; the message
             names the row.

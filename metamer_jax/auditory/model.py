@@ -137,6 +137,7 @@ class StageFn:
         return None if levels_of is None else levels_of(self.stage)
 
     def __call__(self, variables: Variables, waveform: jax.Array) -> jax.Array:
+        """The stage's activation to one waveform [time]."""
         if self.stage == "cochleagram":
             return cochleagrams.cochleagram(
                 waveform, variables[FILTERS]["full"], config=self.config

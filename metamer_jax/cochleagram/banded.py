@@ -24,6 +24,7 @@ class BandedMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix that it stands for."""
         return self.num_rows, sum(block.shape[1] for block in self.blocks)
 
 

@@ -46,6 +46,7 @@ class CochleagramFilters:
 
     @property
     def num_channels(self) -> int:
+        """Channels that the filters make."""
         return self.center_hz.shape[0]
 
 

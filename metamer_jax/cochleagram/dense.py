@@ -93,6 +93,9 @@ def _strided_lowpass(envelope, bands, config):
     The samples are cut into blocks and the kernel, as it stands at each frame of a block, into
     rows of a block's length. The frames of block b are the sum over rows j of row j times the
     samples of block b + j, so each block of samples meets each row of taps once.
+
+    Returns:
+        Low-passed envelopes [..., channel, frame].
     """
     before, after = bands.padding
     widths = [(0, 0)] * (envelope.ndim - 1) + [(before, max(after, 0))]

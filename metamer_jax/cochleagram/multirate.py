@@ -110,6 +110,9 @@ def _needed_points(width: np.ndarray, config: CochleagramConfig) -> np.ndarray:
     rate and half its transition (of a Kaiser window of beta 5 that is 3.2 sample rates over the
     taps). With M = 3 n + R only what the envelope holds beyond M - R / 2 > 3 n is misread. At
     16 kHz, 200 Hz and 1001 taps R is 1.25 times 200 Hz, which is its least.
+
+    Returns:
+        Points [channel] int.
     """
     transition_hz = 1.5 * config.sample_rate_hz / config.lowpass_taps
     rate_hz = config.envelope_rate_hz

@@ -109,6 +109,9 @@ def _frames(waveform, length, hop, num_frames):
     """Cuts [..., time] into [..., frame, sample]; of blocks laid side by side, not by a gather.
 
     A gather's derivative is a scatter, which is slow on CPUs and accelerators alike.
+
+    Returns:
+        The frames.
     """
     rows = -(-length // hop)  # Blocks of a hop that a frame reaches into.
     total = (num_frames - 1 + rows) * hop

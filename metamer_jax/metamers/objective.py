@@ -14,6 +14,9 @@ def start_waveform(key: jax.Array, num_samples: int, config: SynthesisConfig) ->
 
     "pink" noise has mean zero and an amplitude spectrum falling as one over the square root of
     frequency (Feather et al., 2019); "gaussian" is white (Feather et al., 2023).
+
+    Returns:
+        The noise.
     """
     noise = jax.random.normal(key, (num_samples,))
     if config.start == "pink":
@@ -30,6 +33,12 @@ def matching_loss(activation: jax.Array, target: jax.Array, kind: str) -> jax.Ar
     "half_sum_of_squares" is TensorFlow's `l2_loss` of the difference (Feather et al., 2019);
     "relative_l2" the norm of the difference over the target's (2023); "correlation" is one
     minus Pearson's, which ignores level.
+
+    Returns:
+        The distance.
+
+    Raises:
+        ValueError: There is no such kind.
     """
     difference = activation - target
     if kind == "half_sum_of_squares":

@@ -117,6 +117,9 @@ def lbfgs(first_step: float, memory_size: int = 10) -> optax.GradientTransformat
     Returns:
         A transformation whose `update(gradient, state, params, value=...)` needs the value and
         gradient at `params`, which must have been moved by every earlier update.
+
+    Raises:
+        ValueError: `memory_size` is less than one.
     """
     if memory_size < 1:
         raise ValueError(f"memory_size must be at least 1, got {memory_size}")
@@ -211,6 +214,9 @@ def _inverse_hessian_times(gradient, steps, changes, products):
 
     Between the loops stands the inverse Hessian to begin with, (s.y / y.y) I of the newest pair
     of step s and change of gradient y (Nocedal and Wright, equation 7.20).
+
+    Returns:
+        The product, of the gradient's shape.
     """
     inverse = jnp.where(products > 0, 1 / jnp.where(products > 0, products, 1), 0)
 

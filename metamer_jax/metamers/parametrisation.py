@@ -45,6 +45,7 @@ class AsPlayed:
     level: float | None = audio.RMS
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """The sound [time] that is played of an array [time]."""
         window = audio.ramp_window(x.shape[0], self.ramp_s, self.sample_rate_hz)
         weight = jnp.asarray(window / window.sum(), x.dtype)
         faded = jnp.asarray(window, x.dtype) * (x - jnp.vdot(weight, x))
@@ -66,6 +67,7 @@ class ParametrisedStageFn:
         return getattr(self.stage_fn, "coarse_levels", None)
 
     def __call__(self, variables: Any, x: jax.Array) -> jax.Array:
+        """The activation that the stage gives to the sound made of `x`."""
         return self.stage_fn(variables, self.parametrisation(x))
 
 

@@ -17,6 +17,7 @@ def place(metamer: Metamer, mesh: Mesh | None) -> Metamer:
 
 
 def replicate(values, mesh):
+    """Puts arrays on every device of a mesh; without one they stay as they are."""
     return values if mesh is None else jax.device_put(values, NamedSharding(mesh, P()))
 
 

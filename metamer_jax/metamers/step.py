@@ -106,6 +106,7 @@ def init(
 
 
 def check_targets(targets, target_ids, seeds):
+    """Refuses targets, ids or seeds that do not fit each other with a ValueError."""
     if np.ndim(targets) != 2:
         raise ValueError(f"targets must be [target, time], got shape {np.shape(targets)}")
     if not jnp.issubdtype(jnp.result_type(targets), jnp.floating):
@@ -170,6 +171,9 @@ def metamer_step(
 
     A sound that has stopped stays as it is. One that turns non-finite stops at once, without
     the update, and does not touch its neighbours in a batch.
+
+    Returns:
+        The sound after the step, and what the evaluation found.
     """
 
     def distance(waveform):
@@ -262,6 +266,9 @@ def advance_program(metamers, targets, variables, steps, *, stage_fn, config, me
     """Takes `steps` <= config.chunk_steps steps; their number is traced, so one program serves all.
 
     The records of steps not taken are left NaN.
+
+    Returns:
+        The sounds after the steps, and a record of each.
     """
     take = functools.partial(_take_steps, stage_fn=stage_fn, config=config)
     mine = P(TARGET_AXIS)
@@ -295,6 +302,9 @@ def advance(state: State, steps: int) -> tuple[State, Info]:
 
     Returns:
         The new state, and what each step saw, NumPy arrays [step, target, seed].
+
+    Raises:
+        ValueError: `steps` is less than one.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
