@@ -6,6 +6,8 @@
     stage = mj.stage_fn(model, "conv2")
     made = mj.synthesize(key, sounds, ids, stage_fn=stage, variables=variables)
 
+    found = mj.make_metamers((model, variables), sounds, ["conv2"], ...)    # all of it in one call
+
 What is listed in `__all__` is there at once, modules too (`mj.cochleagram`, `mj.verification`);
 nothing is imported before it is used. `pipeline` is the place to start reading,
 `docs/your_own_model.md` the place to start with a model of one's own.

@@ -253,7 +253,10 @@ def _read_legacy(path):
         tensors = _Tensors(load)
         content = _follow(file, tensors, path)
         # Then the storages' keys, and in that order their sizes and bytes.
-        for key in _follow(file, None, path):
+        keys = _follow(file, None, path)
+        if not isinstance(keys, list) or not {str(key) for key in keys} <= tensors.known.keys():
+            raise ValueError(f"{path} is damaged: it lists storages that no tensor is in")
+        for key in keys:
             storage = tensors.known[str(key)]
             count = int.from_bytes(file.read(8), "little")
             code = _DTYPES.get(storage.dtype or "byte", "u1")
@@ -363,8 +366,9 @@ def _follow(file: BinaryIO, tensors: "_Tensors | None", path: pathlib.Path) -> A
                 stack.append(argument)
             else:
                 raise ValueError(f"an instruction that no checkpoint needs, {name}")
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole checkpoint: its pickle holds {error}") from error
+    # A length that is not one is a memory error when it is read.
+    except (ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
+        raise ValueError(f"{path} is no whole checkpoint: its pickle holds {error!r}") from error
     raise ValueError(f"{path} is no whole checkpoint: its pickle has no end")
 
 

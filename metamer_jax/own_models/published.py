@@ -44,10 +44,10 @@ class Published:
     """
 
     model: wrapping.OwnModel
-    variables: wrapping.Variables
-    class_names: tuple[str, ...]
+    variables: wrapping.Variables = dataclasses.field(repr=False)
+    class_names: tuple[str, ...] = dataclasses.field(repr=False)
     network: models.CochleagramNetwork
-    weights: Mapping[str, Any]
+    weights: Mapping[str, Any] = dataclasses.field(repr=False)
 
 
 def load_published(

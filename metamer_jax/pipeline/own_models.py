@@ -272,6 +272,12 @@ def make_metamers(
                 f"(hundreds, better), got {len(recordings)}; verify=False does without"
             )
     ids = np.arange(len(sounds)) if target_ids is None else np.asarray(target_ids)
+    class_names, classes = _classes(model, variables, sounds, logits, class_names)
+    if words is None:
+        words = ids if classes is None else classes
+    words = tuple(map(str, words))
+    if len(words) != len(sounds):
+        raise ValueError(f"words must be {len(sounds)}, one a sound, got {len(words)}")
     heard_as = {"sample_rate_hz": sample_rate_hz, "level": level}
     as_played = metamers.AsPlayed(**heard_as) if config.as_played else None
     made, verified = {}, {}
@@ -296,10 +302,6 @@ def make_metamers(
                 seed=seed,
                 show_progress=show_progress,
             )
-    class_names, classes = _classes(model, variables, sounds, logits, class_names)
-    words = tuple(map(str, ids) if words is None and classes is None else words or classes)
-    if len(words) != len(sounds):
-        raise ValueError(f"words must be {len(sounds)}, one a sound, got {len(words)}")
     return MetamerSet(
         model=model,
         variables=variables,

@@ -154,11 +154,9 @@ def test_what_does_not_fit_is_refused():
     refused("must be settings or one of .'paper'", config="quick")
     refused(r"recordings must be 46 natural sounds .* got 2", recordings=None)
     refused(r"sounds must be \[sound, time\] of 1000", sounds=RECORDINGS[:2, :500])
-    refused("words must be 2, one a sound, got 1", words=["ba"], config=SETTINGS, verify=False)
+    refused("words must be 2, one a sound, got 1", words=["ba"])
     refused(
         r"class_names must be one a class of 'classes', of shape \(3,\), got 2",
         class_names=["ba", "da"],
         logits="classes",
-        config=SETTINGS,
-        verify=False,
     )
