@@ -254,8 +254,8 @@ def _read_legacy(path):
         content = _follow(file, tensors, path)
         # Then the storages' keys, and in that order their sizes and bytes.
         keys = _follow(file, None, path)
-        if not isinstance(keys, list) or not {str(key) for key in keys} <= tensors.known.keys():
-            raise ValueError(f"{path} is damaged: it lists storages that no tensor is in")
+        if not isinstance(keys, list) or {str(key) for key in keys} != tensors.known.keys():
+            raise ValueError(f"{path} is damaged: the storages that it lists are not its tensors'")
         for key in keys:
             storage = tensors.known[str(key)]
             count = int.from_bytes(file.read(8), "little")
