@@ -1,8 +1,4 @@
-"""Settings: one frozen dataclass per concern, and the presets that name published ones.
-
-A config holds plain values only, so that it can be compared, hashed, passed to `jit` as a
-static argument and saved as JSON beside what it made.
-"""
+"""One run's settings, from recordings to report, and the presets by name."""
 
 import dataclasses
 import types

@@ -1,17 +1,8 @@
-"""Model metamers: sounds that a model cannot tell from a target.
+"""One step of one sound, and the steps of a batch: evaluate, keep the best, then move.
 
-A waveform that starts as noise is moved, step by step, until a stage of the model responds to it
-as it does to the target. Everything is written for one sound; two `vmap`s add the axes of targets
-and seeds, so that norms, clipping, stopping and the best iterate are each sound's own.
-
-    state = init(key, targets, target_ids, seeds, stage_fn=fn, variables=variables, config=config)
-    state, info = advance(state, steps=100)
-
-`synthesize` does both, for any number of targets, until each has converged or spent its steps.
-`stage_fn(variables, waveform [time]) -> activation` may be any JAX function of a sound.
-
-With a mesh (`device_mesh`) the targets of a batch are divided among devices. Nothing else is, and
-no sound needs another, so the devices never talk to each other.
+Everything is written for one sound; two `vmap`s add the axes of targets and seeds, so that norms,
+clipping, stopping and the best iterate are each sound's own. The last iterate is evaluated too, so
+`steps` updates cost `steps + 1` evaluations.
 """
 
 import dataclasses
