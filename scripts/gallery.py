@@ -50,8 +50,8 @@ def _word(run, out, word, rows):
         name = f"{target_id}_{row.seed}_{word}.wav"
         path = run / "metamers" / row.network / row.stage / "wav" / name
         player = _sound(path, out, f"{word}_{row.network}_{row.stage}.flac")
-        said = html.escape(f"heard as “{row.played_prediction}”, {row.played_verdict}")
-        error = f"relative error {row.played_relative_error:.3f}"
+        said = html.escape(f"heard as “{row.prediction}”, {row.verdict}")
+        error = f"relative error {row.relative_error:.3f}"
         cells.setdefault(row.stage, {})[row.network] = f"<td>{player}<br>{said}<br>{error}</td>"
     networks = list(dict.fromkeys(rows["network"]))
     body = "".join(
