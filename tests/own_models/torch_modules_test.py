@@ -327,21 +327,26 @@ def test_metamers_are_made_and_verified():
     network = crepe()
     model, variables = mj.wrap_model(network, num_samples=SAMPLES)
     time = np.arange(SAMPLES) / 16000
-    pitches = np.linspace(80, 300, 30)[:, None]
+    pitches = np.linspace(80, 300, 48)[:, None]
     partials = sum(np.sin(2 * np.pi * pitches * n * time) / n for n in range(1, 12))
     recordings = 0.1 * (partials / partials.std(1, keepdims=True)).astype("f")
     sounds = recordings[[5, 20]]
+    heard = mj.AsPlayed(16000)
     made = mj.synthesize(
         jax.random.key(0), sounds, [0, 1], stage_fn=mj.stage_fn(model, "relu_2"),
-        variables=variables, config=mj.SynthesisConfig(steps=60, learning_rate=1e-2),
+        variables=variables, parametrisation=heard,
+        config=mj.SynthesisConfig(steps=60, learning_rate=1e-2),
     )  # fmt: skip
     assert np.all(made.relative_error < 0.2)
-    found = mj.verify(model, variables, "relu_2", made, sounds, recordings, logits="output")
+    found = mj.verify(
+        model, variables, "relu_2", made, sounds, recordings, logits="output", parametrisation=heard
+    )
     with torch.no_grad():
-        expected = network(torch.tensor(sounds)).argmax(1)
+        played = np.stack([heard(sound) for sound in sounds])
+        expected = network(torch.tensor(played)).argmax(1)
     np.testing.assert_array_equal(found.table["target_prediction"], expected)
     np.testing.assert_allclose(
-        found.table["relative_error"], made.relative_error.ravel(), rtol=1e-2
+        found.table["relative_error"], made.relative_error.ravel(), rtol=2e-2
     )
 
 
