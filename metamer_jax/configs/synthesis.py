@@ -1,20 +1,92 @@
 """How metamers are synthesised and verified, and the recipes by name."""
 
 import dataclasses
+import functools
 import types
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
+from metamer_jax.configs.checks import (
+    check_fields,
+    require,
+    require_choice,
+    seed_setting,
+    setting,
+)
 
 OPTIMIZERS = ("adam", "relative_adam", "normalized_gradient", "lbfgs")
 SCHEDULES = ("exponential", "staircase", "cosine", "linear")
 
+# What each recipe changes of the defaults, which are the paper's: those of Feather et al. (2019)
+# with 1,500 steps, in which the decay hardly acts.
+_CHANGES: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
+    {
+        "paper": {},
+        "feather2019": {"steps": 15000},
+        "feather2023": {
+            "steps": 24000,
+            "optimizer": "normalized_gradient",
+            "learning_rate": 1.0,
+            "schedule": "staircase",
+            "decay_rate": 0.5,
+            "decay_steps": 3000,
+            "loss": "relative_l2",
+            "start": "gaussian",
+            "start_rms": 1e-7,
+            "spectemp_start_rms": 1e-5,
+            "shared_start": True,
+            "waveform_limit": 1.0,
+            "kept": "last",
+            "coarse_steps": 400,
+        },
+        # A fifth of the evaluations: with that of the last iterate they are 300.
+        "fast": {
+            "steps": 299,
+            "optimizer": "relative_adam",
+            "learning_rate": 0.15,
+            "cochleagram_learning_rate": 0.28,  # Which would be too long a step for a network.
+            "conv1_learning_rate": 0.1,
+            "beta1": 0.95,
+            "beta2": 0.96,
+            "schedule": "linear",
+            "as_played": True,
+            "tolerance": 1e-4,  # Below what the multirate cochleagram is exact to.
+        },
+    }
+)
+# Settings of how much and how it is computed, which say nothing of the recipe.
+_NOT_OF_A_RECIPE = ("recipe", "seeds", "batch_size", "chunk_steps", "matmul_precision")
 
+_Class = TypeVar("_Class")
+
+
+def _begins_with_its_recipe(cls: type[_Class]) -> type[_Class]:
+    """Gives settings that are left out the values of the recipe that is named."""
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def init_by_recipe(self, **given):
+        recipe = given.get("recipe", "paper")
+        require_choice("recipe", recipe, _CHANGES)
+        init(self, **{**_CHANGES[recipe], **given})
+
+    cls.__init__ = init_by_recipe
+    return cls
+
+
+@_begins_with_its_recipe
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
-    """How a waveform is moved towards a target's activation; the defaults are recipe `paper`."""
+    """How a waveform is moved towards a target's activation.
 
-    recipe: str = setting("paper", "Name of the recipe that it began with.")
+    Defaults are those of `recipe`, and as written here the paper's: `SynthesisConfig(recipe="fast",
+    steps=100)` is `fast` with fewer steps. What has another recipe's settings under the name of
+    this one, such as `dataclasses.replace(SynthesisConfig(), recipe="fast")`, is refused.
+    """
+
+    recipe: str = setting(
+        "paper", "Name of the recipe that it began with.", choices=tuple(_CHANGES)
+    )
     steps: int = setting(1500, "Gradient steps of each metamer.", at_least=1)
     optimizer: str = setting(
         "adam",
@@ -100,6 +172,43 @@ class SynthesisConfig:
     def __post_init__(self):
         check_fields(self)
         require(len(self.seeds) > 0, "seeds must hold at least one seed")
+        self._check_recipe()
+
+    def _check_recipe(self):
+        own = _CHANGES[self.recipe]
+        # Steps are everybody's to change; of the others something must be there.
+        telling = {name: value for name, value in own.items() if name != "steps"}
+        foreign = telling and all(getattr(self, name) != telling[name] for name in telling)
+        same = [name for name in _CHANGES if not self._changed(name)]
+        ours = not same or self.recipe in same or (not own and self._changed("paper") == ["steps"])
+        require(
+            ours and not foreign,
+            f"recipe={self.recipe!r} must not have the settings of {(same or ['paper'])[0]!r}: "
+            f"begin with SYNTHESIS_RECIPES[{self.recipe!r}] or SynthesisConfig(recipe="
+            f"{self.recipe!r}, ...)",
+        )
+
+    def _changed(self, recipe):
+        """Names of the settings that are not those of a recipe."""
+        return [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name not in _NOT_OF_A_RECIPE
+            and getattr(self, field.name) != _CHANGES[recipe].get(field.name, field.default)
+        ]
+
+    @staticmethod
+    def from_older(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Completes settings that were saved before there were all of today's.
+
+        Args:
+            values: Fields as a run's config.json has them.
+
+        Returns:
+            All fields: what was not a setting then is as it was for everybody, whatever the
+            recipe of that name changes today.
+        """
+        return {**_DEFAULTS, **values}
 
     def for_stage(self, stage: str, network: str = "") -> "SynthesisConfig":
         """Chooses the settings of one stage of one network.
@@ -123,43 +232,9 @@ class SynthesisConfig:
         )
 
 
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(SynthesisConfig)}
 SYNTHESIS_RECIPES: Mapping[str, SynthesisConfig] = types.MappingProxyType(
-    {
-        # Feather et al. (2019) with the paper's 1,500 steps; the decay then hardly acts.
-        "paper": SynthesisConfig(),
-        "feather2019": SynthesisConfig(recipe="feather2019", steps=15000),
-        "feather2023": SynthesisConfig(
-            recipe="feather2023",
-            steps=24000,
-            optimizer="normalized_gradient",
-            learning_rate=1.0,
-            schedule="staircase",
-            decay_rate=0.5,
-            decay_steps=3000,
-            loss="relative_l2",
-            start="gaussian",
-            start_rms=1e-7,
-            spectemp_start_rms=1e-5,
-            shared_start=True,
-            waveform_limit=1.0,
-            kept="last",
-            coarse_steps=400,
-        ),
-        # A fifth of the evaluations: with that of the last iterate they are 300.
-        "fast": SynthesisConfig(
-            recipe="fast",
-            steps=299,
-            optimizer="relative_adam",
-            learning_rate=0.15,
-            cochleagram_learning_rate=0.28,  # Which would be too long a step for a network.
-            conv1_learning_rate=0.1,
-            beta1=0.95,
-            beta2=0.96,
-            schedule="linear",
-            as_played=True,
-            tolerance=1e-4,  # Below what the multirate cochleagram is exact to.
-        ),
-    }
+    {name: SynthesisConfig(recipe=name) for name in _CHANGES}
 )
 
 

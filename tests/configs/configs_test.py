@@ -256,6 +256,35 @@ def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
     assert paper.for_stage("cochleagram") == paper
 
 
+def test_a_recipe_is_applied_or_refused():
+    fast = configs.SYNTHESIS_RECIPES["fast"]
+    assert configs.SynthesisConfig(recipe="fast") == fast
+    assert (fast.optimizer, fast.steps, fast.as_played) == ("relative_adam", 299, True)
+    fewer = configs.SynthesisConfig(recipe="fast", steps=40, seeds=(0, 1))
+    assert fewer == dataclasses.replace(fast, steps=40, seeds=(0, 1))
+    for recipe in configs.SYNTHESIS_RECIPES.values():
+        assert configs.from_dict(configs.SynthesisConfig, dataclasses.asdict(recipe)) == recipe
+        for stage in ("cochleagram", "conv1", "dense"):
+            recipe.for_stage(stage, "spectemp")
+    paper = configs.SynthesisConfig()
+    for config, name in ((paper, "fast"), (paper, "feather2019"), (fast, "paper")):
+        with pytest.raises(ValueError, match=rf"recipe='{name}' must not have the settings of"):
+            dataclasses.replace(config, recipe=name, batch_size=4)
+    with pytest.raises(ValueError, match="recipe='fast' must not have the settings of 'paper'"):
+        dataclasses.replace(paper, recipe="fast", steps=200)
+    # feather2019 but for its name.
+    assert configs.SynthesisConfig(steps=15000).recipe == "paper"
+    with pytest.raises(ValueError, match="recipe must be one of .*, got 'fats'"):
+        configs.SynthesisConfig(recipe="fats")
+
+
+def test_saved_settings_are_not_changed_by_todays_recipe():
+    saved = dataclasses.asdict(configs.SYNTHESIS_RECIPES["fast"])
+    del saved["as_played"], saved["conv1_learning_rate"]
+    found = configs.from_dict(configs.SynthesisConfig, {**saved, "learning_rate": 0.17})
+    assert (found.as_played, found.conv1_learning_rate, found.beta1) == (False, None, 0.95)
+
+
 CLASSES = [
     configs.ExperimentConfig(),
     configs.RobustnessConfig(),
