@@ -24,7 +24,7 @@ class Test(NamedTuple):
 
     effect: str
     at: int | None  # level of the second factor, for an effect at one level
-    levels: list[int]  # of the second factor, that the test rests on
+    levels: Sequence[int]  # of the second factor, that the test rests on
     contrasts: np.ndarray | None  # [contrast, cell kept]; None where there is nothing to test
     reason: str
 

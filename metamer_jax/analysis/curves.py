@@ -130,7 +130,9 @@ def _fit(mean: np.ndarray, chance: float, ceiling: float | None, start: _Fit | N
     places = np.arange(len(mean), dtype=float)
 
     def top(free):
-        return chance + (1 - chance) * scipy.special.expit(free[0]) if free else ceiling
+        if ceiling is not None:
+            return ceiling
+        return chance + (1 - chance) * scipy.special.expit(free[0])
 
     def logistic(x, half, log_k, *free):
         # Steeper than that, all that is known is between which layers it falls.
@@ -148,11 +150,10 @@ def _fit(mean: np.ndarray, chance: float, ceiling: float | None, start: _Fit | N
         with warnings.catch_warnings():
             # No covariance of the parameters, where a step leaves the steepness open.
             warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
-            (half, log_k, *free), _ = scipy.optimize.curve_fit(
-                logistic, places, mean, p0=guess, maxfev=600
-            )
+            found = scipy.optimize.curve_fit(logistic, places, mean, p0=guess, maxfev=600)[0]
     except RuntimeError:
         return None
+    half, log_k, *free = found
     error = float(np.sqrt(np.mean((logistic(places, half, log_k, *free) - mean) ** 2)))
     k = float(np.exp(np.clip(log_k, -10.0, _STEEPEST)))
     return _Fit(float(half), k, float(top(free)), error)

@@ -77,7 +77,9 @@ def _check(**shares: float) -> None:
 
 
 def _solved(excess) -> float:
-    return float(scipy.optimize.brentq(excess, 0, _MOST)) if excess(_MOST) > 0 else _MOST
+    if excess(_MOST) <= 0:
+        return _MOST
+    return float(scipy.optimize.root_scalar(excess, bracket=(0, _MOST), method="brentq").root)
 
 
 def sensitivity(

@@ -57,6 +57,6 @@ def equivalence_tests(
         t_upper=upper,
         p=p,
         p_holm=corrected,
-        equivalent=pd.array(np.where(np.isnan(p), None, decisive < alpha), dtype="boolean"),
+        equivalent=pd.arrays.BooleanArray(decisive < alpha, mask=np.isnan(p)),
     )
     return found[list(COLUMNS)]

@@ -110,6 +110,7 @@ def compare_models(
     rank = {model: i for i, model in enumerate(models)}
     model_codes = np.array([rank[model] for model in table["model"]])
     own = _own_names(table, model_codes, layer_codes)
+    cells, unit_name = np.empty((0, len(layers), len(models))), "trial"
     if method == "listener":
         cells, unit_name = _listener_cells(
             table, values, model_codes, layer_codes, layers, models, listener_columns, missing, own
@@ -125,9 +126,9 @@ def compare_models(
             row: dict[str, Any] = {"layer": "all" if i is None else layers[i]}
             row |= {"model_a": models[a], "model_b": models[b]}
             row |= {"pairing": pairing if isinstance(pairing, str) else "table"}
-            row |= {"layer_a": own.get((i, a), ""), "layer_b": own.get((i, b), "")}
-            row |= _sides(pick, chance, confidence)
-            row |= {"unit": "trial" if method == "paper" else unit_name}
+            for side, model in (("layer_a", a), ("layer_b", b)):
+                row[side] = "" if i is None else own.get((i, model), "")
+            row |= _sides(pick, chance, confidence) | {"unit": unit_name}
             if not used:
                 row |= {"n": 0, "permutations": 0}
                 row["reason"] = f"the models share no layer (paired by {row['pairing']})"

@@ -1,6 +1,6 @@
 """How many listeners does an experiment need? Power by simulation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ def power(
     Raises:
         ValueError: Naming the argument at fault.
     """
-    sizes = [listeners] if np.isscalar(listeners) else list(listeners)
+    sizes = list(listeners) if isinstance(listeners, Iterable) else [listeners]
     if not sizes:
         raise ValueError("listeners: expected at least one number of listeners, got none.")
     sizes = [intervals.check_count(n, "listeners", 2) for n in sizes]

@@ -150,7 +150,8 @@ def order_effects(
         for i in range(parts):
             inside = part[here] == i
             own = pd.Series(rest[inside]).groupby(listener[inside]).mean().to_numpy()
-            row = about | {"part": str(i + 1), "n": len(own), "trials": int(inside.sum())}
+            row: dict[str, Any] = about | {"part": str(i + 1), "n": len(own)}
+            row["trials"] = int(inside.sum())
             if not len(own):
                 rows.append(row | {"reason": "no trials"})
                 continue

@@ -238,7 +238,9 @@ def noise_ceiling(
     others = np.stack([_mean_profile(np.delete(values, i, axis=0)) for i in range(len(values))])
     lower = row_correlations(values, others)
     upper = row_correlations(values, np.tile(_mean_profile(values), (len(values), 1)))
-    rows = [{"who": "listeners", **about, **_over(lower, confidence, resamples, seed)}]
+    rows: list[dict[str, Any]] = [
+        {"who": "listeners", **about, **_over(lower, confidence, resamples, seed)}
+    ]
     bounds = {"lower": rows[0].get("r", np.nan), "upper": _nanmean(upper)}
     rows[0] |= bounds
     if machines is not None:
@@ -249,7 +251,8 @@ def noise_ceiling(
             profiled["mean of machines"] = _mean_profile(heard.to_numpy(float))
         for name, profile in profiled.items():
             r = row_correlations(values, np.tile(profile, (len(values), 1)))
-            row = {"who": name, **about, **_over(r, confidence, resamples, seed), **bounds}
+            row: dict[str, Any] = {"who": name, **about, **bounds}
+            row |= _over(r, confidence, resamples, seed)
             if np.isfinite(row.get("r", np.nan)) and bounds["lower"] > 0:
                 row["share_of_ceiling"] = row["r"] / bounds["lower"]
             rows.append(row)
@@ -455,9 +458,9 @@ def _pair(a, b, one, other, group_of, confidence) -> dict[str, Any] | None:
         return row | {"reason": "zero variance"}
     counted = np.histogram2d(x, y, bins=(2, 2), range=((0, 1), (0, 1)))[0]
     found = inter_rater.cohens_kappa(counted)
-    row["kappa"] = float(found.kappa)
+    row["kappa"] = float(found["kappa"])
     # statsmodels gives the ends of a 95 % interval; others follow from its standard error.
-    half = scipy.stats.norm.isf((1 - confidence) / 2) * float(found.std_kappa)
+    half = scipy.stats.norm.isf((1 - confidence) / 2) * float(found["std_kappa"])
     return row | {"ci_low": row["kappa"] - half, "ci_high": row["kappa"] + half}
 
 

@@ -1,6 +1,7 @@
 """How often were metamers recognised: by model and layer, by word, and as what instead."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ def count_answers(
     by: Sequence[str],
     words: Sequence[str] | None = None,
     kinds: Sequence[str] | None = ("metamer",),
-) -> tuple[np.ndarray, list[tuple[Hashable, ...]], list[str], list[str]]:
+) -> tuple[np.ndarray, list[tuple[Any, ...]], list[str], list[str]]:
     """Counts which word was answered to which, as `confusion` does.
 
     Args:
@@ -175,12 +176,10 @@ def matrix(confusions: pd.DataFrame, value: str = "count") -> pd.DataFrame:
     if confusions.duplicated(["word", "response"]).any():
         raise ValueError("confusions: more than one row per word and response; choose one model.")
     square = confusions.pivot(index="word", columns="response", values=value)
-    return square.loc[pd.unique(confusions["word"]), pd.unique(confusions["response"])]
+    return square.loc[list(confusions["word"].unique()), list(confusions["response"].unique())]
 
 
-def cells_of(
-    table: pd.DataFrame, by: Sequence[str]
-) -> tuple[np.ndarray, list[tuple[Hashable, ...]]]:
+def cells_of(table: pd.DataFrame, by: Sequence[str]) -> tuple[np.ndarray, list[tuple[Any, ...]]]:
     """Numbers the combinations of columns that occur, in the order of their levels.
 
     A model's layers come in its own order, also where another model has them in another.

@@ -110,7 +110,7 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
         ),
         "contrasts": lambda: contrasts.planned_contrasts(
             m.levels,
-            m.planned,
+            m.planned or {},
             correction=m.correction,
             unit=m.unit,
             permutations=m.permutations,

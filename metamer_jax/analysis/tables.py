@@ -8,7 +8,7 @@ index label, as pandas prints it.
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -156,7 +156,7 @@ def numbers(table: pd.DataFrame, column: str, *, share: bool = False) -> np.ndar
     return values
 
 
-def levels(column: pd.Series, *, appearance: bool = False) -> tuple[np.ndarray, list[Hashable]]:
+def levels(column: pd.Series, *, appearance: bool = False) -> tuple[np.ndarray, list[Any]]:
     """Numbers the distinct values of a column.
 
     The order is that of the categories for a categorical column (those in use), else ascending, so
@@ -193,7 +193,7 @@ KNOWN_LAYERS = (
     *("relu0", "conv2", "layer1", "relu1", "layer2", "relu2", "layer3", "relu3", "layer4", "relu4"),
     *("avgpool", "dense", "relufc", "final", "logits"),
 )
-_KNOWN_RANK = {name: rank for rank, name in enumerate(KNOWN_LAYERS)}
+_KNOWN_RANK: dict[Hashable, int] = {name: rank for rank, name in enumerate(KNOWN_LAYERS)}
 
 
 def own_layers(table: pd.DataFrame) -> dict[Hashable, list[Hashable]]:
@@ -312,7 +312,7 @@ def pair_layers(
     )
 
 
-def _is_mapping(pairing: Any) -> bool:
+def _is_mapping(pairing: Any) -> TypeGuard[Mapping[str, Mapping[Hashable, Hashable]]]:
     return isinstance(pairing, Mapping) and all(isinstance(v, Mapping) for v in pairing.values())
 
 
@@ -326,16 +326,16 @@ def _names_by_index(table, models) -> dict[tuple[Hashable, Hashable], str]:
     for keys, what in ((["model", "layer"], "several indices"), (["model", "index"], "two layers")):
         twice = rows[rows.duplicated(keys)]
         if len(twice):
-            first = twice.iloc[0]
+            first = list(twice.iloc[0][keys])
             raise ValueError(
-                f"pairing: by index, but {describe(keys, first[keys])} has {what}; pair by name "
-                "or by a table."
+                f"pairing: by index, but {describe(keys, first)} has {what}; pair by name or by a "
+                "table."
             )
     rank = {model: i for i, model in enumerate(models)}
     rows = rows[rows["model"].isin(rank)].sort_values(
         ["index", "model"], key=lambda c: c.map(rank) if c.name == "model" else c
     )
-    joined = {
+    joined: dict[Any, str] = {
         at: " / ".join(dict.fromkeys(map(str, g["layer"]))) for at, g in rows.groupby("index")
     }
     several = pd.Series(joined).duplicated(keep=False)

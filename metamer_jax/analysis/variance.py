@@ -264,7 +264,9 @@ def _test(data: _Data, effect: _Effect) -> dict[str, Any]:
     z = y.reshape(len(y), -1) @ contrasts * np.sqrt(repeats)
     ss, error = map(float, _sums(z, data.group, effect.between))
     df1, df2 = _degrees(data, effect)
-    names = ([data.between] if effect.between else []) + [data.within[i] for i in effect.axes]
+    names = [data.within[i] for i in effect.axes]
+    if effect.between and data.between is not None:
+        names.insert(0, data.between)
     row = {"effect": ":".join(names), "ss": ss, "df1": df1, "ss_error": error, "df2": df2}
     # What rounding leaves of a sum of squares that is zero.
     nothing = 1e-26 * data.y.size * max(1e-300, float(np.abs(data.y).max()) ** 2)

@@ -159,7 +159,7 @@ def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
                 if not (same == itself).any():
                     continue
                 mask = np.where(same == itself, 1.0, np.nan)[:, :, None, None]
-                values = _over_judges(correct[np.ix_(scorers, makers)] * mask)
+                values = _over_judges(correct[np.ix_(scorers, list(makers))] * mask)
                 about = {"scorer": scorer_entry.label, "maker": entry.label, "itself": itself}
                 for stage, of_stage in _by_stage(answers, values):
                     rows.append(about | {"stage": stage} | _mean(of_stage, resampling))

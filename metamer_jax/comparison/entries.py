@@ -160,12 +160,12 @@ def planned_contrasts(entries: Sequence[Entry]) -> tuple[Contrast, ...]:
     others = dict.fromkeys(e.connection for e in entries if e.connection != entries[0].connection)
     variants = [v for v in dict.fromkeys(e.variant for e in entries) if v == "" or _is_size(v)]
     contrasts = []
-    for variant in variants if reference else ():
+    for variant in variants:
         name = "both matched" if variant == "matched" else variant.replace("_", " ")
         question = f"{CONNECTION}, {name}" if variant else CONNECTION
         for connection in others:
             entry = found.get((connection, variant, None)) or _as_it_is(found, connection, variant)
-            if entry is not None:
+            if entry is not None and reference is not None:
                 contrasts.append(Contrast(question, entry, reference))
     for entry in entries:
         plain = found.get((entry.connection, "", None))

@@ -106,8 +106,8 @@ def answer(differences: pd.DataFrame, magnitudes: pd.DataFrame) -> Iterator[str]
             verdict = "not told apart from"
         yield (
             f"- The differences of **{plain}** are on average {verdict} those of size within a "
-            f"connection: {100 * sizes.loc[plain, 'magnitude']:.1f} against "
-            f"{100 * sizes.loc[SIZE, 'magnitude']:.1f} points, difference "
+            f"connection: {100 * sizes['magnitude'][plain]:.1f} against "
+            f"{100 * sizes['magnitude'][SIZE]:.1f} points, difference "
             f"{_points(row['magnitude'], row['low'], row['high'])}."
         )
 

@@ -68,8 +68,8 @@ def _left(home) -> list[str]:
         members = todo[kind]
         if not members:
             continue
-        each = [estimate(kind, member) for member in members]
-        if None in each:
+        each = [s for member in members if (s := estimate(kind, member)) is not None]
+        if len(each) < len(members):
             unknown.append(kind)
             about = "time not known yet"
         else:

@@ -56,7 +56,7 @@ def forest(
     Returns:
         The figure.
     """
-    shown = np.flatnonzero(np.isfinite(np.asarray(values, float)))
+    shown = np.flatnonzero(np.isfinite(np.asarray(values, float))).tolist()
     with style.house_style(grid=False):
         longest = max((len(labels[i]) for i in shown), default=8)
         size = 3.2 + 0.075 * longest, 0.27 * max(len(shown), 1) + 0.9
@@ -322,7 +322,9 @@ def mixed_model(table: pd.DataFrame, *, source: str = "") -> Figure:
         The figure.
     """
     rows = table[table["odds_ratio"].notna()]
-    labels = [r.effect if r.level == "" else f"{r.effect}, {r.level}" for r in rows.itertuples()]
+    labels = [
+        str(r.effect) if r.level == "" else f"{r.effect}, {r.level}" for r in rows.itertuples()
+    ]
     values, low, high = (rows[c].to_numpy(float) for c in ("odds_ratio", "ci_low", "ci_high"))
     xlabel = "Odds ratio of a right answer"
     return forest(labels, values, low, high, xlabel=xlabel, zero=1.0, log=True, source=source)
@@ -338,10 +340,10 @@ def ceiling(table: pd.DataFrame, *, source: str = "") -> Figure:
     Returns:
         The figure.
     """
-    bounds = tuple(float(table[name].iloc[0]) for name in ("lower", "upper"))
+    bounds = float(table["lower"].iloc[0]), float(table["upper"].iloc[0])
     rows = table.assign(who=table["who"].replace({"listeners": "other listeners (lower bound)"}))
     return forest(
-        list(rows["who"]),
+        rows["who"].astype(str).tolist(),
         *(rows[c].to_numpy(float) for c in ("r", "ci_low", "ci_high")),
         xlabel="Correlation with a listener's profile; band: noise ceiling",
         bounds=bounds if np.isfinite(bounds).all() else None,
