@@ -7,6 +7,7 @@
     made = mj.synthesize(key, sounds, ids, stage_fn=stage, variables=variables)
 
     found = mj.make_metamers((model, variables), sounds, ["conv2"], ...)    # all of it in one call
+    mj.save_run("runs/mine", found)                           # for the report, listening tests, ...
 
 What is listed in `__all__` is there at once, modules too (`mj.cochleagram`, `mj.verification`);
 nothing is imported before it is used. `pipeline` is the place to start reading,
@@ -35,6 +36,7 @@ _FROM = {
     "make_metamers": "pipeline.own_models",
     "mel_spectrogram": "front_ends",
     "register_torch_lowering": "own_models",
+    "save_run": "pipeline.own_runs",
     "stage_fn": "own_models",
     "stft": "front_ends",
     "synthesize": "metamers",

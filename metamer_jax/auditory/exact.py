@@ -71,23 +71,79 @@ def dense_cochleagrams(
 _cochleagrams = compilation.jit(cochleagram.cochleagram, static_argnames="config")
 
 
+class Sounds:
+    """Sounds, and their exact cochleagrams once a network asks for them.
+
+    Networks of this project hear cochleagrams. A model that says `hears_waveforms` (one of
+    somebody else's, as a run folder keeps it) is given the sounds themselves.
+
+    Attributes:
+        waveforms: [sound, time].
+    """
+
+    def __init__(
+        self,
+        waveforms: np.ndarray,
+        config: CochleagramConfig,
+        *,
+        batch_size: int = 8,
+        on_batch: Callable[[int], None] | None = None,
+    ):
+        """Takes sounds; nothing is computed yet.
+
+        Args:
+            waveforms: [sound, time].
+            config: Settings of the cochleagrams.
+            batch_size: Number of cochleagrams made at once.
+            on_batch: Function called with the number of sounds of each batch, once for every sound.
+        """
+        self.waveforms = waveforms
+        self._config, self._batch_size, self._on_batch = config, batch_size, on_batch
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    @functools.cached_property
+    def cochleagrams(self) -> np.ndarray:
+        """Exact cochleagrams [sound, channel, frame]."""
+        on_batch, self._on_batch = self._on_batch, None
+        return dense_cochleagrams(
+            self.waveforms, self._config, batch_size=self._batch_size, on_batch=on_batch
+        )
+
+    def heard_by(self, model: nn.Module) -> np.ndarray:
+        """What a model is given of them: [sound, time], or [sound, channel, frame]."""
+        if not hears_waveforms(model):
+            return self.cochleagrams
+        on_batch, self._on_batch = self._on_batch, None
+        if on_batch is not None:
+            on_batch(len(self))
+        return np.asarray(self.waveforms, np.float32)
+
+
+def hears_waveforms(model: nn.Module) -> bool:
+    """Says whether a model is given sounds where a network is given cochleagrams."""
+    return getattr(model, "hears_waveforms", False)
+
+
 def run_network(
     model: nn.Module,
     variables: auditory.Variables,
-    cochleagrams: np.ndarray,
+    sounds: np.ndarray | Sounds,
     stages: Sequence[str] | None = None,
 ) -> Responses:
-    """Runs a network on cochleagrams.
+    """Runs a network on sounds, or on their cochleagrams.
 
     Args:
         model: The network.
         variables: Its variables.
-        cochleagrams: Exact cochleagrams [sound, channel, frame].
+        sounds: Sounds, or their exact cochleagrams [sound, channel, frame].
         stages: Names of the stages to keep; None: all of them.
 
     Returns:
         The word that each sound is taken for, and the stages' activations.
     """
+    cochleagrams = sounds.heard_by(model) if isinstance(sounds, Sounds) else sounds
     compilation.make_room()
     stages = auditory.stage_names(model) if stages is None else tuple(stages)
     variables = auditory.without_filters(variables)
@@ -125,11 +181,9 @@ def recognize(
     found = np.empty((len(networks), len(waveforms)), int)
     for start in range(0, len(waveforms), _HEARD_AT_ONCE):
         rows = slice(start, min(start + _HEARD_AT_ONCE, len(waveforms)))
-        cochleagrams = dense_cochleagrams(
-            waveforms[rows], config, batch_size=batch_size, on_batch=on_batch
-        )
+        sounds = Sounds(waveforms[rows], config, batch_size=batch_size, on_batch=on_batch)
         for i, (model, variables) in enumerate(networks):
-            found[i, rows] = run_network(model, variables, cochleagrams, stages=()).predictions
+            found[i, rows] = run_network(model, variables, sounds, stages=()).predictions
     return found
 
 

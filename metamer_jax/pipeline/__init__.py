@@ -7,7 +7,8 @@
         write_report(run)
 
 Each stage reads what the earlier ones left in the run folder, skips what is done, and continues
-what was interrupted. `reproduce` is all of them.
+what was interrupted. `reproduce` is all of them. Of any other model `own_models.make_metamers`
+makes metamers from arrays, and `own_runs.save_run` such a folder of them.
 """
 
 import os
@@ -23,11 +24,18 @@ from metamer_jax.pipeline.beginning import check_networks, check_recordings, ope
 from metamer_jax.pipeline.common import choose_targets, metamer_wav, read_verified, target_wav
 from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
-from metamer_jax.pipeline.train import load_network, train_ensemble, train_networks
+from metamer_jax.pipeline.train import (
+    class_names,
+    load_network,
+    recorded_words,
+    train_ensemble,
+    train_networks,
+)
 from metamer_jax.pipeline.verify import (
     Natural,
     natural_sounds,
     play_metamers,
+    prepare_sounds,
     verify_metamers,
 )
 from metamer_jax.runs import manifest
@@ -38,6 +46,7 @@ __all__ = [
     "check_networks",
     "check_recordings",
     "choose_targets",
+    "class_names",
     "enable_compilation_cache",
     "load_network",
     "load_recordings",
@@ -45,8 +54,10 @@ __all__ = [
     "natural_sounds",
     "open_run",
     "play_metamers",
+    "prepare_sounds",
     "read_metamers",
     "read_verified",
+    "recorded_words",
     "reproduce",
     "synthesize_metamers",
     "target_wav",

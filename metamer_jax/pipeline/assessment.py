@@ -7,7 +7,7 @@ import flax.linen as nn
 import numpy as np
 
 from metamer_jax import auditory, metamers, verification
-from metamer_jax.auditory.exact import Responses, run_network
+from metamer_jax.auditory.exact import Responses, Sounds, hears_waveforms, run_network
 from metamer_jax.configs import VerificationConfig
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Compared(NamedTuple):
 def null_distributions(
     model: nn.Module,
     variables: auditory.Variables,
-    cochleagrams: np.ndarray,
+    sounds: Sounds,
     stages: Sequence[str],
     *,
     speakers: np.ndarray,
@@ -37,7 +37,7 @@ def null_distributions(
     Args:
         model: The network.
         variables: Its variables.
-        cochleagrams: Exact cochleagrams [recording, channel, frame].
+        sounds: The recordings.
         stages: Names of the stages.
         speakers: Speaker of each [recording].
         fingerprints: Labels [recording], equal for recordings with equal samples.
@@ -52,10 +52,10 @@ def null_distributions(
         if stage in found:
             continue
         # One stage at a time: all five of 1,500 recordings would fill a laptop's memory.
-        if stage == "cochleagram":
-            activations = cochleagrams
+        if stage == "cochleagram" and not hears_waveforms(model):
+            activations = sounds.cochleagrams
         else:
-            activations = run_network(model, variables, cochleagrams, [stage]).activations[stage]
+            activations = run_network(model, variables, sounds, [stage]).activations[stage]
         found[stage] = verification.null_distribution(
             activations, speakers=speakers, fingerprints=fingerprints, seed=seed
         )

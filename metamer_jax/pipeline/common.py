@@ -10,6 +10,7 @@ from absl import logging
 
 from metamer_jax import auditory, models, runs, storage, verification
 from metamer_jax.data import Recordings
+from metamer_jax.own_models.saved import SavedModel
 from metamer_jax.pipeline import assessment
 from metamer_jax.runs import manifest
 
@@ -32,6 +33,8 @@ def leave():
 
 
 def stages_of(run, model):
+    if isinstance(model, SavedModel):
+        return [stage for stage in model.stage_names if stage in run.config.stages]
     known = models.stage_names(run.config.networks)
     if unknown := sorted(set(run.config.stages) - set(known)):
         raise ValueError(f"stages {unknown} are not among {known}")

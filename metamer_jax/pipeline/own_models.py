@@ -48,6 +48,7 @@ class MetamerSet:
         verified: What verification found, by stage; empty where it was not asked for.
         config: How they were made.
         sample_rate_hz: Of the sounds.
+        level: RMS at which the model takes sounds; None: it does not mind.
         target_ids: [target]
         words: [target] what each target is called, e.g. the word that is spoken.
         recordings: [recording, time] natural sounds of the null distribution; None: none.
@@ -64,6 +65,7 @@ class MetamerSet:
     verified: Mapping[str, verifying.Verification]
     config: SynthesisConfig
     sample_rate_hz: int
+    level: float | None
     target_ids: np.ndarray
     words: tuple[str, ...]
     recordings: np.ndarray | None
@@ -310,6 +312,7 @@ def make_metamers(
         verified=verified,
         config=config,
         sample_rate_hz=sample_rate_hz,
+        level=level,
         target_ids=ids,
         words=words,
         recordings=recordings,

@@ -11,6 +11,7 @@ from absl import logging
 
 from metamer_jax import auditory, models, runs, storage, training
 from metamer_jax.data import Recordings
+from metamer_jax.own_models import saved
 from metamer_jax.pipeline.clip_cache import open_clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
 from metamer_jax.runs import manifest
@@ -212,9 +213,51 @@ def _write_trained(run, recordings, network, task, result, test):
     logging.info("%s: test accuracy %.1f %%", network, 100 * test.accuracy)
 
 
+def class_names(run: runs.Run, network: str, words: Sequence[str]) -> tuple[str, ...]:
+    """Returns what the classes of a network of the run are called.
+
+    Args:
+        run: The run.
+        network: Name of the network.
+        words: Those of the recordings, which a network trained in the run tells apart.
+    """
+    path = run.path("networks", network, "result.json")
+    return tuple(storage.read_json(path)["words"]) if storage.is_done(path) else tuple(words)
+
+
+def recorded_words(run: runs.Run) -> tuple[str, ...]:
+    """Returns the words of a run's recordings, which its networks may know among others.
+
+    Raises:
+        ValueError: The run has not got so far that it says so.
+    """
+    summary = run.path("data", "summary.json")
+    counts = storage.read_json(summary).get("counts") if storage.is_done(summary) else None
+    if counts:
+        return tuple(word for word in next(iter(counts.values())) if word != "all")
+    found = class_names(run, run.config.networks[0], ())
+    if not found:
+        raise ValueError(f"{run.folder} holds no run whose recordings are known")
+    return found
+
+
+def build_network(run: runs.Run, network: str, num_words: int) -> models.Network | saved.SavedModel:
+    """Returns a network of the run without its weights; of somebody's own model the program.
+
+    Args:
+        run: Run that it belongs to.
+        network: Name of the network.
+        num_words: Words that it tells apart, where it is trained in the run.
+    """
+    folder = run.path("networks", network)
+    if saved.is_saved(folder):
+        return saved.load_program(folder)
+    return models.build_model(network, num_words)
+
+
 def load_network(
     run: runs.Run, network: str, num_words: int
-) -> tuple[models.Network, dict[str, Any]]:
+) -> tuple[models.Network | saved.SavedModel, dict[str, Any]]:
     """Reads a trained network of the run.
 
     Args:
@@ -223,7 +266,7 @@ def load_network(
         num_words: Words that it tells apart.
 
     Returns:
-        The module and its variables, without filters.
+        The module and its variables, without filters; somebody's own model comes as `SavedModel`.
 
     Raises:
         ValueError: It has not been trained yet.
@@ -234,6 +277,8 @@ def load_network(
             f"{path} is not there: train the networks first "
             f"(python -m experiments.train --workdir={run.folder})"
         )
+    if saved.is_saved(path.parent):
+        return saved.load_model(path.parent)
     model = models.build_model(network, num_words)
     config = run.config.cochleagram
     shape = (1, config.num_channels, config.num_frames)

@@ -14,10 +14,11 @@ import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import audio, models, runs, storage, verification
+from metamer_jax import audio, runs, storage, verification
 from metamer_jax.auditory import exact
 from metamer_jax.configs import AugmentConfig
 from metamer_jax.data import Recordings
+from metamer_jax.own_models.saved import is_saved
 from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import (
     StopRequested,
@@ -29,7 +30,7 @@ from metamer_jax.pipeline.common import (
     write_targets,
 )
 from metamer_jax.pipeline.shards import join_batches, read_metamers
-from metamer_jax.pipeline.train import load_network
+from metamer_jax.pipeline.train import build_network, class_names, load_network
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import progress
 from metamer_jax.training.clips import augmented
@@ -44,13 +45,13 @@ class Natural(NamedTuple):
 
     Attributes:
         ids: [recording] indices into the recordings.
-        cochleagrams: [recording, channel, frame], exact.
+        sounds: The recordings, with exact cochleagrams if a network of the run hears these.
         known: Null distributions that are no network's: of the stage `cochleagram`, where the
             run has it.
     """
 
     ids: np.ndarray
-    cochleagrams: np.ndarray
+    sounds: exact.Sounds
     known: dict[str, verification.NullDistribution]
 
 
@@ -73,14 +74,45 @@ def natural_sounds(
     count = min(config.verification.null_recordings, len(recordings))
     order = np.random.default_rng([config.resolved_target_seed, 1]).permutation(len(recordings))
     ids = np.sort(order[:count])
-    with progress.bar(count, "natural recordings", unit="sound") as bar:
-        made = _exact_cochleagrams(run, _null_sounds(run, recordings, ids), bar, stop)
+    if stop():
+        leave()
+    sounds = prepare_sounds(run, _null_sounds(run, recordings, ids), "natural recordings")
     known = {}
-    if "cochleagram" in config.stages:
+    if "cochleagram" in config.stages and not _all_saved(run):
         known["cochleagram"] = verification.null_distribution(
-            made, **_null_settings(run, recordings, ids)
+            sounds.cochleagrams, **_null_settings(run, recordings, ids)
         )
-    return Natural(ids, made, known)
+    return Natural(ids, sounds, known)
+
+
+def prepare_sounds(run: runs.Run, waveforms: np.ndarray, description: str) -> exact.Sounds:
+    """Returns sounds with their exact cochleagrams, if a network of the run hears those.
+
+    Args:
+        run: The run.
+        waveforms: [sound, time], at least one.
+        description: What they are, for the bar that shows how far the cochleagrams are.
+    """
+    if _all_saved(run):
+        return _sounds(run, waveforms)
+    with progress.bar(len(waveforms), description, unit="sound") as bar:
+        sounds = _sounds(run, waveforms, bar.update)
+        _ = sounds.cochleagrams  # Made now, while the bar is there.
+    return sounds
+
+
+def _all_saved(run):
+    """Whether every network is somebody's own model, which hears sounds."""
+    return all(is_saved(run.path("networks", network)) for network in run.config.networks)
+
+
+def _sounds(run, waveforms, on_batch=None):
+    return exact.Sounds(
+        waveforms,
+        run.config.cochleagram,
+        batch_size=run.config.verification.batch_size,
+        on_batch=on_batch,
+    )
 
 
 def _null_sounds(run, recordings, ids):
@@ -102,22 +134,12 @@ def _null_settings(run, recordings, ids):
     }
 
 
-def _exact_cochleagrams(run, waveforms, bar, stop):
-    if stop():
-        leave()
-    return exact.dense_cochleagrams(
-        waveforms,
-        run.config.cochleagram,
-        batch_size=run.config.verification.batch_size,
-        on_batch=bar.update,
-    )
-
-
 def verify_metamers(
     run: runs.Run,
     recordings: Recordings,
     *,
     natural: Natural | None = None,
+    targets: np.ndarray | None = None,
     stop: StopRequested = lambda: False,
 ) -> None:
     """Checks every metamer on the exact model, as it is played.
@@ -130,14 +152,15 @@ def verify_metamers(
         recordings: Its recordings.
         natural: Recordings of the null distribution from `natural_sounds`, to be shared by several
             runs; None: made here.
+        targets: Indices [target] into the recordings; None: those that the settings choose.
         stop: Function that says whether to end before the next batch.
     """
-    targets = chosen_targets(run, recordings)
+    targets = chosen_targets(run, recordings) if targets is None else targets
     write_targets(run, recordings, targets)
     conditions = [
         (network, stage)
         for network in run.config.networks
-        for stage in stages_of(run, models.build_model(network, len(recordings.words)))
+        for stage in stages_of(run, build_network(run, network, len(recordings.words)))
     ]
     made = manifest.verification_of(conditions)
     if run.is_done(*made):
@@ -195,13 +218,14 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
     tables, long = {c: [] for c in found}, {c: [] for c in found}
     with progress.bar(total, "verifying", unit="sound") as bar:
 
-        def cochleagrams(waveforms):
-            sounds = waveforms.reshape(-1, waveforms.shape[-1])
-            return _exact_cochleagrams(run, sounds, bar, stop)
+        def prepare(waveforms):
+            if stop():
+                leave()
+            return _sounds(run, waveforms.reshape(-1, waveforms.shape[-1]), bar.update)
 
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
             originals = _target_versions(run, recordings, targets[rows])
-            originals = {version: cochleagrams(sounds) for version, sounds in originals.items()}
+            originals = {version: prepare(sounds) for version, sounds in originals.items()}
             for network, (model, variables) in networks.items():
                 respond = functools.partial(exact.run_network, model, variables)
                 natural = {version: respond(made) for version, made in originals.items()}
@@ -209,7 +233,7 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                     metamer = found[network, stage].rows(rows)
                     sounds, level_db = _metamer_versions(run, recordings, network, metamer)
                     versions = {
-                        version: assessment.Compared(natural[version], respond(cochleagrams(made)))
+                        version: assessment.Compared(natural[version], respond(prepare(made)))
                         for version, made in sounds.items()
                     }
                     table, measured = assessment.assess(
@@ -217,7 +241,7 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                         versions,
                         metamer,
                         null=nulls[network][stage],
-                        words=recordings.words,
+                        words=class_names(run, network, recordings.words),
                         config=run.config.verification,
                     )
                     table = table.assign(network=network, level_db=level_db.ravel())
@@ -255,7 +279,7 @@ def _null_distributions(run, recordings, natural, networks):
         network: assessment.null_distributions(
             model,
             variables,
-            natural.cochleagrams,
+            natural.sounds,
             stages_of(run, model),
             **_null_settings(run, recordings, natural.ids),
             known=natural.known,

@@ -99,7 +99,7 @@ class RunContents:
             named = [words[k] if 0 <= k < len(words) else f"word {k}" for k in labels]
             table = pd.DataFrame({"target_id": ids, "word": named})
         for name in ("name", "speaker", "split"):
-            table[name] = table[name].fillna("").astype(str) if name in table else ""
+            table[name] = table[name].astype(object).fillna("").astype(str) if name in table else ""
         table["word"] = table["word"].astype(str)
         return table.set_index("target_id", drop=False)
 

@@ -12,7 +12,6 @@ from metamer_jax import audio, configs, data, pipeline, runs, storage, verificat
 from metamer_jax.auditory import exact
 from metamer_jax.listening.building import design
 from metamer_jax.listening.config import ListeningConfig
-from metamer_jax.runtime import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +92,7 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
     metamer_sounds = _metamer_sounds(run, table)
     wanted_naturals = config.natural_trials + config.catch_trials
     naturals, practice = _no_naturals(), _no_naturals()
-    words, played = _words(run), [metamer_sounds[:0]] * 2
+    words, played = pipeline.recorded_words(run), [metamer_sounds[:0]] * 2
     if wanted_naturals or config.practice_trials:
         recordings = _recordings(run)
         words = recordings.words
@@ -127,11 +126,6 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
             "verification": dataclasses.asdict(run.config.verification),
         },
     )
-
-
-def _words(run: runs.Run) -> tuple[str, ...]:
-    result = run.path("networks", run.config.networks[0], "result.json")
-    return tuple(storage.read_json(result)["words"])
 
 
 def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":
@@ -245,23 +239,14 @@ def _natural_table(recordings: "Recordings", chosen: np.ndarray) -> "pd.DataFram
 
 
 def _correct_by_all(run: runs.Run, recordings: "Recordings", chosen: np.ndarray) -> np.ndarray:
-    cochleagrams = _cochleagrams(run, recordings.waveforms[chosen], "natural recordings")
     correct = np.ones(len(chosen), bool)
-    for network in run.config.networks if len(chosen) else ():
+    if not len(chosen):
+        return correct
+    sounds = pipeline.prepare_sounds(run, recordings.waveforms[chosen], "natural recordings")
+    spoken = np.asarray(recordings.words)[recordings.labels[chosen]]
+    for network in run.config.networks:
         model, variables = pipeline.load_network(run, network, len(recordings.words))
-        heard = exact.run_network(model, variables, cochleagrams, stages=())
-        correct &= heard.predictions == recordings.labels[chosen]
+        heard = exact.run_network(model, variables, sounds, stages=())
+        names = np.asarray(pipeline.class_names(run, network, recordings.words))
+        correct &= names[heard.predictions] == spoken
     return correct
-
-
-def _cochleagrams(run: runs.Run, waveforms: np.ndarray, description: str) -> np.ndarray:
-    if not len(waveforms):
-        config = run.config.cochleagram
-        return np.empty((0, config.num_channels, config.num_frames), np.float32)
-    with progress.bar(len(waveforms), description, unit="sound") as bar:
-        return exact.dense_cochleagrams(
-            waveforms,
-            run.config.cochleagram,
-            batch_size=run.config.verification.batch_size,
-            on_batch=bar.update,
-        )

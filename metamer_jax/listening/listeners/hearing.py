@@ -35,7 +35,7 @@ def hear(
         batch_size: Cochleagrams made at once.
 
     Returns:
-        [network, sound] int, index of the word that each hears.
+        [network, sound] int, index of the word, of each network's own, that it hears.
     """
     sounds = np.stack([audio.normalize(audio.from_int16(sound)) for sound in samples])
     with progress.bar(len(samples), "machine listeners", unit="sound") as bar:
@@ -53,7 +53,6 @@ def score(
     samples: np.ndarray,
     table: pd.DataFrame,
     *,
-    words: Sequence[str],
     config: configs.CochleagramConfig,
     batch_size: int = 8,
 ) -> pd.DataFrame:
@@ -64,7 +63,6 @@ def score(
         samples: [sound, time] int16, as played.
         table: A row per sound: stimulus_id, kind, word, and model, layer, layer_index, target_id
             of metamers.
-        words: What the networks tell apart.
         config: Settings of the cochleagram.
         batch_size: Cochleagrams made at once.
 
@@ -73,10 +71,9 @@ def score(
         spoken in the target, as a person's is.
     """
     heard = hear(networks, samples, config, batch_size=batch_size)
-    names = np.asarray(words, dtype=object)
     tables = []
     for network, predictions in zip(networks, heard, strict=True):
-        answers = names[predictions]
+        answers = np.asarray(network.words, dtype=object)[predictions]
         tables.append(
             table.assign(
                 participant=network.name,
@@ -154,7 +151,6 @@ def listen_to_run(
         networks,
         audio.read_int16(files, run.config.data.sample_rate_hz),
         pd.DataFrame(rows),
-        words=words_of(run),
         config=run.config.cochleagram,
         batch_size=run.config.verification.batch_size,
     )
@@ -174,12 +170,12 @@ def listen_to_experiment(
         The trial table that `responses` makes of sessions, source "machine".
 
     Raises:
-        ValueError: The experiment has other words than the run's networks, or a file is missing.
+        ValueError: The experiment has other words than the run's recordings, or a file is missing.
     """
     words = words_of(run)
     if set(experiment.words) != set(words):
         raise ValueError(
-            f"the experiment's words must be those of the run's networks, {list(words)}, got "
+            f"the experiment's words must be those of the run's recordings, {list(words)}, got "
             f"{list(experiment.words)}"
         )
     key = responses.AnswerKey(experiment)
@@ -194,7 +190,7 @@ def listen_to_experiment(
     )
     found = []
     for network, predictions in zip(networks, heard, strict=True):
-        answer = dict(zip(stimuli, (words[i] for i in predictions), strict=True))
+        answer = dict(zip(stimuli, (network.words[i] for i in predictions), strict=True))
         for condition, sounds in presented.items():
             found.append(
                 {

@@ -50,6 +50,7 @@ class Network(NamedTuple):
     name: str  # A network of the run has its own name, as in the column `model` of trials.
     model: nn.Module
     variables: Any
+    words: tuple[str, ...]  # What it tells apart.
 
 
 def panel(
@@ -132,23 +133,23 @@ def load_panel(run: runs.Run, listeners: Sequence[Listener]) -> list[Network]:
     Raises:
         ValueError: One of them has not been trained.
     """
-    count = len(words_of(run))
-    found = [
-        Network(name, *pipeline.load_network(run, name, count)) for name in run.config.networks
-    ]
+    words = pipeline.recorded_words(run)
+    found = [_load(run, name, name, words) for name in run.config.networks]
     for listener in listeners:
         folder = run.path("listeners", listener.name)
         trained = runs.Run(folder, _settings(run, listener), resumed=True)
-        found.append(
-            Network(listener.name, *pipeline.load_network(trained, listener.network, count))
-        )
+        found.append(_load(trained, listener.network, listener.name, words))
     return found
 
 
+def _load(run, network, name, words):
+    model, variables = pipeline.load_network(run, network, len(words))
+    return Network(name, model, variables, pipeline.class_names(run, network, words))
+
+
 def words_of(run: runs.Run) -> tuple[str, ...]:
-    """Returns the words that the run's networks tell apart."""
-    result = run.path("networks", run.config.networks[0], "result.json")
-    return tuple(storage.read_json(result)["words"])
+    """Returns the words of the run's recordings."""
+    return pipeline.recorded_words(run)
 
 
 def accuracy(run: runs.Run, listeners: Sequence[Listener]) -> pd.DataFrame:
@@ -159,7 +160,10 @@ def accuracy(run: runs.Run, listeners: Sequence[Listener]) -> pd.DataFrame:
             "listeners", listener.name, "networks", listener.network, "result.json"
         )
     rows = [
-        {"listener": name, **{key: result[key] for key in ("network", "epochs", "test_accuracy")}}
+        {
+            "listener": name,
+            **{key: result.get(key) for key in ("network", "epochs", "test_accuracy")},
+        }
         for name, result in ((name, storage.read_json(path)) for name, path in paths.items())
     ]
     return pd.DataFrame(rows).assign(source=SOURCE)
