@@ -35,17 +35,15 @@ setuptools.setup(
         "platformdirs",
         "scipy",
         "soundfile",
-        "starlette",
-        "statsmodels",
         "tensorflow-datasets",
         "tqdm",
-        "uvicorn",
     ],
     extras_require={
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "speech": ["espeakng-loader>=0.2.4"],
-        "statistics": ["mixedlm>=1.3"],  # Mixed models of listeners and recordings.
+        "listening": ["starlette", "uvicorn"],  # The server of an experiment.
+        "statistics": ["mixedlm>=1.3", "statsmodels"],  # Analyses of answers.
         "torch": ["torch>=2.13,<2.14", "torchax>=0.0.13,<0.1"],
         # Of torchcrepe and resemblyzer, which scripts/environment.sh installs, what they need.
         "torch-tests": ["resampy", "transformers>=5,<6", "webrtcvad-wheels"],
@@ -64,6 +62,9 @@ setuptools.setup(
             "pytest-cov",
             "pytest-xdist",
             "ruff",
+            "starlette",
+            "statsmodels",
+            "uvicorn",
         ],
     },
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from experiments import drivers
-from metamer_jax.listening.serving import guards, server
+from metamer_jax.listening.serving import limits
 
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Folder that experiments.build_listening_test wrote.", required=True
@@ -21,11 +21,11 @@ _ALLOWED_HOSTS = flags.DEFINE_list(
     "allowed_hosts", None, "Names that browsers call the server by, e.g. behind a proxy."
 )
 _MAX_BODY = flags.DEFINE_integer(
-    "max_body_bytes", server.MAX_BODY_BYTES, "Longest session that is taken.", 1000
+    "max_body_bytes", limits.MAX_BODY_BYTES, "Longest session that is taken.", 1000
 )
 _CONNECTIONS = flags.DEFINE_integer(
     "connections_per_host",
-    guards.CONNECTIONS_PER_HOST,
+    limits.CONNECTIONS_PER_HOST,
     "Connections taken of one address at a time; behind a proxy all come from the proxy's.",
     1,
 )
@@ -35,10 +35,14 @@ _WITHDRAW = flags.DEFINE_string(
     "Deletes the session of this number, which a listener asked for, and ends; a server may be "
     "running.",
 )
-_MAX_SESSIONS = flags.DEFINE_integer("max_sessions", 10_000, "Sessions taken at most.", 1)
+_MAX_SESSIONS = flags.DEFINE_integer(
+    "max_sessions", limits.MAX_SESSIONS, "Sessions taken at most.", 1
+)
 
 
 def main(argv: Sequence[str]) -> None:
+    from metamer_jax.listening.serving import server  # Needs the extra `listening`.
+
     if _WITHDRAW.value is not None:
         server.withdraw(_EXPERIMENT.value, _WITHDRAW.value)
         print(f"Session {_WITHDRAW.value} was deleted.")

@@ -9,6 +9,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
-setup_environment speech,statistics
+setup_environment speech,statistics,listening
 echo "== Running python -m experiments.reproduce $*"
 exec .venv/bin/python -m experiments.reproduce "$@"

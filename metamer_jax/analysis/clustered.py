@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.linalg
 import scipy.stats
 
-from metamer_jax.analysis import tables
+from metamer_jax.analysis import packages, tables
 
 CORRELATIONS = ("exchangeable", "independence")
 COVARIANCES = ("bias_reduced", "robust")
@@ -65,6 +65,7 @@ def gee(
 
     Raises:
         ValueError: Naming the argument, or the column and row, at fault.
+        ImportError: The package `statsmodels` (extra `statistics`) is not installed.
     """
     for argument, value, options in (
         ("correlation", correlation, CORRELATIONS),
@@ -195,9 +196,7 @@ def _differences(size: int) -> np.ndarray:
 
 def _fit(values, coded, who, kept, correlation, covariance) -> tuple[np.ndarray, np.ndarray | None]:
     """Log odds of cells [second, first] flattened, and their covariance; None for no solution."""
-    # Only here: it takes a second to import, and nothing else needs it.
-    import statsmodels.api as sm
-
+    sm = packages.load("statsmodels.api", "gee")
     rows = np.flatnonzero(np.isin(coded[1][0], kept))
     rows = rows[np.lexsort((coded[0][0][rows], coded[1][0][rows], who[rows]))]
     rank = {j: i for i, j in enumerate(kept)}

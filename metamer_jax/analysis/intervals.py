@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
+from metamer_jax.analysis import packages
+
 _DECIMALS = 12
 
 
@@ -110,14 +112,15 @@ def correct(p: np.ndarray, method: str = "holm") -> np.ndarray:
 
     Returns:
         [test] corrected p values, NaN where p is.
-    """
-    # Only here: it takes a second to import, and most results need no correction.
-    import statsmodels.stats.multitest
 
+    Raises:
+        ImportError: The package `statsmodels` (extra `statistics`) is not installed.
+    """
     corrected = np.full(len(p), np.nan)
     defined = np.isfinite(p)
     if defined.any():
-        corrected[defined] = statsmodels.stats.multitest.multipletests(p[defined], method=method)[1]
+        multitest = packages.load("statsmodels.stats.multitest", "a correction of p values")
+        corrected[defined] = multitest.multipletests(p[defined], method=method)[1]
     return corrected
 
 

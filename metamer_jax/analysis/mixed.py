@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.linalg
 import scipy.stats
 
-from metamer_jax.analysis import clustered, tables
+from metamer_jax.analysis import clustered, packages, tables
 
 COLUMNS = (
     *("effect", "level", "estimate", "se", "odds_ratio", "ci_low", "ci_high", "statistic", "df1"),
@@ -136,15 +136,10 @@ def fit_crossed(
         The fit and "", or None and the reason why there is none.
 
     Raises:
-        ImportError: The package `mixedlm` is not installed.
+        ImportError: The package `mixedlm` (extra `statistics`) is not installed.
     """
-    try:
-        import mixedlm
-        from mixedlm import families
-    except ImportError as error:
-        raise ImportError(
-            "mixed models need the package mixedlm: pip install 'metamer_jax[statistics]'"
-        ) from error
+    mixedlm = packages.load("mixedlm", "mixed_model")
+    families = packages.load("mixedlm.families", "mixed_model")
     cells = int(cell.max()) + 1
     data = {f"c{i}": (cell == i).astype(float) for i in range(cells)}
     data |= {name: np.char.add("g", codes.astype(str)) for name, codes in random.items()}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from metamer_jax.analysis import intervals, tables
+from metamer_jax.analysis import intervals, packages, tables
 
 CELL = ("model", "layer")
 _LEVELS = {"cell": ("layer of a model", list(CELL)), "metamer": ("metamer", ["stimulus_id"])}
@@ -436,9 +436,7 @@ def error_consistency(
 
 def _pair(a, b, one, other, group_of, confidence) -> dict[str, Any] | None:
     """Kappa of two observers on the stimuli that both heard; None without any."""
-    # Only here: statsmodels takes a second to import.
-    from statsmodels.stats import inter_rater
-
+    inter_rater = packages.load("statsmodels.stats.inter_rater", "error_consistency")
     shared = one.index.intersection(other.index)
     if not len(shared):
         return None

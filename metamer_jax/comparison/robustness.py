@@ -21,6 +21,7 @@ import numpy as np
 
 from metamer_jax import auditory, cochleagram, configs, data, pipeline, runs, storage
 from metamer_jax.configs import RobustnessConfig
+from metamer_jax.own_models.saved import SavedModel
 from metamer_jax.runtime import progress
 from metamer_jax.training import attacks
 
@@ -162,6 +163,11 @@ def _attack(part: Part, config: RobustnessConfig, on_batch) -> list[dict]:
     order = np.random.default_rng(config.seed).permutation(len(recordings))
     recordings = recordings.select(np.sort(order[: _clips(part, config)]))
     model, variables = pipeline.load_network(run, part.network, len(recordings.words))
+    if isinstance(model, SavedModel):
+        raise ValueError(
+            f"networks must be metamer_jax's own to be attacked, {part.network} of {run.folder} is "
+            "another's model"
+        )
     filters = auditory.with_filters(variables, model, settings)[auditory.FILTERS]["read"]
     found = attacks.evaluate(
         jax.random.key(config.seed),

@@ -10,8 +10,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from metamer_jax.listening.serving import limits
+
 HEADERS_TIMEOUT_S = 15.0  # From the first byte that may belong to a request to its last header.
-CONNECTIONS_PER_HOST = 512
+
 _DESCRIPTORS = 65_536
 _log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ _log = logging.getLogger(__name__)
 def make_protocol(
     *,
     headers_timeout_s: float = HEADERS_TIMEOUT_S,
-    connections_per_host: int = CONNECTIONS_PER_HOST,
+    connections_per_host: int = limits.CONNECTIONS_PER_HOST,
 ) -> type[H11Protocol]:
     """Returns uvicorn's HTTP protocol with a deadline for headers and a cap for each host.
 

@@ -18,21 +18,25 @@ import socket
 import sqlite3
 from collections.abc import Collection
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Mount, Route
+    from starlette.staticfiles import StaticFiles
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"the listening server needs {error.name}: pip install 'metamer_jax[listening]'"
+    ) from error
 
-from metamer_jax.listening.serving import guards, sessions
+from metamer_jax.listening.serving import guards, limits, sessions
 from metamer_jax.listening.serving.store import ConflictError, FullError, SessionStore
 
-MAX_BODY_BYTES = 1 << 20  # A session of 400 trials has about 100 kB.
 _SHORT_BODY_BYTES = 10_000
 BODY_TIMEOUT_S = 60.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -56,7 +60,7 @@ def make_app(
     store: SessionStore,
     *,
     allowed_hosts: Collection[str] = LOOPBACK,
-    max_body_bytes: int = MAX_BODY_BYTES,
+    max_body_bytes: int = limits.MAX_BODY_BYTES,
 ) -> Starlette:
     """Returns the server as an ASGI application, for `serve` or a server of one's own.
 
@@ -208,9 +212,9 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     allowed_hosts: Collection[str] | None = None,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    max_sessions: int = 10_000,
-    connections_per_host: int = guards.CONNECTIONS_PER_HOST,
+    max_body_bytes: int = limits.MAX_BODY_BYTES,
+    max_sessions: int = limits.MAX_SESSIONS,
+    connections_per_host: int = limits.CONNECTIONS_PER_HOST,
 ) -> None:
     """Serves an experiment until the process is told to end (Ctrl-C or SIGTERM).
 

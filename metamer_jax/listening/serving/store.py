@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from metamer_jax import storage
-from metamer_jax.listening.serving import sessions
+from metamer_jax.listening.serving import limits, sessions
 
 DATABASE = "sessions.sqlite"
 # Someone who was given a condition and was not heard of for this long has left.
@@ -62,7 +62,7 @@ class SessionStore:
         folder: str | os.PathLike,
         experiment: sessions.Experiment,
         *,
-        max_sessions: int = 10_000,
+        max_sessions: int = limits.MAX_SESSIONS,
     ):
         """Opens the store in a folder, or makes one, and completes its JSON files.
 
