@@ -37,6 +37,8 @@ _changed = drivers.setting_flags(
     {
         "seed": "seed",
         "networks": "networks",
+        "weights": "weights",
+        "class_names": "class_names",
         "stages": "stages",
         "targets_per_word": "targets_per_word",
         "dataset": "data.dataset",
@@ -56,6 +58,7 @@ _changed = drivers.setting_flags(
     defaults=False,
     more={
         "networks": f"Of {', '.join(models.PRESETS)}.",
+        "weights": "Sets the cochleagram, rate and duration to those of Feather et al. (2023).",
         "stages": f"Of the paper's networks {', '.join(configs.STAGES)}. With --networks, every "
         "stage of theirs.",
     },
@@ -97,6 +100,8 @@ def config_from(config: configs.ExperimentConfig) -> configs.ExperimentConfig:
     Raises:
         ValueError: A setting does not exist or has a value that cannot be.
     """
+    if flags.FLAGS.weights is not None:
+        config = configs.with_published_ears(config)
     if _TRAINING.value is not None:
         config = dataclasses.replace(config, training=configs.TRAINING_RECIPES[_TRAINING.value])
     if _RECIPE.value is not None:

@@ -17,7 +17,7 @@ from metamer_jax.configs.conversion import (
     to_json,
 )
 from metamer_jax.configs.data import DATASETS, SPEECH_COMMANDS_WORDS, WORDS, DataConfig
-from metamer_jax.configs.experiment import PRESETS, STAGES, ExperimentConfig
+from metamer_jax.configs.experiment import PRESETS, STAGES, ExperimentConfig, with_published_ears
 from metamer_jax.configs.playback import PlaybackConfig
 from metamer_jax.configs.spectrogram import SPECTROGRAMS, SpectrogramConfig
 from metamer_jax.configs.synthesis import (
@@ -69,4 +69,5 @@ __all__ = [
     "replace_dotted",
     "replace_given",
     "to_json",
+    "with_published_ears",
 ]

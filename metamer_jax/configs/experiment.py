@@ -29,6 +29,15 @@ class ExperimentConfig:
         "are compared share, whatever their seeds. None: seed.",
     )
     networks: tuple[str, ...] = setting(("conv2d", "frequency_grouped"), "Networks to train.")
+    weights: str | None = setting(
+        None,
+        "File of a published checkpoint (.pt) with the weights of the one network, which then is "
+        "not trained.",
+    )
+    class_names: str | None = setting(
+        None,
+        "Text file with what the classes of `weights` are called, a name a line; None: by numbers.",
+    )
     stages: tuple[str, ...] = setting(
         STAGES, "Stages to match; each network's are those of them that it has."
     )
@@ -51,6 +60,14 @@ class ExperimentConfig:
             )
         for name in ("networks", "stages"):
             require(len(getattr(self, name)) > 0, f"{name} must not be empty")
+        require(
+            self.weights is None or len(self.networks) == 1,
+            f"weights are of one network, got networks={self.networks}",
+        )
+        require(
+            self.class_names is None or self.weights is not None,
+            f"class_names needs weights, got class_names={self.class_names!r} alone",
+        )
 
     @staticmethod
     def from_older(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -73,6 +90,19 @@ class ExperimentConfig:
     def resolved_target_seed(self) -> int:
         """The seed that `target_seed` stands for."""
         return self.seed if self.target_seed is None else self.target_seed
+
+
+def with_published_ears(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns settings with the cochleagram of Feather et al. (2023), by its fast method.
+
+    Args:
+        config: Settings with any cochleagram.
+    """
+    ears = dataclasses.replace(COCHLEAGRAMS["feather2023"], method="multirate")
+    timing = {name: getattr(ears, name) for name in ("sample_rate_hz", "duration_s")}
+    return dataclasses.replace(
+        config, cochleagram=ears, data=dataclasses.replace(config.data, **timing)
+    )
 
 
 PRESETS: Mapping[str, ExperimentConfig] = types.MappingProxyType(

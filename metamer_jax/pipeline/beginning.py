@@ -11,12 +11,14 @@ from absl import logging
 from metamer_jax import auditory, configs, data, models, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
-from metamer_jax.pipeline.common import choose_targets
+from metamer_jax.pipeline.common import candidates, choose_targets
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import modes
 
 # What a trained network follows from.
-_OF_NETWORKS = ("seed", "target_seed", "data", "cochleagram", "training")
+_OF_NETWORKS = (
+    *("weights", "class_names", "seed", "target_seed", "data", "cochleagram", "training"),
+)
 
 
 @contextlib.contextmanager
@@ -86,7 +88,8 @@ def check_recordings(config: ExperimentConfig, recordings: Recordings) -> None:
     Raises:
         ValueError: They do not.
     """
-    for split in ("train", "validation", "test"):
+    trains = config.weights is None
+    for split in ("train", "validation", "test") if trains else ():
         there = np.unique(recordings.labels[recordings.splits == split])
         lacking = [w for i, w in enumerate(recordings.words) if i not in there]
         if len(there) == 0 or (split == "train" and lacking):
@@ -94,9 +97,11 @@ def check_recordings(config: ExperimentConfig, recordings: Recordings) -> None:
                 f"the split {split!r} must have recordings of every word, it has none of "
                 f"{lacking}: more recordings are needed, or fewer words"
             )
-    choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
+    may_be_targets = candidates(config, recordings)
+    choose_targets(may_be_targets, config.targets_per_word, config.resolved_target_seed)
+    in_training = config.training.augment.background_snr_db if trains else None
     mixed = {
-        "training.augment.background_snr_db": config.training.augment.background_snr_db,
+        "training.augment.background_snr_db": in_training,
         "verification.null_noise_snr_db": config.verification.null_noise_snr_db,
     }
     for name, snr_db in mixed.items():
@@ -121,16 +126,22 @@ def _source_of_networks(folder, config):
         )
     for network in config.networks:
         path = source.path("networks", network)
-        if not source.is_done(*manifest.networks_of(network)):
+        if not source.is_done(*_taken(config, network)):
             raise ValueError(f"{path} holds no trained network to take")
     return source
 
 
 def _take_networks(run: runs.Run, source: runs.Run) -> None:
     for network in run.config.networks:
-        made = manifest.networks_of(network)
+        made = _taken(run.config, network)
         if not run.is_done(*made):
             for name in made:
                 storage.write_bytes(run.path(name), source.path(name).read_bytes())
             run.record(*made)
             logging.info("%s: taken from %s", network, source.folder)
+
+
+def _taken(config, network):
+    """Names of what a network is; of a published one there is no log of its training."""
+    weights, result, log = manifest.networks_of(network)
+    return (weights, result, log) if config.weights is None else (weights, result)

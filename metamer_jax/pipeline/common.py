@@ -1,5 +1,6 @@
 """What every stage of the pipeline needs: keys, targets, names of files, and a way to end."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from metamer_jax import auditory, models, runs, storage, verification
+from metamer_jax import auditory, configs, models, runs, storage, verification
 from metamer_jax.data import Recordings
 from metamer_jax.own_models.saved import SavedModel
 from metamer_jax.pipeline import assessment
@@ -93,6 +94,20 @@ def read_verified(run: runs.Run) -> "pd.DataFrame":
     return verification.current_columns(storage.read_csv(path, text=texts))
 
 
+def candidates(config: configs.ExperimentConfig, recordings: Recordings) -> Recordings:
+    """Returns recordings of which those of the test split may be targets.
+
+    A network that was trained elsewhere has learnt from none: each may be.
+
+    Args:
+        config: The run's settings.
+        recordings: Its recordings.
+    """
+    if config.weights is None:
+        return recordings
+    return dataclasses.replace(recordings, splits=np.full(len(recordings), "test"))
+
+
 def choose_targets(recordings: Recordings, per_word: int, seed: int) -> np.ndarray:
     """Draws `per_word` recordings of every word from the test split.
 
@@ -117,7 +132,9 @@ def choose_targets(recordings: Recordings, per_word: int, seed: int) -> np.ndarr
 
 def chosen_targets(run, recordings):
     config = run.config
-    return choose_targets(recordings, config.targets_per_word, config.resolved_target_seed)
+    return choose_targets(
+        candidates(config, recordings), config.targets_per_word, config.resolved_target_seed
+    )
 
 
 def write_targets(run, recordings, targets):

@@ -11,7 +11,7 @@ from absl import logging
 
 from metamer_jax import auditory, models, runs, storage, training
 from metamer_jax.data import Recordings
-from metamer_jax.own_models import saved
+from metamer_jax.own_models import published, saved
 from metamer_jax.pipeline.clip_cache import open_clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
 from metamer_jax.runs import manifest
@@ -26,7 +26,7 @@ def train_networks(
     clips_folder: pathlib.Path | None = None,
     stop: StopRequested = lambda: False,
 ) -> None:
-    """Trains every network of the run and scores it on the test split.
+    """Trains every network of the run and scores it on the test split, or takes published weights.
 
     Leaves networks/<network>/{weights.npz, training.jsonl, result.json}, and while it trains
     state.npz, from which an interrupted training continues to the same result.
@@ -39,9 +39,33 @@ def train_networks(
         stop: Says whether to end after an epoch.
     """
     for network in run.config.networks:
-        if not is_trained(run, network):
+        if is_trained(run, network):
+            continue
+        if run.config.weights is not None:
+            _take_published(run, network)
+        else:
             path = run.path("networks", network, "state.npz")
             _train([run], recordings, network, path, clips_folder, stop)
+
+
+def _take_published(run, network):
+    """Leaves a published network's weights, and what its classes are called."""
+    config = run.config
+    model, variables = published.read_network(network, config.weights, config.cochleagram)
+    names = published.read_class_names(config.class_names, model.num_words)
+    weights, result, _ = manifest.networks_of(network)
+    checkpoints.save(run.path(weights), variables)
+    storage.write_json(
+        run.path(result),
+        {
+            "network": network,
+            "words": list(names),
+            "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
+            "weights": pathlib.Path(config.weights).name,
+        },
+    )
+    run.record(weights, result)
+    logging.info("%s: %d classes from %s", network, len(names), config.weights)
 
 
 def is_trained(run: runs.Run, network: str) -> bool:
@@ -252,6 +276,8 @@ def build_network(run: runs.Run, network: str, num_words: int) -> models.Network
     folder = run.path("networks", network)
     if saved.is_saved(folder):
         return saved.load_program(folder)
+    if run.config.weights is not None:
+        num_words = len(class_names(run, network, ())) or num_words
     return models.build_model(network, num_words)
 
 
@@ -279,7 +305,7 @@ def load_network(
         )
     if saved.is_saved(path.parent):
         return saved.load_model(path.parent)
-    model = models.build_model(network, num_words)
+    model = build_network(run, network, num_words)
     config = run.config.cochleagram
     shape = (1, config.num_channels, config.num_frames)
     cochleagram = jax.ShapeDtypeStruct(shape, np.float32)

@@ -265,6 +265,7 @@ def _origin(
 ) -> tuple[dict[str, Any], list[str]]:
     """Returns the settings and the files that a file follows from."""
     parts = name.rstrip("/").split("/")
+    published = _settings(config, "weights", "class_names")
     trained = _settings(config, "seed", "target_seed", "data", "cochleagram", "training")
     chosen = _settings(config, "targets_per_word", "data")
     chosen |= {"resolved_target_seed": config.resolved_target_seed}
@@ -272,7 +273,7 @@ def _origin(
     if name in REPORT:
         return _settings(config), [n for n in entries if n not in REPORT]
     if parts[0] == "networks":
-        return trained | {"network": parts[1]}, []
+        return trained | published | {"network": parts[1]}, []
     if name in TARGETS:
         return chosen, []
     if parts[0] == "metamers" and parts[-1] not in ("playback.json", "wav"):

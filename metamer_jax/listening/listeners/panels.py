@@ -119,7 +119,12 @@ def train_panel(
 
 def _settings(run: runs.Run, listener: Listener) -> configs.ExperimentConfig:
     return dataclasses.replace(
-        run.config, networks=(listener.network,), training=listener.training, seed=listener.seed
+        run.config,
+        networks=(listener.network,),
+        weights=None,
+        class_names=None,
+        training=listener.training,
+        seed=listener.seed,
     )
 
 
