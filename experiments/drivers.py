@@ -143,12 +143,21 @@ def setting_flags(
             for path in settings
             if (value := flag_values[flag].value) is not None
         }
+        given = {}
         for text in assignments.value:
             path, equals, value = text.partition("=")
             if not equals:
                 raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
-            found[path] = configs.from_text(configs.field_at(start, path), value)
-        return configs.replace_all(start, found)
+            given[path] = configs.from_text(configs.field_at(start, path), value)
+        # Settings that one flag sets together are set together by the name of either, too.
+        together = {
+            other: given[path]
+            for settings in paths.values()
+            for path in settings
+            if path in given
+            for other in settings
+        }
+        return configs.replace_all(start, found | together | given)
 
     return changed
 

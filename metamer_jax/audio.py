@@ -3,15 +3,14 @@
 import io
 import math
 import os
-import pathlib
-import struct
 import wave
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.signal
 
-from metamer_jax import configs, storage
+from metamer_jax import configs, sound_files, storage
 
 RMS = 0.1  # Level at which sounds enter the cochleagram (Feather et al. 2019).
 # A recording whose samples vary by less holds nothing but rounding (16 bits: 3e-5 a step).
@@ -33,7 +32,7 @@ class AudioFileError(ValueError):
 
 
 def read(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """Reads a mono sound file: wav, flac, ogg, whatever libsndfile knows.
+    """Reads a mono sound file: wav, flac, ogg, mp3, whatever libsndfile knows.
 
     Args:
         path: The file.
@@ -42,13 +41,29 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         Samples [time] float32, full scale 1.0, and the sample rate in Hz.
 
     Raises:
-        AudioFileError: The file is unreadable, cut short, empty, not finite or not mono.
+        AudioFileError: The file is unreadable, cut short, empty, not finite, not mono, or so large
+            that it can be no recording of a word.
+    """
+    return decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Reads a sound file as it is.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        AudioFileError: It cannot be read, is no regular file, or is too large.
     """
     try:
-        data = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise AudioFileError(str(path), f"unreadable ({error.strerror or error})") from error
-    return decode(data, str(path))
+        return storage.read_regular(path, sound_files.MAX_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AudioFileError(str(path), f"unreadable ({reason})") from error
 
 
 def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
@@ -62,20 +77,19 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
         Samples [time] float32, full scale 1.0, and the sample rate in Hz.
 
     Raises:
-        AudioFileError: The file is unreadable, cut short, empty, not finite or not mono.
+        AudioFileError: As by `read`.
     """
     import soundfile  # A library of its own: the core runs where it is absent.
 
     if not data:
         raise AudioFileError(name, "empty (0 bytes)")
-    missing = _missing_wav_bytes(data)
-    if missing:
-        raise AudioFileError(name, f"unreadable (cut short: {missing} bytes of it are missing)")
     try:
-        samples, sample_rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(sound_files.with_true_length(data))) as file:
+            samples, sample_rate_hz = _samples(file, data), int(file.samplerate)
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueError) as error:
-        reason = str(error).split(">: ")[-1]  # Without the address of our BytesIO.
-        raise AudioFileError(name, f"unreadable ({reason.rstrip('.')})") from error
+        # Without the address of our BytesIO; of some damages libsndfile says nothing.
+        reason = str(error).split(">: ")[-1].rstrip(". ") or "cut short or damaged"
+        raise AudioFileError(name, f"unreadable ({reason})") from error
     if samples.shape[1] != 1:
         raise AudioFileError(name, f"has {samples.shape[1]} channels, expected 1 (mono)")
     samples = samples[:, 0]
@@ -84,23 +98,23 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
     num_bad = int(np.count_nonzero(~np.isfinite(samples)))
     if num_bad:
         raise AudioFileError(name, f"{num_bad} of its {samples.size} samples are not finite")
-    return samples, int(sample_rate_hz)
+    return samples, sample_rate_hz
 
 
-def _missing_wav_bytes(data: bytes) -> int:
-    """Bytes of samples that a RIFF header promises beyond the file's end (libsndfile is silent)."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        return 0
-    position = 12
-    while position + 8 <= len(data):
-        chunk, size = struct.unpack_from("<4sI", data, position)
-        position += 8
-        if chunk == b"data":
-            if size >= 0xFFFFFF00:  # Written to a pipe, whose length nobody knew.
-                return 0
-            return max(0, position + size - len(data))
-        position += size + size % 2
-    return 0
+def _samples(file: Any, data: bytes) -> np.ndarray:
+    """Returns the samples [time, channel] of an open sound file, unless some are missing."""
+    most = sound_files.MAX_FRAMES // file.channels  # A megabyte may hold hours of silence.
+    samples = file.read(most, dtype="float32", always_2d=True)
+    if len(samples) == most:
+        raise ValueError(f"lasts {most / file.samplerate:.0f} s or longer")
+    promised = sound_files.num_frames(data)
+    if file.format == "MP3" and sound_files.says_its_length(data):
+        promised = file.frames
+    if promised is not None and len(samples) < promised:
+        raise sound_files.CutShortError(
+            f"cut short: {promised - len(samples)} of {promised} frames are missing"
+        )
+    return samples
 
 
 def normalize(waveform: np.ndarray, rms: float = RMS) -> np.ndarray:

@@ -6,7 +6,7 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parents[1] / "metamer_jax"
 # From the ground up; what a lower line holds knows nothing of a higher one.
 FLOORS = (
-    ("configs", "storage", "runtime", "analysis", "figures", "gradients"),
+    ("configs", "storage", "runtime", "analysis", "figures", "gradients", "sound_files"),
     ("audio", "cochleagram", "front_ends", "models", "verification", "runs"),
     ("metamers", "auditory", "training", "data", "report"),
     ("own_models",),

@@ -12,8 +12,7 @@ import pandas as pd
 from metamer_jax import models, storage
 from metamer_jax.comparison import runner
 from metamer_jax.comparison.runner import Home, Member
-
-_TEXT = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
+from metamer_jax.verification import TEXTS
 
 
 class Answers(NamedTuple):
@@ -107,7 +106,8 @@ def _passed(home, member, target_ids, shape):
 
 
 def _verified(home, member):
-    return storage.read_csv(home.read(member).path("verification", "metamers.csv"), text=_TEXT)
+    path = home.read(member).path("verification", "metamers.csv")
+    return storage.read_csv(path, text=TEXTS)
 
 
 def recognition(answers: Answers) -> pd.DataFrame:

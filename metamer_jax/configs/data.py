@@ -1,6 +1,7 @@
 """Which recordings, and how they are split."""
 
 import dataclasses
+import unicodedata
 
 from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 
@@ -40,7 +41,9 @@ class DataConfig:
         choices=("auto", "random", "speaker", "official"),
     )
     seed: int = seed_setting(0, "Seed of the split.")
-    data_dir: str | None = setting(None, "A folder that holds <word>/*.wav (flac, ogg).")
+    data_dir: str | None = setting(
+        None, "A folder that holds <word>/*.wav (flac, ogg, mp3, aiff, ...)."
+    )
     data_zip: str | None = setting(
         None,
         "mini_speech_commands, speech_commands: take this archive instead of downloading "
@@ -61,6 +64,10 @@ class DataConfig:
 
     def __post_init__(self):
         check_fields(self)
+        # Folders' names are compared composed; macOS has them otherwise, and shells hand that on.
+        words = tuple(unicodedata.normalize("NFC", word) for word in self.words)
+        require(len(set(words)) == len(words), f"words repeat: {words}")
+        object.__setattr__(self, "words", words)
         require(
             self.split != "official" or self.dataset == "speech_commands",
             f"split='official' needs dataset='speech_commands', got dataset={self.dataset!r}",

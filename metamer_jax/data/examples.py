@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from metamer_jax import audio
-from metamer_jax.data import recordings
+from metamer_jax.data import archives, recordings
 from metamer_jax.runtime import progress
 
 
@@ -39,13 +39,13 @@ def info(
         ),
         supervised_keys=("audio", "label"),
         homepage=homepage,
-        metadata=tfds.core.MetadataDict(bad_files={}),
+        metadata=tfds.core.MetadataDict(bad_files={}, passed_over=[]),
     )
 
 
 def decode(
     builder: tfds.core.GeneratorBasedBuilder,
-    files: Iterable[tuple[str, bytes]],
+    files: Iterable[tuple[str, archives.Content]],
     about: Callable[[str], dict[str, Any]],
     *,
     total: int,
@@ -54,7 +54,7 @@ def decode(
 
     Args:
         builder: Its config says whether bad files are left out; its info then names them.
-        files: "<word>/<name>.wav" and what is in it.
+        files: "<word>/<name>.wav" and what is in it, or why that cannot be used.
         about: Tells of such a name what an example holds that the sound does not say: its label.
         total: How many files there are.
 
@@ -65,6 +65,8 @@ def decode(
         for file, data in files:
             shown.update()
             try:
+                if isinstance(data, audio.AudioFileError):
+                    raise audio.AudioFileError(file, data.reason)
                 samples, sample_rate_hz = audio.decode(data, file)
             except audio.AudioFileError as error:
                 if not builder.builder_config.skip_bad_files:

@@ -60,9 +60,11 @@ def read(builder: Any, split: str = "train") -> Iterator[recordings.Clip | audio
     for example in builder.as_data_source(split):
         file, label = _text(example["file"]), int(example["label"])
         folder = file.split("/")[0] if label < 0 else word_of(label)
+        path = pathlib.PurePosixPath(file)
         yield recordings.Clip(
             file=file,
-            name=f"{folder}/{pathlib.PurePosixPath(file).stem}",
+            # yes/a.wav and yes/a.flac are two recordings.
+            name=f"{folder}/{path.stem if path.suffix == '.wav' else path.name}",
             word=folder,
             speaker=_text(example["speaker"]),
             samples=example["audio"],

@@ -1,7 +1,10 @@
 """Recordings as arrays: checked, brought to one length, rate and level, and split."""
 
+import collections
 import dataclasses
 import hashlib
+import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,13 +17,15 @@ from metamer_jax import audio, configs
 from metamer_jax.runtime import progress
 from metamer_jax.storage import cache
 
+_log = logging.getLogger(__name__)
+
 SPLITS = ("train", "validation", "test")
 _HELD_OUT = 0.1  # Share of the validation and of the test split; the paper's 80/10/10.
 _SKIPPING = "--skip_bad_files goes on without such files"
-_VERSION = 1  # Of what `_collect` makes; part of the cache's key.
+_VERSION = 2  # Of what `_collect` makes; part of the cache's key.
 _REFUSALS = ("allow_padding", "allow_upsampling")
 _ARRAYS = frozenset(
-    {"waveforms", "labels", "names", "speakers", "duplicates", "bad_files", "bad_reasons"}
+    "waveforms labels names speakers duplicates bad_files bad_reasons cut passed_over".split()
 )
 
 
@@ -80,6 +85,8 @@ class Source:
     # Yields pieces [time] of background noise of the length and rate asked for.
     noise: Callable[[], Iterable[np.ndarray]] | None = None
     official: bool = False  # Whether clips may say their official split.
+    # Returns files that lie among the words' and are no sounds, or none that can be read.
+    passed_over: Callable[[], Sequence[str]] = tuple
 
 
 def speaker_of(stem: str) -> str:
@@ -144,7 +151,10 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
         "duplicates": _describe_duplicates(duplicates, names, labels),
         "skipped": skipped,
         "noise_pieces": len(noise),
+        "passed_over": _count_endings(arrays["passed_over"].tolist()),
+        "cut_by_a_frame": len(arrays["cut"]),
     }
+    _tell(arrays["passed_over"].tolist(), arrays["cut"].tolist())
     return Recordings(
         waveforms=arrays["waveforms"],
         labels=labels,
@@ -174,6 +184,30 @@ def _split_rule(config: configs.DataConfig, official: np.ndarray | None) -> str:
     return "official"
 
 
+def _count_endings(files: Iterable[str]) -> dict[str, int]:
+    endings = (re.search(r"(\.[^./]*)?$", file) for file in files)
+    return dict(collections.Counter(found[0].lower() for found in endings if found))
+
+
+def _tell(passed_over: Sequence[str], cut: Sequence[str]) -> None:
+    """Says what was done to files without being asked."""
+    if passed_over:
+        counts = _count_endings(passed_over).items()
+        _log.warning(
+            "%d files that are no sounds, or none that can be read, were passed over: %s (such as "
+            "%s)",
+            len(passed_over),
+            ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in counts),
+            passed_over[0],
+        )
+    if cut:
+        _log.warning(
+            "%d recordings are longer than duration_s by one frame, which was cut off (such as %s)",
+            len(cut),
+            cut[0],
+        )
+
+
 def _extra_arrays(source: Source) -> set[str]:
     """Names of the arrays that only some sources have."""
     has = {"official_splits": source.official, "noise": source.noise is not None}
@@ -192,25 +226,26 @@ def prepare(
         file: What to call it in errors.
 
     Returns:
-        [config.num_samples] float32.
+        [config.num_samples] float32. One frame too many is cut off.
 
     Raises:
-        AudioFileError: It is longer than the duration or silent; or shorter, or of a lower rate,
-            where the config allows no padding or no upsampling.
+        AudioFileError: It is longer than the duration or silent; or shorter by more than a frame,
+            or of a lower rate, where the config allows no padding or no upsampling.
     """
-    # In whole numbers, so that a sound of exactly the duration fits at any rate.
-    if len(samples) * config.sample_rate_hz > config.num_samples * from_hz:
+    room, lasts = _room(from_hz, config), len(samples) / from_hz
+    if len(samples) > room + 1:
         raise audio.AudioFileError(
             file,
-            f"lasts {len(samples) / from_hz:.4f} s, longer than duration_s={config.duration_s:g}",
+            f"lasts {lasts:.4f} s, longer than duration_s={config.duration_s:g}; "
+            f"--duration_s={math.ceil(10 * lasts) / 10:g} takes it whole",
         )
-    short = len(samples) * config.sample_rate_hz < config.num_samples * from_hz
-    if short and not config.allow_padding:
+    if len(samples) < room - 1 and not config.allow_padding:
         raise audio.AudioFileError(
             file,
-            f"lasts {len(samples) / from_hz:.4f} s, shorter than duration_s="
-            f"{config.duration_s:g}; data.allow_padding=true fills it up with zeros",
+            f"lasts {lasts:.4f} s, shorter than duration_s={config.duration_s:g}; "
+            "data.allow_padding=true fills it up with zeros",
         )
+    samples = samples[:room]
     if from_hz < config.sample_rate_hz and not config.allow_upsampling:
         raise audio.AudioFileError(
             file,
@@ -225,9 +260,14 @@ def prepare(
     return audio.normalize(waveform)
 
 
+def _room(from_hz: int, config: configs.DataConfig) -> int:
+    """Frames of a rate that the duration has room for; in whole numbers, so that it is exact."""
+    return config.num_samples * from_hz // config.sample_rate_hz
+
+
 def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray]:
     """Reads every clip; sorted by word and name, whatever the order of the source."""
-    rows, waveforms, bad = [], [], {}
+    rows, waveforms, cut, bad = [], [], [], {}
     with progress.bar(source.num_clips, "reading recordings", unit="clip") as shown:
         for clip in source.clips():
             shown.update()
@@ -237,6 +277,8 @@ def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray
                 waveforms.append(prepare(clip.samples, clip.sample_rate_hz, config, file=clip.file))
                 row = source.words.index(clip.word), clip.name, clip.speaker, clip.official_split
                 rows.append(row)
+                if len(clip.samples) > _room(clip.sample_rate_hz, config):
+                    cut.append(clip.file)
             except audio.AudioFileError as error:
                 if not config.skip_bad_files:
                     reason = f"{error.reason}; {_SKIPPING}"
@@ -265,6 +307,8 @@ def _collect(source: Source, config: configs.DataConfig) -> dict[str, np.ndarray
         "names": np.array(names, dtype=np.str_)[order],
         "speakers": np.array([row[2] for row in rows], dtype=np.str_)[order],
         "duplicates": duplicate_groups(stacked),
+        "passed_over": np.array(source.passed_over(), dtype=np.str_),
+        "cut": np.array(sorted(cut), dtype=np.str_),
         "bad_files": np.array(sorted(bad), dtype=np.str_),
         "bad_reasons": np.array([bad[file] for file in sorted(bad)], dtype=np.str_),
     }

@@ -88,10 +88,8 @@ def read_verified(run: runs.Run) -> "pd.DataFrame":
     Returns:
         A row per metamer, with the columns of verification/metamers.csv as they are called today.
     """
-    texts = ("word", "speaker", "target_name", "target_prediction", "prediction", "reason")
-    texts += ("optimised_prediction", "optimised_reason", "played_prediction", "played_reason")
     path = run.path("verification", "metamers.csv")
-    return verification.current_columns(storage.read_csv(path, text=texts))
+    return verification.current_columns(storage.read_csv(path, text=verification.TEXTS))
 
 
 def candidates(config: configs.ExperimentConfig, recordings: Recordings) -> Recordings:

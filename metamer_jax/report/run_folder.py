@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metamer_jax import storage, verification
+
 
 class RunFolder:
     """A run folder's files, with a list of those that are there and could not be read.
@@ -63,11 +65,8 @@ class RunFolder:
         return None if table is None or table.empty else table
 
     def csv(self, name: str) -> pd.DataFrame | None:
-        """Returns a table; only empty fields and "nan" are missing values ("NA" may be a word)."""
-        return self._read(
-            name,
-            lambda path: pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"]),
-        )
+        """Returns a table, with words as they are called, whatever that is."""
+        return self._read(name, lambda path: storage.read_csv(path, text=verification.TEXTS))
 
     def npz(self, name: str, keys: Iterable[str] | None = None) -> dict[str, np.ndarray] | None:
         """Returns those arrays of a file that it holds (all without `keys`)."""

@@ -7,9 +7,10 @@ import logging
 import math
 import os
 import pathlib
+import stat
 import zipfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +24,46 @@ _log = logging.getLogger(__name__)
 
 class DamagedFileError(ValueError):
     """A file that was truncated or altered after it was written."""
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Reads a file that strangers made: never a pipe or a device, never more than asked for.
+
+    Args:
+        path: The file.
+        most: Largest size, bytes.
+
+    Returns:
+        All of it.
+
+    Raises:
+        ValueError: It is no regular file, or larger.
+        OSError: It cannot be read.
+    """
+    at_once = getattr(os, "O_NONBLOCK", 0)  # Else a pipe waits for somebody to write to it.
+    with open(path, "rb", opener=lambda name, how: os.open(name, how | at_once)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("no regular file")
+        return read_at_most(file, most)
+
+
+def read_at_most(file: BinaryIO | IO[bytes], most: int) -> bytes:
+    """Reads an open file to its end, of whatever size it claims to be.
+
+    Args:
+        file: The file, open for reading; may be one in an archive.
+        most: Largest size, bytes.
+
+    Returns:
+        What is left in it.
+
+    Raises:
+        ValueError: It is larger.
+    """
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"larger than {most / 2**20:g} MiB")
+    return content
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

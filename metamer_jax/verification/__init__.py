@@ -10,6 +10,7 @@ per stage, and must not depend on which accelerator made the metamers.
 from metamer_jax.verification.criteria import (
     NON_FINITE_OUTCOMES,
     PREFIXES,
+    TEXTS,
     Verdicts,
     current_columns,
     deciding_measure,
@@ -35,6 +36,7 @@ __all__ = [
     "NullMeasure",
     "PREFIXES",
     "QUANTILES",
+    "TEXTS",
     "Verdicts",
     "average_ranks",
     "current_columns",

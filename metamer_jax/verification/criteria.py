@@ -31,6 +31,11 @@ THREE_MEASURES = ("spearman", "pearson_r", "snr_db")
 # What the columns of a verdict begin with. The sound as it is played decides; the waveform as it
 # was optimised is another one where it was not made to be played.
 PREFIXES = {"played": "", "optimised": "optimised_"}
+# Columns of a run's tables that are text whatever they hold: a word may be called "7" or "nan".
+TEXTS = (
+    *("word", "name", "speaker", "target_name", "target_prediction", "prediction", "reason"),
+    *("optimised_prediction", "optimised_reason", "played_prediction", "played_reason"),
+)
 _OF_A_VERDICT = (
     *("prediction", "spearman", "pearson_r2", "snr_db", "relative_error"),
     *("class_match", "null_percentile", "verdict", "reason"),

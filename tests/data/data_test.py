@@ -229,7 +229,7 @@ def write_bad(path, kind):
 
     samples = {
         "silent": np.full(RATE, 0.25),
-        "over-long": noise(1, RATE + 1),
+        "over-long": noise(1, RATE + 2),
         "stereo": noise(1).reshape(-1, 2),
         "empty": np.zeros(0),
         "non-finite": np.where(np.arange(RATE) == 5, np.inf, noise(1)),

@@ -62,7 +62,10 @@ def test_help_and_mistakes_from_the_shell(tmp_path):
     assert shown.returncode == 0 and "--duration_s" in shown.stdout
     folder = tmp_path / "run"
     for flag, said in (
-        ("--set=data.duration_s=1.5", "data.duration_s=1.5 and cochleagram.duration_s=1.0 must"),
+        (
+            "--set=cochleagram.sample_rate_hz=9000",
+            "high_hz must not exceed half the sample",
+        ),
         ("--stepz=2", "Unknown command line flag 'stepz'"),
     ):
         done = run(f"--workdir={folder}", flag)
@@ -92,6 +95,11 @@ def test_settings_become_flags_and_set_assignments_are_checked_once():
     assert found.data.duration_s == found.cochleagram.duration_s == 1.5
     assert found.data.skip_bad_files is True
     assert parsed() == config
+    for half in ("data", "cochleagram"):
+        found = parsed("--duration_s=1", f"--set={half}.duration_s=1.5")
+        assert found.data.duration_s == found.cochleagram.duration_s == 1.5
+    with pytest.raises(ValueError, match="data.duration_s=1.5 and cochleagram.duration_s=2.0 must"):
+        parsed("--set=data.duration_s=1.5", "--set=cochleagram.duration_s=2")
     both = ("--set=cochleagram.low_hz=50", "--set=cochleagram.high_hz=60")
     assert parsed(*both).cochleagram.high_hz == 60.0
     for assignment, said in (

@@ -4,10 +4,12 @@ The builder beside this file is TensorFlow Datasets' and works without TensorFlo
 TensorFlow's zip, or takes a given zip or folder of that layout: `<word>/<speaker>_nohash_<k>.wav`.
 """
 
+import functools
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from metamer_jax import audio, configs
 from metamer_jax.data import prepared, recordings, wav_folder
@@ -28,19 +30,29 @@ def source(config: configs.DataConfig) -> recordings.Source:
     identity: Mapping[str, str | int]
     if config.data_dir is not None:
         folder = _find_folder(pathlib.Path(config.data_dir).expanduser(), words)
-        found = wav_folder.find_words(folder, (".wav",))
-        wav_folder.choose_words(words, found, f"data_dir={str(folder)!r}")
-        paths = [path for word in words for path in found[word]]
+        found = wav_folder.find_words(folder)
+        where, described = f"data_dir={str(folder)!r}", wav_folder.describe(folder)
+        wav_folder.choose_words(words, found.sounds, where, described)
+        paths = [p for word in words for p in (*found.sounds[word], *found.others[word])]
         identity = {"folder": folder.name, "listing": wav_folder.listing(folder, paths)}
     elif config.data_zip is not None:
         identity = _identify_zip(pathlib.Path(config.data_zip).expanduser())
     else:
         identity = {"download": "tensorflow"}
+    builder = functools.cache(lambda: _builder(config, words, identity, folder))
+
+    def clips():
+        try:
+            yield from prepared.read(builder())
+        except audio.AudioFileError as error:
+            yield error
+
     return recordings.Source(
         identity=identity,
         words=words,
         num_clips=None,
-        clips=lambda: _clips(config, words, identity, folder),
+        clips=clips,
+        passed_over=lambda: builder().info.metadata["passed_over"],
     )
 
 
@@ -48,10 +60,14 @@ def _find_folder(root: pathlib.Path, words: tuple[str, ...]) -> pathlib.Path:
     """Returns the folder that holds the words: the given one, or the only one in it that does."""
     if not root.is_dir():
         raise ValueError(f"data_dir must be a folder of <word>/*.wav, got {str(root)!r}")
-    if any((root / word).is_dir() for word in words):
-        return root
-    inner = [p for p in sorted(root.iterdir()) if any((p / word).is_dir() for word in words)]
-    return inner[0] if len(inner) == 1 else root
+
+    def has_words(folder):
+        return folder.is_dir() and any(
+            wav_folder.composed(path.name) in words and path.is_dir() for path in folder.iterdir()
+        )
+
+    inner = [path for path in sorted(root.iterdir()) if has_words(path)]
+    return inner[0] if len(inner) == 1 and not has_words(root) else root
 
 
 def _identify_zip(path: pathlib.Path) -> dict[str, str | int]:
@@ -65,13 +81,13 @@ def _identify_zip(path: pathlib.Path) -> dict[str, str | int]:
     return {"zip": path.name, "bytes": path.stat().st_size, "sha256": sha256}
 
 
-def _clips(
+def _builder(
     config: configs.DataConfig,
     words: tuple[str, ...],
     identity: Mapping[str, str | int],
     folder: pathlib.Path | None,
-) -> Iterator[recordings.Clip | audio.AudioFileError]:
-    """Prepares the data set where it is not yet, and yields its clips."""
+) -> Any:
+    """Prepares the data set where it is not yet."""
     from metamer_jax.data.mini_speech_commands import (
         mini_speech_commands_dataset_builder as dataset_builder,
     )
@@ -87,15 +103,10 @@ def _clips(
         data_dir=None if folder is None else str(folder),
         skip_bad_files=config.skip_bad_files,
     )
-    try:
-        yield from prepared.read(
-            prepared.builder_of(
-                dataset_builder,
-                builder_config,
-                config.cache_dir,
-                given=f"data_zip {config.data_zip}",
-                download="download" in identity,
-            )
-        )
-    except audio.AudioFileError as error:
-        yield error
+    return prepared.builder_of(
+        dataset_builder,
+        builder_config,
+        config.cache_dir,
+        given=f"data_zip {config.data_zip}",
+        download="download" in identity,
+    )

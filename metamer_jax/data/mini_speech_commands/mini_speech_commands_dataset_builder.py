@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import tensorflow_datasets as tfds
 
@@ -36,7 +36,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         source = builder.as_data_source("train")
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [
         # pyrefly: ignore[unexpected-keyword]: tfds's own fields
         BuilderConfig(name="tensorflow", description="TensorFlow's zip: 8 words, 1000 clips each.")
@@ -47,28 +47,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         config = self.builder_config
-        if config.data_dir is not None:
-            files = _read_folder(pathlib.Path(config.data_dir), config.words)
-            return {"train": self._generate_examples(*files)}
         # Read in place: nothing is gained by unpacking thousands of files.
-        archive = pathlib.Path(config.data_zip or dl_manager.download(URL))
-        held = archives.survey([archive]).words
-        words = wav_folder.choose_words(config.words, held, str(archive))
-        sounds = archives.sounds([archive], words)
-        return {"train": self._generate_examples(sounds, sum(held[word] for word in words))}
+        given = config.data_dir or config.data_zip or dl_manager.download(URL)
+        sources = [pathlib.Path(given)]
+        held = archives.survey(sources)
+        words = wav_folder.choose_words(config.words, held.words, str(given))
+        self.info.metadata["passed_over"] += held.others_of(words)
+        total = sum(held.words[word] for word in words)
+        return {"train": self._generate_examples(archives.sounds(sources, words), total)}
 
-    def _generate_examples(self, files: Iterable[tuple[str, bytes]], total: int):
+    def _generate_examples(self, files: Iterable[tuple[str, archives.Content]], total: int):
         def about(file):
             return {"label": file.split("/")[0]}
 
         yield from examples.decode(self, files, about, total=total)
-
-
-def _read_folder(
-    root: pathlib.Path, words: tuple[str, ...]
-) -> tuple[Iterator[tuple[str, bytes]], int]:
-    """Returns "<word>/<name>" and the bytes of each file of a folder, and how many they are."""
-    found = wav_folder.find_words(root, (".wav",))
-    words = wav_folder.choose_words(words, found, str(root))
-    paths = [path for word in sorted(words) for path in found[word]]
-    return ((f"{path.parent.name}/{path.name}", path.read_bytes()) for path in paths), len(paths)

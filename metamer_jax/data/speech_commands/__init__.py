@@ -44,6 +44,7 @@ def source(config: configs.DataConfig) -> recordings.Source:
         clips=clips,
         noise=lambda: _noise(builder(), config),
         official=True,
+        passed_over=lambda: builder().info.metadata["passed_over"],
     )
 
 
@@ -53,7 +54,7 @@ def _identify(config):
         root = pathlib.Path(config.data_dir).expanduser()
         if not root.is_dir():
             raise ValueError(f"data_dir must be a folder of <word>/*.wav, got {str(root)!r}")
-        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".txt"))
+        paths = sorted(path for path in root.rglob("*") if not path.is_dir())
         return (root,), {"folder": root.name, "listing": wav_folder.listing(root, paths)}
     if config.data_zip is None:
         return (), {"download": "speech_commands_v0.02"}

@@ -34,7 +34,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     what is in `archives.NOISE_FOLDERS`, with label -1; there is none where there is no noise.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [
         # pyrefly: ignore[unexpected-keyword]: tfds's own fields
         BuilderConfig(name="official", description="The archive of v0.02: 35 words, 105,829 clips.")
@@ -51,6 +51,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         sources = [pathlib.Path(s) for s in config.sources or (dl_manager.download(URL),)]
         held = archives.survey(sources)
         words = wav_folder.choose_words(config.words, held.words, ", ".join(map(str, sources)))
+        self.info.metadata["passed_over"] += held.others_of(words)
         sounds = archives.sounds(sources, words)
         total = sum(held.words[word] for word in words)
         generators = {"train": self._generate_examples(sounds, total, held.official)}
@@ -60,7 +61,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return generators
 
     def _generate_examples(
-        self, files: Iterable[tuple[str, bytes]], total: int, official: dict[str, str] | None
+        self,
+        files: Iterable[tuple[str, archives.Content]],
+        total: int,
+        official: dict[str, str] | None,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         def about(file):
             folder = file.split("/")[0]

@@ -141,7 +141,7 @@ def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":
             )
         if wanted:
             table = table[table[column].isin(wanted)]
-    targets = storage.read_csv(run.path("targets", "targets.csv"), text=("word", "speaker", "name"))
+    targets = storage.read_csv(run.path("targets", "targets.csv"), text=verification.TEXTS)
     held_out = set(targets.loc[targets["split"] == "test", "target_id"])
     table = table[table["target_id"].isin(held_out)]
     # The order of networks is that of the run; a stage is one place in the order of processing.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metamer_jax import audio, configs, pipeline, runs, storage
+from metamer_jax import audio, configs, pipeline, runs, storage, verification
 from metamer_jax.auditory import exact
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners.panels import SOURCE, Network, words_of
@@ -133,7 +133,7 @@ def listen_to_run(
                 "word": entry.word,
             }
         )
-    targets = storage.read_csv(run.path("targets", "targets.csv"), text=("word", "speaker", "name"))
+    targets = storage.read_csv(run.path("targets", "targets.csv"), text=verification.TEXTS)
     for entry in targets.itertuples():
         files.append(pipeline.target_wav(run, entry.target_id, entry.word))
         rows.append(
