@@ -20,7 +20,7 @@ from experiments import drivers
 from metamer_jax import analysis, storage
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
-from metamer_jax.listening.results import exclusions, summary, tables, writing
+from metamer_jax.listening.results import exclusions, psych_ds, summary, tables, writing
 from metamer_jax.listening.serving import sessions
 
 _EXPERIMENT = flags.DEFINE_string(
@@ -34,6 +34,12 @@ _RESPONSES = flags.DEFINE_multi_string(
 )
 _OUT = flags.DEFINE_string(
     "out", None, "Where tables go. Unset: analysis/ or analysis_simulated/ of the experiment."
+)
+_PSYCH_DS = flags.DEFINE_string(
+    "psych_ds",
+    None,
+    "Folder for the answers as a Psych-DS dataset, with a codebook and without anybody's id; new, "
+    "or of an earlier export.",
 )
 _DUPLICATES = flags.DEFINE_enum(
     "duplicates",
@@ -165,6 +171,9 @@ def main(argv: Sequence[str]) -> None:
     print(summary.in_words(found, read))
     print(f"\nTables: {folder.resolve()}")
     print(f"Report: {(folder / 'report.html').resolve()}")
+    if _PSYCH_DS.value is not None:
+        dataset = psych_ds.write(found, read, _PSYCH_DS.value, experiment)
+        print(f"Psych-DS dataset: {dataset.resolve()}")
 
 
 def _manifest(experiment: sessions.Experiment) -> pd.DataFrame:
