@@ -10,6 +10,7 @@ Where `experiments.machine_listeners` has taken the experiment too, the report s
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from experiments import drivers
 from metamer_jax import analysis, storage
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
+from metamer_jax.listening.responses import jatos_api
 from metamer_jax.listening.results import exclusions, psych_ds, summary, tables, writing
 from metamer_jax.listening.serving import sessions
 
@@ -31,6 +33,17 @@ _RESPONSES = flags.DEFINE_multi_string(
     None,
     "Files and folders, separated by commas or by giving the flag again; a name that holds a comma "
     "is taken whole where there is such a file. Unset: responses/ of the experiment.",
+)
+_JATOS_URL = flags.DEFINE_string(
+    "jatos_url",
+    None,
+    "Address of a JATOS server whose results of this experiment are downloaded first, into jatos/ "
+    f"of it. An API token must stand in the environment variable {jatos_api.TOKEN_VARIABLE}.",
+)
+_JATOS_STUDY = flags.DEFINE_string(
+    "jatos_study",
+    None,
+    "UUID or number of the study there. Unset: that of study.jzip, which the import keeps.",
 )
 _OUT = flags.DEFINE_string(
     "out", None, "Where tables go. Unset: analysis/ or analysis_simulated/ of the experiment."
@@ -251,11 +264,29 @@ def _read(experiment: sessions.Experiment | None) -> responses.Responses:
     if _RESPONSES.value is None and experiment is None:
         raise ValueError("--experiment or --responses must be given")
     where = _rules("where", _WHERE.value)
-    if _RESPONSES.value is None:
+    if _RESPONSES.value is not None:
+        paths = [path for given in _RESPONSES.value for path in paths_in(given)]
+    elif _JATOS_URL.value is None or experiment.responses.is_dir():
         paths = [experiment.responses]
     else:
-        paths = [path for given in _RESPONSES.value for path in paths_in(given)]
+        paths = []
+    if _JATOS_URL.value is not None:
+        paths.append(_from_jatos(experiment))
     return responses.read(paths, experiment, duplicates=_DUPLICATES.value, where=where)
+
+
+def _from_jatos(experiment: sessions.Experiment | None) -> pathlib.Path:
+    if experiment is None:
+        raise ValueError("--jatos_url needs --experiment, whose results are downloaded")
+    token = os.environ.get(jatos_api.TOKEN_VARIABLE, "").strip()
+    if not token:
+        raise ValueError(
+            f"--jatos_url needs an API token in the environment variable {jatos_api.TOKEN_VARIABLE}"
+        )
+    study = _JATOS_STUDY.value or sessions.jatos_uuid(experiment.design_sha256, "study")
+    found = jatos_api.download(_JATOS_URL.value, experiment.jatos, study=study, token=token)
+    print("\n".join([f"{found.results} results with data in {found.folder}", *found.notes, ""]))
+    return found.folder
 
 
 def paths_in(given: str) -> list[str]:
@@ -290,8 +321,8 @@ def _rules(flag: str, given: Sequence[str]) -> dict[str, list[str]]:
 def _simulated(experiment: sessions.Experiment | None) -> responses.Responses:
     if experiment is None:
         raise ValueError("--simulate needs --experiment, which the listeners take")
-    if _RESPONSES.value is not None:
-        raise ValueError("--simulate and --responses exclude each other")
+    if _RESPONSES.value is not None or _JATOS_URL.value is not None:
+        raise ValueError("--simulate excludes --responses and --jatos_url")
     curves = None
     if _CURVES.value is not None:
         try:

@@ -2,11 +2,11 @@
 
 import csv
 import dataclasses
+import functools
 import importlib.resources
 import io
 import json
 import re
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ import numpy as np
 
 from metamer_jax.listening.building import sounds
 from metamer_jax.listening.config import ListeningConfig
+from metamer_jax.listening.serving import sessions
 from metamer_jax.report import page
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAMESPACE = uuid.UUID("5a3b0c8e-55a1-4e0f-9d3c-1f4a2b7c9e10")  # Of our JATOS ids.
 _PAGE_FILES = (
     *("index.html", "style.css", "page.js", "session.js", "delivery.js"),
     *("presentation.js", "timeline.js", "screens.js", "experiment.js"),
@@ -118,10 +118,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def jatos_study(experiment: ExperimentContent, public: Mapping[str, bytes]) -> bytes:
     """Returns a study to import into JATOS: a zip of the page's folder and its description."""
     folder = slug(experiment.experiment_id)
-
-    def identity(what: str) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{experiment.design_sha256}/{what}"))
-
+    identity = functools.partial(sessions.jatos_uuid, experiment.design_sha256)
     description = {
         "version": "3",
         "data": {

@@ -10,10 +10,13 @@ import json
 import os
 import pathlib
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SCHEMA_VERSION = 1
+
+_JATOS_NAMESPACE = uuid.UUID("5a3b0c8e-55a1-4e0f-9d3c-1f4a2b7c9e10")
 
 # Session ids become file names: no dots, no separators.
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -52,6 +55,16 @@ class Experiment:
     @property
     def responses(self) -> pathlib.Path:
         return self.folder / "responses"
+
+    @property
+    def jatos(self) -> pathlib.Path:
+        """Where results go that are downloaded from JATOS."""
+        return self.folder / "jatos"
+
+
+def jatos_uuid(design_sha256: str, what: str) -> str:
+    """Returns the id that a design's study, component or batch has in JATOS."""
+    return str(uuid.uuid5(_JATOS_NAMESPACE, f"{design_sha256}/{what}"))
 
 
 def load_experiment(folder: str | os.PathLike) -> Experiment:
