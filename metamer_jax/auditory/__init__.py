@@ -6,6 +6,7 @@ exact    what a network makes of sounds on the dense cochleagram, in batches
 
 from metamer_jax.auditory.model import (
     FILTERS,
+    Listener,
     Variables,
     feature_fn,
     forward,
@@ -19,6 +20,7 @@ from metamer_jax.auditory.model import (
 
 __all__ = [
     "FILTERS",
+    "Listener",
     "Variables",
     "feature_fn",
     "forward",

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -111,7 +110,7 @@ class Sounds:
             self.waveforms, self._config, batch_size=self._batch_size, on_batch=on_batch
         )
 
-    def heard_by(self, model: nn.Module) -> np.ndarray:
+    def heard_by(self, model: auditory.Listener) -> np.ndarray:
         """What a model is given of them: [sound, time], or [sound, channel, frame]."""
         if not hears_waveforms(model):
             return self.cochleagrams
@@ -121,13 +120,13 @@ class Sounds:
         return np.asarray(self.waveforms, np.float32)
 
 
-def hears_waveforms(model: nn.Module) -> bool:
+def hears_waveforms(model: auditory.Listener) -> bool:
     """Says whether a model is given sounds where a network is given cochleagrams."""
     return getattr(model, "hears_waveforms", False)
 
 
 def run_network(
-    model: nn.Module,
+    model: auditory.Listener,
     variables: auditory.Variables,
     sounds: np.ndarray | Sounds,
     stages: Sequence[str] | None = None,
@@ -159,7 +158,7 @@ def run_network(
 
 
 def recognize(
-    networks: Sequence[tuple[nn.Module, auditory.Variables]],
+    networks: Sequence[tuple[auditory.Listener, auditory.Variables]],
     waveforms: np.ndarray,
     config: CochleagramConfig,
     *,

@@ -10,8 +10,8 @@ arguments, and one set of weights serves a dense and a multirate cochleagram.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -27,7 +27,18 @@ Variables = Mapping[str, Any]
 FILTERS = "filters"
 
 
-def stage_names(model: nn.Module) -> tuple[str, ...]:
+class Listener(Protocol):
+    """A network, or a model that is called as one (`own_models.saved.SavedModel`)."""
+
+    @property
+    def stage_names(self) -> Sequence[str]:
+        """Names of the stages, in processing order."""
+
+    def apply(self, variables: Any, sounds: Any, /) -> Any:
+        """Returns logits and each stage's activation."""
+
+
+def stage_names(model: Listener) -> tuple[str, ...]:
     """Names of the model's stages, in processing order, from `cochleagram` to `logits`."""
     return tuple(model.stage_names)
 

@@ -440,8 +440,10 @@ class TestFromTheServer:
             go_on(page, "comments")
             posts = [u for u in page.requests if u.endswith("api/session")]
             assert len(posts) == 4  # After each batch.
-            page.click("input[type=submit]")
-            state_of(page, "message")  # The debrief; the answers are there before it is read.
+            # The answers are on their way before there is a debrief to read.
+            with page.expect_response(lambda r: '"complete":true' in (r.request.post_data or "")):
+                page.click("input[type=submit]")
+                state_of(page, "message")
             assert "What this study is about" in page.inner_text("#stage")
             (sent,) = responses.read(
                 folder / "responses", sessions.load_experiment(folder)

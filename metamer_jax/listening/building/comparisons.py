@@ -107,14 +107,16 @@ def arrange(
     dealt = deal(groups, len(asked.arrangements), seed)
     pause = np.zeros(round(PAUSE_S * sample_rate_hz), np.int16)
     answers, sounds = [], {}
-    for row, arrangement, stimulus_id in zip(manifest.itertuples(), dealt, ids, strict=True):
-        sound = samples[row.stimulus_id]
-        if row.kind == "metamer":
-            if row.target_id not in originals:
+    rows = manifest[["stimulus_id", "kind", "target_id"]].to_dict("records")
+    for row, arrangement, stimulus_id in zip(rows, dealt, ids, strict=True):
+        sound = samples[row["stimulus_id"]]
+        if row["kind"] == "metamer":
+            target_id = row["target_id"]
+            if target_id not in originals:
                 raise ValueError(
-                    f"originals must hold the recording of every target, {row.target_id} is missing"
+                    f"originals must hold the recording of every target, {target_id} is missing"
                 )
-            pair = {_ORIGINAL: originals[row.target_id], _METAMER: sound}
+            pair = {_ORIGINAL: originals[target_id], _METAMER: sound}
         else:
             pair = {_ORIGINAL: sound, _METAMER: sound[::-1]}
         order, answer = asked.arrangements[arrangement]

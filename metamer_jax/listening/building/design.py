@@ -243,11 +243,11 @@ def order(plan: Plan, *, extras: int = 0, seed: int = 0) -> Ordered:
     return Ordered(*np.array(columns, int).reshape(-1, 5).T)
 
 
-def draw_words(labels: Sequence[int], words: int, count: int, seed: Sequence[int]) -> np.ndarray:
+def draw_words(labels: np.ndarray, words: int, count: int, seed: Sequence[int]) -> np.ndarray:
     """Draws `count` sounds, words as evenly as possible.
 
     Args:
-        labels: [sound] word of each.
+        labels: [sound] int, word of each.
         words: How many words there are.
         count: How many sounds to draw.
         seed: Seeds of the draw.
@@ -255,7 +255,6 @@ def draw_words(labels: Sequence[int], words: int, count: int, seed: Sequence[int
     Returns:
         [count] indices, all different; fewer if there are fewer sounds.
     """
-    labels = np.asarray(labels)
     random = np.random.default_rng(list(seed))
     queues = [list(random.permutation(np.flatnonzero(labels == w))) for w in range(words)]
     drawn: list[int] = []

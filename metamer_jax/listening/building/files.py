@@ -62,11 +62,12 @@ def condition_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]
     marker = batch_marker(experiment.private["level_db"], rate)
     digits = max(2, len(str(experiment.config.conditions)))
     forms = []
-    for condition, rows in manifest[manifest["condition"] > 0].groupby("condition"):
+    for condition in sorted(set(manifest["condition"]) - {0}):
+        rows = manifest[manifest["condition"] == condition]
         name = f"condition_{condition:0{digits}d}"
         recording, _ = sounds.condition_recording(
             [experiment.samples[i] for i in rows["stimulus_id"]],
-            rows["batch"],
+            rows["batch"].tolist(),
             marker=marker,
             silence_s=experiment.config.silence_s,
             sample_rate_hz=rate,
@@ -74,13 +75,8 @@ def condition_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]
         yield f"{name}.wav", sounds.encode_wav(recording, rate)
         table = rows[["trial", "batch", "position_in_batch", "onset_in_condition_wav_s"]]
         choices = "|".join(experiment.private["words"])
-        form = [
-            {"question": int(row.trial), **row._asdict(), "choices": choices}
-            for row in table.itertuples(index=False)
-        ]
-        for line in form:
-            del line["trial"]
-        yield f"{name}_form.csv", _csv(form)
+        form = table.rename(columns={"trial": "question"}).assign(choices=choices)
+        yield f"{name}_form.csv", _csv(form.to_dict("records"))
         forms.append(
             {
                 "condition": int(condition),
@@ -107,7 +103,7 @@ def batch_marker(level_db: float, sample_rate_hz: int) -> np.ndarray:
     return sounds.to_int16(sounds.batch_marker(sample_rate_hz, level_db=level_db))
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def _csv(rows: Sequence[Mapping[Any, Any]]) -> bytes:
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -55,7 +55,7 @@ def describe_sounds(
         if len(rows):
             _, starts = sounds.condition_recording(
                 [samples[i] for i in manifest["stimulus_id"].iloc[rows]],
-                manifest["batch"].iloc[rows],
+                manifest["batch"].iloc[rows].tolist(),
                 marker=marker,
                 silence_s=config.silence_s,
                 sample_rate_hz=sample_rate_hz,

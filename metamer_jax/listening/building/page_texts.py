@@ -129,13 +129,14 @@ def check_questionnaire(questions: object) -> tuple[dict[str, Any], ...]:
 
 
 def _check_choices(choices: object, where: str) -> None:
+    given = choices if isinstance(choices, Sequence) else ()
     values = [
         choice.get("value")
-        for choice in (choices if isinstance(choices, Sequence) else ())
+        for choice in given
         if isinstance(choice, Mapping) and isinstance(choice.get("label"), str)
     ]
     texts = [value for value in values if isinstance(value, str) and value]
-    if len(texts) < 2 or len(texts) != len(choices) or len(set(texts)) != len(texts):
+    if len(texts) < 2 or len(texts) != len(given) or len(set(texts)) != len(texts):
         raise ValueError(
             f'{where}: choices must be two or more of {{"value": ..., "label": ...}} with '
             f"different values, got {choices!r}"

@@ -180,7 +180,8 @@ def account(
         if plan.target[i] < 0:
             holes.append(about)
         else:
-            replaced.append({**about, "target_id": int(ids[plan.target[i]])})
+            played_instead = choice.target_ids[plan.word[i]][plan.target[i]]
+            replaced.append({**about, "target_id": int(played_instead)})
     played = manifest[manifest["kind"] == "metamer"].drop_duplicates(
         ["model", "layer", "target_id", "metamer_seed"]
     )

@@ -1,6 +1,7 @@
 """Networks listen to the sounds of a run or of an experiment, as they are played to people."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,7 @@ def score(
         spoken in the target, as a person's is.
     """
     heard = hear(networks, samples, config, batch_size=batch_size)
+    unknown: dict[str, Any] = dict.fromkeys(("condition", "batch", "headphones"), pd.NA)
     tables = []
     for network, predictions in zip(networks, heard, strict=True):
         answers = np.asarray(network.words, dtype=object)[predictions]
@@ -78,13 +80,11 @@ def score(
             table.assign(
                 participant=network.name,
                 session=network.name,
-                condition=pd.NA,
-                batch=pd.NA,
+                **unknown,
                 trial=np.arange(1, len(table) + 1),
                 response=answers,
                 correct=(answers == table["word"].to_numpy(object)).astype(float),
                 rt_ms=np.nan,
-                headphones=pd.NA,
                 reloaded=False,
                 source=SOURCE,
             )
@@ -119,32 +119,32 @@ def listen_to_run(
     table = table.assign(place=table["network"].map(place))
     table = table.sort_values(["place", "stage_index", "target_id", "seed"], kind="stable")
     files, rows = [], []
-    for entry in table.itertuples():
-        which = entry.network, entry.stage, entry.target_id, entry.seed, entry.word
-        files.append(pipeline.metamer_wav(run, *which))
+    for entry in table.to_dict("records"):
+        which = entry["network"], entry["stage"], entry["target_id"], entry["seed"]
+        files.append(pipeline.metamer_wav(run, *which, entry["word"]))
         rows.append(
             {
-                "stimulus_id": f"{entry.network}-{entry.stage}-{entry.target_id}-{entry.seed}",
+                "stimulus_id": "-".join(map(str, which)),
                 "kind": "metamer",
-                "model": entry.network,
-                "layer": entry.stage,
-                "layer_index": entry.stage_index,
-                "target_id": entry.target_id,
-                "word": entry.word,
+                "model": entry["network"],
+                "layer": entry["stage"],
+                "layer_index": entry["stage_index"],
+                "target_id": entry["target_id"],
+                "word": entry["word"],
             }
         )
     targets = storage.read_csv(run.path("targets", "targets.csv"), text=verification.TEXTS)
-    for entry in targets.itertuples():
-        files.append(pipeline.target_wav(run, entry.target_id, entry.word))
+    for entry in targets.to_dict("records"):
+        files.append(pipeline.target_wav(run, entry["target_id"], entry["word"]))
         rows.append(
             {
-                "stimulus_id": f"target-{entry.target_id}",
+                "stimulus_id": f"target-{entry['target_id']}",
                 "kind": "natural",
                 "model": "",
                 "layer": "",
                 "layer_index": pd.NA,
-                "target_id": entry.target_id,
-                "word": entry.word,
+                "target_id": entry["target_id"],
+                "word": entry["word"],
             }
         )
     return score(

@@ -5,10 +5,9 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import pandas as pd
 
-from metamer_jax import configs, models, pipeline, runs, storage
+from metamer_jax import auditory, configs, models, pipeline, runs, storage
 from metamer_jax.data import Recordings
 from metamer_jax.listening.serving import sessions
 
@@ -48,7 +47,7 @@ class Network(NamedTuple):
     """A trained network that listens."""
 
     name: str  # A network of the run has its own name, as in the column `model` of trials.
-    model: nn.Module
+    model: auditory.Listener
     variables: Any
     words: tuple[str, ...]  # What it tells apart.
 

@@ -89,11 +89,11 @@ def agreement(
         for model in chosen:
             cells = [cell for cell in shared if model in ("all", cell[0])]
             values = [side.reindex(columns=cells).to_numpy(float) for side in sides]
-            values = [v[~np.isnan(v).all(axis=1)] for v in values]
+            of_people, of_machines = (v[~np.isnan(v).all(axis=1)] for v in values)
             row = {"level": level, "model": model, "n": len(cells)}
             row |= {"unit": "layer of a model" if level == "cell" else "metamer"}
-            row |= {"listeners": len(values[0]), "machines": len(values[1])}
-            rows.append(row | _correlations(*values, confidence))
+            row |= {"listeners": len(of_people), "machines": len(of_machines)}
+            rows.append(row | _correlations(of_people, of_machines, confidence))
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
@@ -104,7 +104,7 @@ def _correlations(people, machines, confidence) -> dict[str, Any]:
     means = [np.nanmean(v, axis=0) for v in (people, machines)]
     if any(np.ptp(m) < 1e-12 for m in means):
         return {"reason": "zero variance"}
-    found = dict(zip(("pearson_r", "spearman_r"), _correlate(*means), strict=True))
+    found: dict[str, Any] = dict(zip(("pearson_r", "spearman_r"), _correlate(*means), strict=True))
     few = min(len(people), len(machines))
     found["reason"] = "" if few > 2 else "one listener: no interval"
     if few == 2:

@@ -215,4 +215,5 @@ def intercept(mean: float, sd: float) -> float:
     def excess(a):
         return float(weights @ scipy.special.expit(a + sd * nodes)) - mean
 
-    return float(scipy.optimize.brentq(excess, -60, 60, xtol=1e-10))
+    found = scipy.optimize.root_scalar(excess, bracket=(-60, 60), method="brentq", xtol=1e-10)
+    return float(found.root)

@@ -66,7 +66,7 @@ class AnswerKey:
         self.experiment = experiment
         self._by_condition: dict[int | None, dict[str, list[dict[str, Any]]]] = {}
         self._conditions_of: dict[str, set[int | None]] = {}
-        self._onsets: dict[int, list[tuple[float, str]]] = {}
+        self._onsets: dict[int | None, list[tuple[float, str]]] = {}
         for where, row in csv_rows.read_rows(experiment.private / "manifest.csv", _MANIFEST):
             condition = csv_rows.whole(row, "condition", where, blank=True)
             stimulus = row["stimulus_id"]
@@ -107,11 +107,11 @@ class AnswerKey:
             if entry["kind"] != "practice"
         ]
 
-    def in_wav(self, condition: int) -> list[str]:
+    def in_wav(self, condition: int | None) -> list[str]:
         """Returns the stimuli of a condition's WAV in the order in which they are heard."""
         return [stimulus for _, stimulus in sorted(self._onsets.get(condition, []))]
 
-    def find(self, stimulus: str, condition: int, trial: int | None) -> Mapping[str, Any]:
+    def find(self, stimulus: str, condition: int | None, trial: int | None) -> Mapping[str, Any]:
         """Returns the row of a presentation.
 
         Raises:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metamer_jax.listening.responses import csv_rows
@@ -46,13 +46,19 @@ def columns_of(header: Sequence[str]) -> dict[str, Any] | None:
 
 
 def read(
-    path: pathlib.Path, header: list[str], *, content: bytes | None = None, inside: str = ""
+    path: pathlib.Path,
+    header: list[str],
+    columns: Mapping[str, Any],
+    *,
+    content: bytes | None = None,
+    inside: str = "",
 ) -> tuple[list[Session], list[str]]:
     """Returns a session for each row, and the titles of columns that were passed over.
 
     Args:
         path: The CSV file, or the archive that holds it.
         header: Its titles.
+        columns: From `columns_of`.
         content: The CSV file's content where it stands in an archive.
         inside: Its name in there.
 
@@ -62,7 +68,6 @@ def read(
     Raises:
         ResponseError: A row or title does not tell who answered what.
     """
-    columns = columns_of(header)
     if columns["answers"] is None:
         numbered = [title for title in header if re.search(r"\d", title)]
         raise ResponseError(

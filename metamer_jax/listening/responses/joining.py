@@ -92,8 +92,9 @@ def told(found: Sequence[Session]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     about, sure = [], []
     for session in found:
-        identity = {"participant": session.participant, "session": session.session}
-        identity["condition"] = session.condition
+        identity = {
+            name: getattr(session, name) for name in ("participant", "session", "condition")
+        }
         if session.told:
             about.append(identity | dict(session.told))
         sure += [
@@ -168,18 +169,11 @@ def _word(answer: Answer, words: Sequence[str]) -> str:
     Raises:
         LookupError: It was not offered.
     """
-    response = answer.response
-    if response is None or response == "":
-        return ""
-    choices = [
-        words[c] if sessions.is_whole(c) and 0 <= c < len(words) else c
-        for c in (words if answer.choices is None else answer.choices)
-    ]
-    if sessions.is_whole(response) and 0 <= response < len(choices):
-        response = choices[response]
-    if response not in choices or response not in words:
+    choices = sessions.choices(answer.choices, words)
+    word = sessions.chosen_word(answer.response, choices, words)
+    if word is None:
         raise LookupError(
             f"response {sessions.brief(answer.response)} was not offered; the words are "
             f"{', '.join(map(str, choices))}"
         )
-    return response
+    return word

@@ -143,7 +143,7 @@ def _pressed(row: Mapping[str, str]) -> str | int | None:
     return int(response.split(".")[0]) if re.fullmatch(r"-?\d{1,9}(\.0+)?", response) else response
 
 
-def _choices(text: str, place: str) -> list[object] | None:
+def _choices(text: str, place: str) -> Sequence[object] | None:
     if text in ("", "null"):
         return None
     try:

@@ -80,17 +80,16 @@ def read(
     """
     if duplicates not in ("error", "first"):
         raise ValueError(f"duplicates must be 'error' or 'first', got {duplicates!r}")
-    if isinstance(paths, (str, os.PathLike)):
-        paths = [paths]
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     reader = _Reader(where)
-    paths = [pathlib.Path(path) for path in paths]
-    for path in paths:
+    files = [pathlib.Path(path) for path in given]
+    for path in files:
         reader.read(path)
-    if not paths:
+    if not files:
         raise ValueError("paths must name at least one file or folder of responses")
     if not reader.sessions and not reader.tables and not reader.rejected:
         passed_over = f" ({'; '.join(reader.notes)})" if reader.notes else ""
-        raise ResponseError(", ".join(map(str, paths)), f"no responses found{passed_over}")
+        raise ResponseError(", ".join(map(str, files)), f"no responses found{passed_over}")
     if reader.sessions and experiment is None:
         raise ValueError(
             f"experiment must be given: {reader.sessions[0].file} holds answers, and only the "
@@ -99,7 +98,7 @@ def read(
     questionnaire = confidence = None
     kept, dropped = joining.without_duplicates(reader.sessions, duplicates)
     tables, about, rejected = list(reader.tables), [], list(reader.rejected)
-    if kept:
+    if kept and experiment is not None:
         trials, summary, unfit = joining.join(kept, AnswerKey(experiment))
         rejected += unfit
         out = {row["session"] for row in unfit}
@@ -260,8 +259,8 @@ class _Reader:
             self.sessions += jspsych.read(
                 path, content=content, where=inside, source=source or "jspsych"
             )
-        elif google_form.columns_of(header) is not None:
-            found, ignored = google_form.read(path, header, content=content, inside=inside)
+        elif (columns := google_form.columns_of(header)) is not None:
+            found, ignored = google_form.read(path, header, columns, content=content, inside=inside)
             self.sessions += found
             if ignored:
                 self.notes.append(f"{name}: columns passed over: {', '.join(map(repr, ignored))}")

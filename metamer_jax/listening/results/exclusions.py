@@ -140,7 +140,7 @@ def exclude(
     columns += ("kept", "kept_participants", "kept_trials")
     accounts = pd.DataFrame(counts, columns=["rule", "meaning", *columns])
     accounts[list(columns)] = accounts[list(columns)].astype("Int64")
-    if unfit:
+    if rejected is not None and unfit:
         listed = rejected[["participant", "session", "condition", "source", "reason"]]
         condition = pd.to_numeric(listed["condition"], errors="coerce").astype("Int64")
         listed = listed.assign(kept=False, reason="unfit: " + listed["reason"], condition=condition)

@@ -288,7 +288,7 @@ def _variables(
     """Describes every column of the files in schema.org's terms, each once."""
     values: dict[str, list[pd.Series]] = {}
     for table in files.values():
-        for name in table:
+        for name in map(str, table):
             values.setdefault(name, []).append(table[name])
     found = []
     for name, columns in values.items():

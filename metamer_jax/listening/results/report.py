@@ -22,7 +22,10 @@ from metamer_jax.report import page
 if TYPE_CHECKING:
     from metamer_jax.listening.results.tables import Results
 
-_DPI = 300
+_FORMATS: dict[str, dict[str, Any]] = {  # Without dates: the same bytes every time.
+    ".pdf": {"metadata": {"CreationDate": None}},
+    ".png": {"dpi": 300, "facecolor": "white", "metadata": {"Software": None}},
+}
 # Figure to its title, what is to be seen, and the caption.
 CAPTIONS = {
     "recognition_by_layer": (
@@ -167,10 +170,7 @@ def _has_numbers(table: pd.DataFrame) -> bool:
 
 def save(figure: plots.Figure, stem: pathlib.Path) -> None:
     """Writes a figure as PDF (text stays text) and PNG (300 dpi, white), the same every time."""
-    for suffix, options in (
-        (".pdf", {"metadata": {"CreationDate": None}}),
-        (".png", {"dpi": _DPI, "facecolor": "white", "metadata": {"Software": None}}),
-    ):
+    for suffix, options in _FORMATS.items():
         file = io.BytesIO()
         # It tells of every glyph, in drivers that show what is logged.
         logging.getLogger("fontTools").setLevel(logging.WARNING)
@@ -292,7 +292,7 @@ _SHARES = (
 )
 
 
-def _text(value: object, name: str) -> str:
+def _text(value: Any, name: str) -> str:
     if value is None or value is pd.NA or value != value:
         return "–"
     if isinstance(value, bool) or type(value).__name__ == "bool":

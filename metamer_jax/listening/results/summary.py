@@ -51,9 +51,11 @@ def in_words(results: Results, read: responses.Responses) -> str:
         f"{int(kept.sessions['kept'].sum())} count: {len(kept.trials)} trials of "
         f"{kept.trials['participant'].nunique()} {who}"
     )
-    for row in kept.counts.itertuples():
-        if not pd.isna(row.dropped) and row.dropped > 0:
-            lines.append(f"  {row.dropped} dropped: {row.meaning}")
+    counted = kept.counts[kept.counts["dropped"].fillna(0) > 0]
+    lines += [
+        f"  {dropped} dropped: {meaning}"
+        for dropped, meaning in zip(counted["dropped"], counted["meaning"], strict=True)
+    ]
     recognition = results.tables.get("recognition")
     if recognition is not None:
         lines += ["", _recognition_in_words(recognition)]
@@ -83,9 +85,10 @@ def _recognition_in_words(table: pd.DataFrame) -> str:
 def _curves_in_words(table: pd.DataFrame) -> str:
     shown = table[table["half_stage"].notna()]
     lines = [
-        f"  {row.model}: {row.half_stage:.2f} [{row.half_low:.2f}, {row.half_high:.2f}], "
-        f"{row.half_layers}; slope {100 * row.slope:.0f} points a layer"
-        for row in shown.itertuples()
+        f"  {row['model']}: {row['half_stage']:.2f} [{row['half_low']:.2f}, "
+        f"{row['half_high']:.2f}], {row['half_layers']}; slope {100 * row['slope']:.0f} points a "
+        "layer"
+        for row in shown.to_dict("records")
     ]
     return "\n".join(["Half recognised at layer (0 the first, 95 % interval):", *lines])
 

@@ -11,6 +11,7 @@ folder then has tables (CSV, JSON), figures (PDF, PNG), report.html and summary.
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -33,7 +34,7 @@ class Results:
     tables: dict[str, pd.DataFrame]
     omitted: dict[str, str]  # Table to the reason why there is none.
     warnings: tuple[str, ...]
-    settings: dict[str, object]
+    settings: dict[str, Any]
     nothing: str = ""  # Why there is no table at all.
 
     @property
@@ -235,7 +236,8 @@ def analyze(
             noticed += [f"{name}: {warning.message}" for warning in caught]
         except (ValueError, ImportError) as error:  # An optional package is not there.
             omitted[name] = str(error)
-    settings = dict(dataclasses.asdict(rules), chance=chance, unit=unit, seed=seed)
+    settings: dict[str, Any] = dataclasses.asdict(rules)
+    settings |= {"chance": chance, "unit": unit, "seed": seed}
     settings |= {"permutations": permutations, "resamples": resamples}
     settings["exclude_layers"] = list(exclude_layers)
     settings |= {"natural_layer": natural_layer, "scheme": scheme}

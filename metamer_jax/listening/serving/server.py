@@ -128,6 +128,7 @@ def make_app(
             Middleware(_WithHeaders),
             Middleware(guards.KnownHosts, allowed_hosts=list(allowed_hosts)),
         ],
+        # pyrefly: ignore[bad-assignment]: a handler is only given what it is registered for
         exception_handlers={HTTPException: _as_json},
     )
 

@@ -12,7 +12,7 @@ import pathlib
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 SCHEMA_VERSION = 1
 
@@ -110,13 +110,14 @@ def _conditions(found: object, path: pathlib.Path) -> tuple[int, ...]:
     if is_whole(found):
         found = list(range(1, found + 1))
     if isinstance(found, list):
-        numbers = [c.get("condition") if isinstance(c, dict) else c for c in found]
-        if numbers and all(map(is_whole, numbers)) and len(set(numbers)) == len(numbers):
+        given = [c.get("condition") if isinstance(c, dict) else c for c in found]
+        numbers = [c for c in given if is_whole(c)]
+        if given and len(set(numbers)) == len(given):
             return tuple(numbers)
     raise ValueError(f"{path}: conditions must be distinct whole numbers, got {found!r}")
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Says whether a value is an integer (booleans are not)."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -200,7 +201,7 @@ def check_withdrawal(found: object) -> str:
     """
     accepts, expected = _FIELDS["session_id"]
     session_id = found.get("session_id") if isinstance(found, dict) else None
-    if not accepts(session_id):
+    if not isinstance(session_id, str) or not accepts(session_id):
         raise SessionError(f"session_id must be {expected}, got {brief(session_id)}")
     return session_id
 
@@ -250,31 +251,57 @@ def check_answers(
         SessionError: A stimulus is unknown, of another condition, or answered more often than it
             is presented; or an answer is none of those offered.
     """
-    played = presented[session["condition"]]
+    played, words = presented[session["condition"]], experiment.words
     answered: collections.Counter[str] = collections.Counter()
     for number, trial in enumerate(session["trials"]):
         stimulus, response = trial["stimulus_id"], trial.get("response")
+        offered = choices(trial.get("choice_order"), words)
         answered[stimulus] += 1
         if stimulus not in played:
             problem = f"condition {session['condition']} has no stimulus {brief(stimulus)}"
         elif answered[stimulus] > played[stimulus]:
             problem = f"stimulus {brief(stimulus)} is answered twice"
-        elif response is not None and not _offered(response, trial, experiment.words):
+        elif chosen_word(response, offered, words) is None:
             problem = f"response {brief(response)} was not offered"
         else:
             continue
         raise SessionError(f"trials[{number}]: {problem}")
 
 
-def _offered(response: object, trial: Mapping[str, Any], words: Sequence[str]) -> bool:
-    order = trial.get("choice_order")
-    choices = [
+def choices(order: Sequence[object] | None, words: Sequence[str]) -> list[object]:
+    """What was offered, in the order of the buttons.
+
+    Args:
+        order: [button] words, or places in `words`; None: all words as they are.
+        words: The experiment's.
+
+    Returns:
+        [button] words; what is neither stays as it is.
+    """
+    return [
         words[choice] if is_whole(choice) and 0 <= choice < len(words) else choice
         for choice in (words if order is None else order)
     ]
-    if is_whole(response):
-        return 0 <= response < len(choices) and choices[response] in words
-    return response == "" or (response in choices and response in words)
+
+
+def chosen_word(response: object, offered: Sequence[object], words: Sequence[str]) -> str | None:
+    """The word that was chosen.
+
+    Args:
+        response: A word, or the place of its button; None or "": none was chosen.
+        offered: From `choices`.
+        words: The experiment's.
+
+    Returns:
+        The word, "" for none; None where it was not offered.
+    """
+    if response is None or response == "":
+        return ""
+    if is_whole(response) and 0 <= response < len(offered):
+        response = offered[response]
+    if isinstance(response, str) and response in offered and response in words:
+        return response
+    return None
 
 
 def check_design(found: Mapping[str, Any], experiment: Experiment) -> None:
