@@ -92,6 +92,11 @@ class ListeningConfig:
         True,
         "The page talks to serve_listening_test where it came by http; false: a static host.",
     )
+    datapipe_experiment: str = setting(
+        "",
+        "Experiment id of DataPipe (pipe.jspsych.org), which stores each complete session as a "
+        "file; the page then talks to that host and to no server. Empty: it does not.",
+    )
     completion_url: str = setting(
         "", "Where participants go at the end, e.g. Prolific's completion address."
     )
@@ -128,6 +133,11 @@ class ListeningConfig:
             raise ValueError(
                 f"experiment_id must be letters, digits, '.', '_' and '-', beginning with a letter "
                 f"or digit (it names files), got {self.experiment_id!r}"
+            )
+        if self.datapipe_experiment and not re.fullmatch(r"[\w-]+", self.datapipe_experiment, re.A):
+            raise ValueError(
+                f"datapipe_experiment must be an id as DataPipe shows it (letters and digits), "
+                f"got {self.datapipe_experiment!r}"
             )
         if self.completion_url and not re.match(r"https?://", self.completion_url):
             raise ValueError(

@@ -295,6 +295,7 @@ def _public(
         "choice_order": config.choice_order,
         "fullscreen": config.fullscreen,
         "server": config.server,
+        "datapipe_experiment": config.datapipe_experiment,
         "completion_url": config.completion_url,
         "contact": config.contact,
         "confidence": config.confidence,

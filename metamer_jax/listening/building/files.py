@@ -25,6 +25,7 @@ _PAGE_FILES = (
     *("index.html", "style.css", "page.js", "session.js", "delivery.js"),
     *("presentation.js", "timeline.js", "screens.js", "experiment.js"),
 )
+_DATAPIPE = b"https://pipe.jspsych.org"  # The one host that a page may name.
 _PAGE = importlib.resources.files("metamer_jax.listening") / "page"
 
 
@@ -46,7 +47,10 @@ class ExperimentContent:
 def public_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]]:
     """Yields name and content of what listeners' browsers load."""
     for name in _PAGE_FILES:
-        yield name, (_PAGE / name).read_bytes()
+        content = (_PAGE / name).read_bytes()
+        if name == "index.html" and experiment.config.datapipe_experiment:
+            content = content.replace(b"connect-src 'self'", b"connect-src 'self' " + _DATAPIPE)
+        yield name, content
     for file in sorted((_PAGE / "vendor").iterdir(), key=lambda file: file.name):
         yield f"vendor/{file.name}", file.read_bytes()
     text = json.dumps(experiment.public, ensure_ascii=True, separators=(",", ":"))

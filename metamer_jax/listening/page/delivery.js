@@ -1,11 +1,13 @@
-/* Where the answers go, and where the condition comes from: JATOS, our server, a file. */
+/* Where the answers go, and where the condition comes from: JATOS, our server, DataPipe, a file. */
 ListeningPage.makeDelivery = (page, store) => {
   "use strict";
 
-  const { E, ON_FILE, JATOS, soundFile, plain, urlParameter } = page;
+  const { E, ON_FILE, JATOS, now, soundFile, plain, urlParameter } = page;
   const POST_TRIES_MS = [0, 1000, 4000];
+  const DATAPIPE = "https://pipe.jspsych.org/api/data/";
 
-  const usesServer = () => E.server && !ON_FILE && !JATOS;
+  const usesDataPipe = () => Boolean(E.datapipe_experiment) && !JATOS;
+  const usesServer = () => E.server && !ON_FILE && !JATOS && !usesDataPipe();
 
   /* Posts until the server takes it; says whether it did. */
   async function post(path, body) {
@@ -22,29 +24,76 @@ ListeningPage.makeDelivery = (page, store) => {
     return {};
   }
 
+  // DataPipe takes a session once, when it is complete, under a name that is its own.
+
+  const sentKey = (session) => `sent:${session.session_id}`;
+  const underway = {}; // Of each session, the promise that says whether it was taken.
+
+  function pipe(session) {
+    const id = session.session_id;
+    const taken = (store.recall(sentKey(session)) || {}).taken;
+    if (taken) return Promise.resolve(true);
+    underway[id] = underway[id] || tryPipe(session).finally(() => { delete underway[id]; });
+    return underway[id];
+  }
+
+  async function tryPipe(session) {
+    const body = JSON.stringify({
+      experimentID: E.datapipe_experiment,
+      filename: `${E.experiment_id}_${session.session_id}.json`,
+      data: JSON.stringify(session),
+    });
+    for (const wait of POST_TRIES_MS) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      if (store.withdrawn) return false;
+      store.keep(sentKey(session), { tried: now(), taken: null });
+      try {
+        const reply = await fetch(DATAPIPE, {
+          method: "POST", headers: { "Content-Type": "application/json", Accept: "*/*" }, body,
+        });
+        // A file of that name can only be this session: an earlier answer did not reach us.
+        const there = reply.ok || /FILE_EXISTS/.test((await reply.json()).error);
+        if (there) {
+          if (!store.withdrawn) store.keep(sentKey(session), { tried: now(), taken: now() });
+          return true;
+        }
+      } catch (error) { /* No connection, or no answer of DataPipe's: try again. */ }
+    }
+    return false;
+  }
+
+  /* Sends what could not be sent when it was finished, by whoever took part in this browser. */
+  function sendLeftovers() {
+    if (usesDataPipe()) store.sessions().filter((s) => s.complete).forEach(pipe);
+  }
+
   async function send() {
     if (store.withdrawn) return;
     const body = JSON.stringify(store.session);
     if (JATOS) {
       await JATOS.submitResultData(body);
+    } else if (usesDataPipe()) {
+      if (!(await pipe(store.session))) throw new Error("the answers could not be sent");
     } else if (!(await post("api/session", body)).stored) {
       throw new Error("the answers could not be sent");
     }
   }
 
   function sendInBackground() {
-    if (JATOS || usesServer()) send().catch(() => {}); // All of it is sent again at the end.
+    // All of it is sent again at the end.
+    if (JATOS || usesServer() || (usesDataPipe() && store.session.complete)) send().catch(() => {});
   }
 
   /* Has everything deleted that was sent; says whether that is known to be so. */
   async function withdraw() {
     const { session_id: session, participant, condition } = store.session;
-    store.forget();
+    const piped = Boolean(store.recall(sentKey(store.session)));
+    store.forget(sentKey(store.session));
     if (JATOS) {
       await JATOS.abortStudy(plain("withdrawn_heading")); // Deletes what was submitted.
       return true;
     }
-    if (!usesServer()) return true;
+    if (!usesServer()) return !piped; // DataPipe deletes nothing.
     const body = JSON.stringify({ session_id: session, participant, condition });
     return Boolean((await post("api/withdraw", body)).deleted);
   }
@@ -105,5 +154,8 @@ ListeningPage.makeDelivery = (page, store) => {
     return lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
   }
 
-  return { usesServer, send, sendInBackground, withdraw, askCondition, download, asCsv };
+  return {
+    usesServer, usesDataPipe, send, sendInBackground, sendLeftovers, withdraw, askCondition, download,
+    asCsv,
+  };
 };

@@ -23,6 +23,7 @@
       if (event.target.closest("[data-reload]")) location.reload();
     });
     screens.offerWithdrawal();
+    delivery.sendLeftovers();
     if (screens.justWithdrawn()) return;
     const id = urlParameter("PROLIFIC_PID", "participant", "id")
       || (JATOS && JATOS.workerId ? `jatos-${JATOS.workerId}` : "") || store.recall("current");

@@ -6,7 +6,7 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
     E, JATOS, stage, escaped, now, t, plain, sounds, contactInBrackets, randomId, urlParameter,
   } = page;
   const { recall, keep, sessionKey, update, newSession, trialList, showProgress } = store;
-  const { usesServer, send, withdraw, askCondition, download, asCsv } = delivery;
+  const { usesServer, usesDataPipe, send, withdraw, askCondition, download, asCsv } = delivery;
   const { initialize } = timeline;
   const footer = document.getElementById("leave");
   let run = null; // Given by experiment.js: what follows these screens.
@@ -204,7 +204,7 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
   function endScreen() {
     footer.hidden = false;
     showProgress(plain("where_end"));
-    const mustDownload = !JATOS && !usesServer();
+    const mustDownload = !JATOS && !usesServer() && !usesDataPipe();
     const at = screen(`
       <h1>${t("thanks")}</h1>
       <p>${t("thanks_text")}</p>
@@ -236,6 +236,7 @@ ListeningPage.makeScreens = (page, store, delivery, timeline) => {
           `<button class="main" id="again">${t("try_again")}</button>`);
         at.querySelector("#again").addEventListener("click", deliver);
       }
+      window.addEventListener("online", deliver, { once: true });
       finish();
     };
     function deliver() {

@@ -37,16 +37,25 @@ ListeningPage.makeStore = (page) => {
     showProgress();
   }
 
-  /* Leaves nothing of a session that was withdrawn. */
-  function forget() {
-    store.withdrawn = true;
-    const key = sessionKey(store.session.participant);
-    delete memory[key];
-    delete memory.current;
+  /* All sessions of this experiment that this browser keeps. */
+  function sessions() {
     try {
-      localStorage.removeItem(PREFIX + key);
-      localStorage.removeItem(`${PREFIX}current`);
-    } catch (error) { /* Nothing was kept. */ }
+      return Object.keys(localStorage).filter((key) => key.startsWith(`${PREFIX}session:`))
+        .map((key) => JSON.parse(localStorage.getItem(key)));
+    } catch (error) {
+      return store.session ? [store.session] : [];
+    }
+  }
+
+  /* Leaves nothing of a session that was withdrawn, nor of those keys. */
+  function forget(...keys) {
+    store.withdrawn = true;
+    for (const key of [sessionKey(store.session.participant), "current", ...keys]) {
+      delete memory[key];
+      try {
+        localStorage.removeItem(PREFIX + key);
+      } catch (error) { /* Nothing was kept. */ }
+    }
   }
 
   function newSession(participant, entered, condition, sessionId) {
@@ -113,8 +122,8 @@ ListeningPage.makeStore = (page) => {
   }
 
   const store = {
-    session: null, withdrawn: false, recall, keep, sessionKey, update, forget, newSession,
-    trialList, showProgress,
+    session: null, withdrawn: false, recall, keep, sessionKey, sessions, update, forget,
+    newSession, trialList, showProgress,
   };
   return store;
 };
