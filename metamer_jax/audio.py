@@ -16,7 +16,7 @@ RMS = 0.1  # Level at which sounds enter the cochleagram (Feather et al. 2019).
 # A recording whose samples vary by less holds nothing but rounding (16 bits: 3e-5 a step).
 SILENCE_RMS = 1e-6
 # Full scale is 1.0 in floating point and 32768 in 16 bits, whose highest sample is 32767.
-_INT16_SCALE = 32768.0
+INT16_SCALE = 32768.0
 
 
 class AudioFileError(ValueError):
@@ -236,9 +236,9 @@ def to_int16(sounds: np.ndarray, playback: configs.PlaybackConfig) -> tuple[np.n
         ValueError: A sound is silent or not finite.
     """
     unit = normalize(sounds, rms=1.0).astype(np.float64)
-    highest = min(playback.peak, (_INT16_SCALE - 1) / _INT16_SCALE)
+    highest = min(playback.peak, (INT16_SCALE - 1) / INT16_SCALE)
     gain = np.minimum(10 ** (playback.level_db / 20), highest / np.abs(unit).max(axis=-1))
-    samples = np.rint(unit * (gain[..., None] * _INT16_SCALE)).astype(np.int16)
+    samples = np.rint(unit * (gain[..., None] * INT16_SCALE)).astype(np.int16)
     return samples, 20 * np.log10(gain)
 
 
@@ -284,7 +284,7 @@ def from_int16(samples: np.ndarray) -> np.ndarray:
     samples = np.asarray(samples)
     if samples.dtype != np.int16:
         raise ValueError(f"samples must be int16, got {samples.dtype}")
-    return samples.astype(np.float32) / np.float32(_INT16_SCALE)
+    return samples.astype(np.float32) / np.float32(INT16_SCALE)
 
 
 def read_int16(paths: Sequence[str | os.PathLike], sample_rate_hz: int) -> np.ndarray:
@@ -305,7 +305,7 @@ def read_int16(paths: Sequence[str | os.PathLike], sample_rate_hz: int) -> np.nd
         samples, rate_hz = read(path)
         if rate_hz != sample_rate_hz:
             raise AudioFileError(str(path), f"has {rate_hz} Hz, expected {sample_rate_hz}")
-        sounds.append(np.rint(samples.astype(np.float64) * _INT16_SCALE).astype(np.int16))
+        sounds.append(np.rint(samples.astype(np.float64) * INT16_SCALE).astype(np.int16))
     return np.stack(sounds)
 
 
@@ -326,8 +326,8 @@ def encode_wav(waveform: np.ndarray, sample_rate_hz: int) -> bytes:
         peak = np.abs(waveform).max()
         if not peak <= 1:
             raise ValueError(f"waveform must be finite and within [-1, 1], its peak is {peak}")
-        scaled = np.rint(waveform.astype(np.float64) * _INT16_SCALE)
-        waveform = np.minimum(scaled, _INT16_SCALE - 1).astype(np.int16)
+        scaled = np.rint(waveform.astype(np.float64) * INT16_SCALE)
+        waveform = np.minimum(scaled, INT16_SCALE - 1).astype(np.int16)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)

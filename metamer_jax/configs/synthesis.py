@@ -44,17 +44,29 @@ _CHANGES: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
             "steps": 299,
             "optimizer": "relative_adam",
             "learning_rate": 0.15,
-            "cochleagram_learning_rate": 0.28,  # Which would be too long a step for a network.
             "conv1_learning_rate": 0.1,
+            # The cochleagram bears steps that are too long for a network, all of one length, and
+            # wants a shorter memory.
+            "cochleagram_learning_rate": 0.65,
+            "cochleagram_beta1": 0.85,
+            "cochleagram_level_window": 1000,
             "beta1": 0.95,
-            "beta2": 0.96,
+            "beta2": 0.92,
             "schedule": "linear",
             "as_played": True,
             "tolerance": 1e-4,  # Below what the multirate cochleagram is exact to.
         },
     }
 )
-# Settings of how much and how it is computed, which say nothing of the recipe.
+# Settings of one stage or network, whose name stands before the setting's.
+_OF_ONE = (
+    "cochleagram_learning_rate",
+    "cochleagram_beta1",
+    "cochleagram_level_window",
+    "conv1_learning_rate",
+    "spectemp_start_rms",
+)
+# Of how much and how it is computed, which say nothing of the recipe.
 _NOT_OF_A_RECIPE = ("recipe", "seeds", "batch_size", "chunk_steps", "matmul_precision")
 
 _Class = TypeVar("_Class")
@@ -104,8 +116,14 @@ class SynthesisConfig:
     )
     conv1_learning_rate: float | None = setting(None, "The same at the stage conv1.", above=0)
     beta1: float = setting(0.9, "Adam: decay of the gradient's mean.", at_least=0, below=1)
+    cochleagram_beta1: float | None = setting(
+        None, "The same at the stage cochleagram; None: as at the others.", at_least=0, below=1
+    )
     beta2: float = setting(0.999, "Adam: decay of the squares' mean.", at_least=0, below=1)
     level_window: int = setting(40, "relative_adam: samples whose level counts as one.", at_least=1)
+    cochleagram_level_window: int | None = setting(
+        None, "The same at the stage cochleagram; None: as at the others.", at_least=1
+    )
     memory_size: int = setting(
         10, "lbfgs: pairs of differences that stand for the curvature.", at_least=1
     )
@@ -218,18 +236,15 @@ class SynthesisConfig:
             network: Name of the network; "": one without settings of its own.
 
         Returns:
-            The settings with that stage's learning rate and that network's start.
+            The settings with what that stage and that network have of their own.
         """
-        own = {"cochleagram": self.cochleagram_learning_rate, "conv1": self.conv1_learning_rate}
-        start_rms = self.spectemp_start_rms if network.startswith("spectemp") else None
-        return dataclasses.replace(
-            self,
-            learning_rate=own.get(stage) or self.learning_rate,
-            cochleagram_learning_rate=None,
-            conv1_learning_rate=None,
-            start_rms=start_rms or self.start_rms,
-            spectemp_start_rms=None,
-        )
+        own: dict[str, Any] = dict.fromkeys(_OF_ONE)
+        for name in _OF_ONE:
+            owner, _, field = name.partition("_")
+            mine = owner == stage or (owner == "spectemp" and network.startswith(owner))
+            if mine and getattr(self, name) is not None:
+                own[field] = getattr(self, name)
+        return dataclasses.replace(self, **own)
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(SynthesisConfig)}

@@ -54,8 +54,9 @@ def init(
         stage_fn: Function (variables, waveform [time]) -> activation of any shape.
         variables: First argument of `stage_fn`.
         parametrisation: Function from the array [time] that is optimised to the sound that the
-            stage is given, hashable. Targets go through it too: a match is one of sounds that
-            were prepared alike. None: the array is the sound.
+            stage is given, hashable. Targets go through it too, or through its `of_recordings`
+            where it has one: a match is one of sounds that were prepared alike. None: the array
+            is the sound.
         config: Settings of the synthesis; by default recipe `paper`.
         mesh: Devices that each take as many of the targets, from `device_mesh`.
 
@@ -81,6 +82,8 @@ def init(
             f"targets must be a multiple of the mesh's {mesh.size} devices, got {len(targets)}: "
             f"repeat the last one, as `batches` does"
         )
+    if isinstance(stage_fn, ParametrisedStageFn):
+        targets = stage_fn.of_recordings(np.asarray(targets, np.float32))
     compilation.make_room()
     variables = replicate(variables, mesh)
     activation, metamer = _init(
@@ -145,7 +148,8 @@ def fresh_metamers(variables, key, targets, target_ids, seeds, *, stage_fn, conf
         )
 
     with jax.default_matmul_precision(config.matmul_precision):
-        activations = jax.vmap(lambda sound: stage_fn(variables, sound))(targets)
+        plain = stage_fn.stage_fn if isinstance(stage_fn, ParametrisedStageFn) else stage_fn
+        activations = jax.vmap(lambda sound: plain(variables, sound))(targets)
     over_seeds = jax.vmap(one, in_axes=(None, 0, None))
     return activations, jax.vmap(over_seeds, in_axes=(0, None, 0))(target_ids, seeds, activations)
 

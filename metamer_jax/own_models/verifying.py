@@ -140,12 +140,11 @@ def verify(
     import pandas as pd
 
     config = VerificationConfig() if config is None else config
-    playback = PlaybackConfig() if playback is None else playback
+    if playback is None:
+        playback = PlaybackConfig() if parametrisation is None else parametrisation.playback
     if parametrisation is None:
         parametrised = False
-        parametrisation = metamers.AsPlayed(
-            _sample_rate_hz(model, sample_rate_hz), playback.ramp_s, level
-        )
+        parametrisation = metamers.AsPlayed(_sample_rate_hz(model, sample_rate_hz), playback, level)
     else:
         parametrised = True
     model, variables = exact(model, variables)
@@ -163,7 +162,7 @@ def verify(
     drawn = np.sort(drawn[: config.null_recordings])
     of_target = np.repeat(np.arange(len(sounds)), len(seeds))
     count, waveforms = len(sounds), waveforms.reshape(-1, waveforms.shape[-1])
-    rate, ramp_s = parametrisation.sample_rate_hz, parametrisation.ramp_s
+    rate, ramp_s = parametrisation.sample_rate_hz, playback.ramp_s
     faded = np.concatenate(
         [
             audio.fade(sounds, ramp_s, rate),

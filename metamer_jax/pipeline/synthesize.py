@@ -139,7 +139,7 @@ def _parametrisation(run):
     """Returns what makes the sound as it is played of the optimised array, if that is asked for."""
     if not run.config.synthesis.as_played:
         return None
-    return metamers.AsPlayed(run.config.cochleagram.sample_rate_hz, run.config.playback.ramp_s)
+    return metamers.AsPlayed(run.config.cochleagram.sample_rate_hz, run.config.playback)
 
 
 def _first(made, count):

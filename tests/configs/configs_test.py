@@ -245,13 +245,18 @@ def test_from_dict_refuses_what_it_does_not_know():
     assert configs.from_dict(Cochleagram, {}) == Cochleagram()
 
 
-def test_only_the_cochleagram_has_a_learning_rate_of_its_own():
+def test_a_stage_and_a_network_may_have_settings_of_their_own():
     config = configs.SynthesisConfig(learning_rate=0.1, cochleagram_learning_rate=0.3)
     assert config.for_stage("cochleagram") == configs.SynthesisConfig(learning_rate=0.3)
     assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.1)
     config = dataclasses.replace(config, conv1_learning_rate=0.2)
     assert config.for_stage("conv1") == configs.SynthesisConfig(learning_rate=0.2)
     assert config.for_stage("conv2") == configs.SynthesisConfig(learning_rate=0.1)
+    config = configs.SynthesisConfig(cochleagram_beta1=0.0, cochleagram_level_window=9)
+    assert config.for_stage("cochleagram") == configs.SynthesisConfig(beta1=0.0, level_window=9)
+    assert config.for_stage("conv1") == configs.SynthesisConfig()
+    config = configs.SynthesisConfig(spectemp_start_rms=2.0)
+    assert config.for_stage("conv1", "spectemp_small") == configs.SynthesisConfig(start_rms=2.0)
     paper = configs.SYNTHESIS_RECIPES["paper"]
     assert paper.for_stage("cochleagram") == paper
 

@@ -1,6 +1,7 @@
 """The sound as it is played stands in the graph: it is what is matched, and what is saved."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from metamer_jax.configs import SYNTHESIS_RECIPES, CochleagramConfig, PlaybackCo
 
 KEY = jax.random.key(0)
 RATE_HZ, SAMPLES = 8000, 400
-AS_PLAYED = metamers.AsPlayed(RATE_HZ, ramp_s=0.01, level=0.1)
+AS_PLAYED = metamers.AsPlayed(RATE_HZ, level=0.1)
 FAST = SYNTHESIS_RECIPES["fast"]
 RNG = np.random.default_rng(0)
 WAVES = (RNG.standard_normal((3, SAMPLES)) * [[3], [0.01], [1]] + 0.2).astype(np.float32)
@@ -46,10 +47,29 @@ def test_it_makes_what_the_file_is_made_of():
     assert np.all(np.isfinite(jax.grad(lambda x: jnp.sum(AS_PLAYED(x) ** 2))(silence)))
 
 
+def test_a_recording_is_heard_as_its_file_has_it():
+    loud = np.where(np.arange(SAMPLES) == 200, 60 * np.abs(WAVES).max(), WAVES)  # By peaks.
+    faint = np.where(np.arange(SAMPLES) < 200, WAVES, 1e-5 * WAVES)  # Rounded to few values.
+    for level in (0.1, None):
+        as_played = metamers.AsPlayed(RATE_HZ, level=level)
+        for waves in (WAVES, loud, faint):
+            samples, level_db = audio.to_playback(waves, RATE_HZ, as_played.playback)
+            of_file = audio.heard(samples, level_db, level)
+            np.testing.assert_array_equal(as_played.of_recordings(waves), of_file)
+    two = np.stack([np.zeros(SAMPLES), faint[0]])  # Silence is none's file, and no error.
+    stage = metamers.parametrised(lambda variables, sound: variables * sound, AS_PLAYED)
+    state = metamers.init(KEY, two, [0, 1], stage_fn=stage, variables=2.0)
+    np.testing.assert_array_equal(state.target[0], 0)
+    np.testing.assert_array_equal(state.target[1], 2 * AS_PLAYED.of_recordings(faint)[0])
+    halved = metamers.parametrised(lambda _, sound: sound, functools.partial(jnp.multiply, 0.5))
+    state = metamers.init(KEY, faint, range(len(faint)), stage_fn=halved)
+    np.testing.assert_array_equal(state.target, 0.5 * faint.astype(np.float32))
+
+
 def test_its_gradient_knows_neither_level_nor_mean():
     with jax.enable_x64(True):
         x = jnp.asarray(WAVES[0, :100], jnp.float64)
-        short = metamers.AsPlayed(RATE_HZ, ramp_s=0.002)
+        short = metamers.AsPlayed(RATE_HZ, PlaybackConfig(ramp_s=0.002))
         check_grads(lambda x: jnp.sum(jnp.sin(20 * short(x))), (x,), order=1, modes=["rev"])
         slope = jax.grad(lambda x: jnp.sum(jnp.sin(20 * short(x))))(x)
         centred = x - jnp.mean(x)
@@ -65,7 +85,7 @@ def test_what_is_saved_is_the_sound_that_matches(made):
     np.testing.assert_allclose(np.sqrt(np.mean(sounds**2, axis=-1)), 0.1, rtol=1e-5)
     np.testing.assert_allclose(sounds.mean(axis=-1), 0, atol=1e-7)
     np.testing.assert_array_equal(sounds[:, [0, -1]], 0)
-    wanted = np.tanh(jax.vmap(AS_PLAYED)(WAVES) @ MATRIX.T)  # Targets are prepared alike.
+    wanted = np.tanh(AS_PLAYED.of_recordings(WAVES) @ MATRIX.T)  # As its file has it.
     got = np.tanh(sounds @ MATRIX.T)
     error = np.linalg.norm(got - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
     np.testing.assert_allclose(made.relative_error[:, 0], error, rtol=0.05, atol=1e-5)
@@ -80,7 +100,7 @@ def test_a_target_does_not_depend_on_its_batch_nor_on_its_own_level(made):
     together, alone = make(config=few), make(WAVES[1:2], [1], config=few)
     np.testing.assert_allclose(alone.waveform[0], together.waveform[1], rtol=1e-4, atol=1e-6)
     louder = make(7 * WAVES[1:2] + 1, [1], config=few)
-    np.testing.assert_allclose(louder.waveform, alone.waveform, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(louder.waveform, alone.waveform, rtol=1e-3, atol=5e-5)  # A bit.
 
 
 def test_another_parametrisation_takes_its_place():

@@ -220,7 +220,7 @@ def test_the_override_is_that_of_the_projects_own_networks():
 )
 def test_metamers_are_made_and_verified(kind, stage, logits):
     model, variables = wrapped(kind)
-    heard = mj.AsPlayed(RATE_HZ, ramp_s=0.001)
+    heard = mj.AsPlayed(RATE_HZ, configs.PlaybackConfig(ramp_s=0.001))
     made = mj.synthesize(
         KEY,
         SOUNDS,
