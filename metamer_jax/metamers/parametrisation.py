@@ -55,12 +55,18 @@ class AsPlayed:
         return faded * (self.level * x.shape[0] ** 0.5 / jnp.maximum(norm(faded), TINY))
 
     def of_recordings(self, recordings: np.ndarray) -> np.ndarray:
-        """The sounds [..., time] heard of recordings [..., time], whose files have 16 bits.
+        """Makes the sounds that are heard of recordings, whose files have 16 bits.
 
         Rounding fills the silence of a recording with noise, which compression lifts: of clips of
         speech it moves logits by 1e-3, more than a metamer misses its target by. What is optimised
         is not rounded: it has no such silence (3e-5), and a rounded sound has no gradient. In NumPy
         as the file itself is: what falls on either side of a half must not depend on a batch.
+
+        Args:
+            recordings: Natural sounds [..., time], any scale.
+
+        Returns:
+            [..., time] float32, at the level of the sounds that are optimised; silence of silence.
         """
         recordings = np.asarray(recordings)
         sounds = np.zeros(recordings.shape, np.float32)
@@ -87,11 +93,11 @@ class ParametrisedStageFn:
         return self.stage_fn(variables, self.parametrisation(x))
 
     def of_recordings(self, recordings: np.ndarray) -> np.ndarray:
-        """The sounds [target, time] whose activations are matched, of recordings."""
+        """Makes the sounds [target, time] whose activations are matched of recordings."""
         own = getattr(self.parametrisation, "of_recordings", None)
         if own is not None:
             return own(recordings)
-        return np.asarray(jax.vmap(self.parametrisation)(recordings))
+        return np.asarray(jax.vmap(self.parametrisation)(jnp.asarray(recordings)))
 
 
 def parametrised(stage_fn: StageFn, parametrisation: Parametrisation | None) -> StageFn:

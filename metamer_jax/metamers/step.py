@@ -83,7 +83,7 @@ def init(
             f"repeat the last one, as `batches` does"
         )
     if isinstance(stage_fn, ParametrisedStageFn):
-        targets = stage_fn.of_recordings(np.asarray(targets, np.float32))
+        targets = jnp.asarray(stage_fn.of_recordings(np.asarray(targets, np.float32)))
     compilation.make_room()
     variables = replicate(variables, mesh)
     activation, metamer = _init(
