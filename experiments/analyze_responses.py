@@ -22,7 +22,7 @@ from metamer_jax import analysis, storage
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.responses import jatos_api
-from metamer_jax.listening.results import exclusions, psych_ds, summary, tables, writing
+from metamer_jax.listening.results import exclusions, prolific, psych_ds, summary, tables, writing
 from metamer_jax.listening.serving import sessions
 
 _EXPERIMENT = flags.DEFINE_string(
@@ -47,6 +47,18 @@ _JATOS_STUDY = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string(
     "out", None, "Where tables go. Unset: analysis/ or analysis_simulated/ of the experiment."
+)
+_PROLIFIC = flags.DEFINE_string(
+    "prolific",
+    None,
+    "Prolific's export of the study (CSV), to be set beside the sessions: who finished, who is "
+    "missing, whose code is wrong. Writes prolific.csv.",
+)
+_BONUS = flags.DEFINE_float(
+    "bonus",
+    None,
+    "With --prolific: a bonus for each who counts, as Prolific's bulk payment takes it. Writes "
+    "prolific_bonus.csv.",
 )
 _PSYCH_DS = flags.DEFINE_string(
     "psych_ds",
@@ -146,6 +158,8 @@ _DRAWS = flags.DEFINE_integer("draws", 10_000, "Permutations, and bootstrap samp
 
 
 def main(argv: Sequence[str]) -> None:
+    if _BONUS.value is not None and _PROLIFIC.value is None:
+        raise ValueError("--bonus needs --prolific, the list of those who may be paid")
     experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
     rules = exclusions.ExclusionRules(
         reference_layer=_REFERENCE_LAYER.value,
@@ -184,9 +198,32 @@ def main(argv: Sequence[str]) -> None:
     print(summary.in_words(found, read))
     print(f"\nTables: {folder.resolve()}")
     print(f"Report: {(folder / 'report.html').resolve()}")
+    if _PROLIFIC.value is not None:
+        print(f"\n{_beside_prolific(found, read, experiment, folder)}")
     if _PSYCH_DS.value is not None:
         dataset = psych_ds.write(found, read, _PSYCH_DS.value, experiment)
         print(f"Psych-DS dataset: {dataset.resolve()}")
+
+
+def _beside_prolific(
+    found: tables.Results,
+    read: responses.Responses,
+    experiment: sessions.Experiment | None,
+    folder: pathlib.Path,
+) -> str:
+    """Writes who finished and whom to pay; returns it in words."""
+    code = ""
+    if experiment is not None:
+        code = prolific.code_of(storage.read_json(experiment.private / "design.json"))
+    submissions = prolific.read_submissions(_PROLIFIC.value)
+    table = prolific.reconcile(submissions, found.exclusions.sessions, read.sessions, code)
+    storage.write_csv(folder / "prolific.csv", responses.neutral(table))
+    words = [prolific.in_words(table)]
+    if _BONUS.value is not None:
+        lines = prolific.bonus_list(table, _BONUS.value)
+        storage.write_text(folder / "prolific_bonus.csv", lines)
+        words.append(f"Bonus of {_BONUS.value:.2f} for {lines.count(chr(10))}: prolific_bonus.csv")
+    return "\n".join(words)
 
 
 def _manifest(experiment: sessions.Experiment) -> pd.DataFrame:
