@@ -18,6 +18,7 @@ setuptools.setup(
         "metamer_jax.listening.building": ["forms.gs"],
         "metamer_jax.report": ["templates/*"],
     },
+    entry_points={"console_scripts": ["metamer-jax = metamer_jax.commands.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

@@ -27,8 +27,9 @@ from typing import BinaryIO
 
 from absl import flags
 
-from experiments import damages, drivers, settings, synthesize
+from experiments import damages
 from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax.commands import drivers, settings, synthesize
 from metamer_jax.storage import atomic
 
 flags.adopt_module_key_flags(settings)

@@ -1,25 +1,6 @@
-"""Writes report.html and figures/ from what the run folder holds so far.
+"""`metamer-jax report`, from a checkout: python -m experiments.report."""
 
-python -m experiments.report --workdir=runs/mine
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
-
-from experiments import drivers, settings
-from metamer_jax import pipeline, runs
-
-flags.adopt_module_key_flags(settings)
-
-
-def main(argv: Sequence[str]) -> None:
-    config, folder = drivers.begin(settings.config_and_folder)
-    runs.read_run(folder)  # There must be one.
-    with runs.open_run(folder, config) as run:
-        report = pipeline.write_report(run)
-    print(f"Report: {report.resolve()}")
-
+from metamer_jax.commands import drivers, report
 
 if __name__ == "__main__":
-    drivers.run(main)
+    drivers.run_command(report)

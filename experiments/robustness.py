@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments import drivers
 from metamer_jax import configs, runs
+from metamer_jax.commands import drivers
 from metamer_jax.comparison import robustness
 
 _RUNS = flags.DEFINE_list("runs", None, "Folders of runs with trained networks.", required=True)

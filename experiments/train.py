@@ -1,23 +1,6 @@
-"""Trains the run's networks to recognise words: networks/ in the run folder.
+"""`metamer-jax train`, from a checkout: python -m experiments.train."""
 
-python -m experiments.train --preset=paper --training=augmented --workdir=runs/mine
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
-
-from experiments import drivers, settings
-from metamer_jax import pipeline
-
-flags.adopt_module_key_flags(settings)
-
-
-def main(argv: Sequence[str]) -> None:
-    with settings.open_run() as (run, recordings, stop):
-        pipeline.train_networks(run, recordings, stop=stop)
-    print(f"Networks: {run.path('networks').resolve()}")
-
+from metamer_jax.commands import drivers, train
 
 if __name__ == "__main__":
-    drivers.run(main)
+    drivers.run_command(train)

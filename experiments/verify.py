@@ -1,23 +1,6 @@
-"""Verifies the run's metamers on the exact model: verification/ and wav/ in the run folder.
+"""`metamer-jax verify`, from a checkout: python -m experiments.verify."""
 
-python -m experiments.verify --workdir=runs/mine
-"""
-
-from collections.abc import Sequence
-
-from absl import flags
-
-from experiments import drivers, settings
-from metamer_jax import pipeline
-
-flags.adopt_module_key_flags(settings)
-
-
-def main(argv: Sequence[str]) -> None:
-    with settings.open_run() as (run, recordings, stop):
-        pipeline.verify_metamers(run, recordings, stop=stop)
-    print(f"Verification: {run.path('verification').resolve()}")
-
+from metamer_jax.commands import drivers, verify
 
 if __name__ == "__main__":
-    drivers.run(main)
+    drivers.run_command(verify)

@@ -12,6 +12,7 @@ FLOORS = (
     ("own_models",),
     ("pipeline", "benchmarks"),
     ("listening", "comparison", "aot"),
+    ("commands",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

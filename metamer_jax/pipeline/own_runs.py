@@ -28,7 +28,7 @@ def save_run(
 ) -> pathlib.Path:
     """Makes a run folder of metamers of any models, on which everything else works.
 
-    The folder is what `experiments.reproduce` leaves: report, listening test, machine listeners and
+    The folder is what `metamer-jax reproduce` leaves: report, listening test, machine listeners and
     analyses take it. The metamers are verified once more, from the 16-bit files that are played.
     The models go along as programs (`own_models.saved`), so that nobody needs their code. What
     cannot stand in a file's name, "/", becomes "." in names of stages.

@@ -98,7 +98,7 @@ def _require_all(run, targets, found, path):
     whose = np.concatenate(
         [np.full(len(part), i) for i, part in enumerate(np.array_split(targets, count))]
     )
-    command = f"python -m experiments.synthesize --workdir={run.folder}"
+    command = f"metamer-jax synthesize --workdir={run.folder}"
     lacking = ", ".join(str(i) for i in np.unique(whose[missing]))
     raise ValueError(
         f"{path} cannot be made: {len(missing)} of {len(targets)} targets are not synthesised (ids "
@@ -121,7 +121,7 @@ def read_metamers(run: runs.Run, network: str, stage: str) -> assessment.StageMe
     if not run.is_done(manifest.metamers_of(network, stage)):
         raise ValueError(
             f"{path} is not there: synthesise the metamers first "
-            f"(python -m experiments.synthesize --workdir={run.folder})"
+            f"(metamer-jax synthesize --workdir={run.folder})"
         )
     arrays = storage.map_npz(path, check=False)
     made = metamers.Synthesis(**{name: arrays[name] for name in metamers.Synthesis._fields})

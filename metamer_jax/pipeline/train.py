@@ -301,7 +301,7 @@ def load_network(
     if not run.is_done(manifest.networks_of(network)[0]):
         raise ValueError(
             f"{path} is not there: train the networks first "
-            f"(python -m experiments.train --workdir={run.folder})"
+            f"(metamer-jax train --workdir={run.folder})"
         )
     if saved.is_saved(path.parent):
         return saved.load_model(path.parent)

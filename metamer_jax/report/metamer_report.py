@@ -322,7 +322,7 @@ def _render(
         settings=_setting_groups(run),
         data_facts=_data_facts(run),
         commands={
-            part: f"python -m experiments.{module} --workdir={run.files.path.name}"
+            part: f"metamer-jax {module} --workdir={run.files.path.name}"
             for part, module in _MODULES.items()
         },
         network_color=figures.network_color,

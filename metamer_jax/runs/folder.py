@@ -215,7 +215,7 @@ def read_run(
         if not tolerant:
             raise ValueError(
                 f"{path} is not there: {folder} must be the folder of a run "
-                f"(python -m experiments.reproduce --workdir={folder} makes one)"
+                f"(metamer-jax reproduce --workdir={folder} makes one)"
             ) from None
         saved, config = {}, kind()
     except ValueError as error:
@@ -231,8 +231,7 @@ def read_run(
             file = run.path(pattern.format(network=network))
             if not file.is_file():
                 raise ValueError(
-                    f"{file} is not there: {work} first "
-                    f"(python -m experiments.{module} --workdir={folder})"
+                    f"{file} is not there: {work} first (metamer-jax {module} --workdir={folder})"
                 )
     return run
 

@@ -12,6 +12,7 @@ import pytest
 
 import metamer_jax
 from metamer_jax import configs, models
+from metamer_jax.commands.__main__ import MODULES
 
 CALLS = [call for page in pages.PAGES for call in pages.calls(page)]
 # Parses the flags of commands as their drivers would, each in a fork, since drivers share names.
@@ -88,7 +89,11 @@ def test_every_flag_exists():
     asked = collections.defaultdict(list)
     for block, target, arguments in CALLS:
         module = {"scripts/reproduce.sh": "experiments.reproduce"}.get(target, target)
-        if module.startswith("experiments.") and "--help" not in arguments:
+        if module == "metamer_jax.commands":
+            length = 2 if arguments[0] == "listen" else 1
+            module = f"{module}.{MODULES[' '.join(arguments[:length])]}"
+            arguments = arguments[length:]
+        if module.startswith(("experiments.", "metamer_jax.c")) and "--help" not in arguments:
             asked[module].append((str(block), arguments))
     done = subprocess.run(
         [sys.executable, "-c", PARSE],

@@ -151,7 +151,7 @@ def test_from_a_run_to_a_report(browser, workdir, tmp_path):
 
 def test_a_run_can_end_with_an_experiment(workdir):
     told = drive("reproduce", f"--workdir={workdir}", "--listening")
-    assert "Serve it: python -m experiments.serve_listening_test" in told
+    assert "Serve it: metamer-jax listen serve" in told
     experiment = sessions.load_experiment(workdir / "listening")
     assert len(experiment.conditions) == 10 and experiment.words == ("fall", "rise")
     assert (experiment.public / "index.html").is_file()

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import analyze_responses
 from metamer_jax import storage
+from metamer_jax.commands import analyze_responses
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.results import exclusions, tables, writing

@@ -86,7 +86,7 @@ def test_two_processes_share_the_targets_and_verification_joins_them(trained, fo
         ids = pipeline.choose_targets(recordings, 2, seed=0)
         message = (
             rf"2 of 4 targets are not synthesised \(ids {ids[2]}, {ids[3]}\), "
-            "of the share of process 1 of 2; .*experiments.synthesize"
+            "of the share of process 1 of 2; .*metamer-jax synthesize"
         )
         with pytest.raises(ValueError, match=message):
             pipeline.verify_metamers(run, recordings)

@@ -3,7 +3,7 @@
  * run createForms, and allow it to make forms. The addresses then stand in the log.
  *
  * Put each condition's recording where its listeners can play it, and say where in the form's
- * description. Export a form's answers as CSV; experiments.analyze_responses reads them.
+ * description. Export a form's answers as CSV; metamer-jax listen analyze reads them.
  */
 const EXPERIMENT = /* DATA */ null;
 

@@ -262,7 +262,7 @@ def _generating_networks(
     if missing:
         return found, (
             f"what networks say to the sounds of {', '.join(missing)} is not known: they are not "
-            "in the comparison with them (experiments.machine_listeners tells it)"
+            "in the comparison with them (metamer-jax listen machines tells it)"
         )
     return found, ""
 

@@ -71,7 +71,7 @@ def load_experiment(folder: str | os.PathLike) -> Experiment:
     """Reads which experiment a folder holds.
 
     Args:
-        folder: What `experiments.build_listening_test` wrote, with public/ and private/.
+        folder: What `metamer-jax listen build` wrote, with public/ and private/.
 
     Raises:
         ValueError: private/design.json is not there, or lacks something.
@@ -82,7 +82,7 @@ def load_experiment(folder: str | os.PathLike) -> Experiment:
         design = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ValueError(
-            f"{path} is not there: give the folder that experiments.build_listening_test wrote"
+            f"{path} is not there: give the folder that metamer-jax listen build wrote"
         ) from error
     except ValueError as error:
         raise ValueError(f"{path} is not readable JSON: {error}") from error

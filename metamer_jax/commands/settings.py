@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 from absl import flags
 
-from experiments import drivers
 from metamer_jax import configs, data, models, pipeline, runs
 from metamer_jax.cochleagram import accuracy
+from metamer_jax.commands import drivers
 
 _PRESET = flags.DEFINE_enum(
     "preset",

@@ -18,6 +18,18 @@ flags.disclaim_key_flags()  # Flags that are defined here are those of the drive
 T = TypeVar("T")
 
 
+def run_command(command: types.ModuleType) -> None:
+    """Runs a command of this package as the program: what it says and its flags are the help's.
+
+    Args:
+        command: The module, with a function `main` of the arguments that are no flags.
+    """
+    sys.modules["__main__"].__doc__ = command.__doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(command.__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    run(command.main)
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a driver: what goes wrong is one line, and the exit status says whose it is.
 

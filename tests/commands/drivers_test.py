@@ -10,8 +10,8 @@ import pytest
 import small_run
 from absl import flags
 
-from experiments import drivers
 from metamer_jax import configs, runs, storage
+from metamer_jax.commands import drivers
 from metamer_jax.runtime import modes
 from metamer_jax.storage import cache
 

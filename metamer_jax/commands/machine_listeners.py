@@ -1,0 +1,85 @@
+"""Lets networks listen to a run's metamers, as a stand-in for people that is always there.
+
+  metamer-jax listen machines --workdir=runs/mine --listeners=6
+  metamer-jax listen machines --workdir=runs/mine --experiment=runs/mine/listening
+
+Trains a panel on the run's words (other seeds, networks, augmentations; a minute or two each, kept
+in listeners/ of the run folder, continued where it was interrupted), lets it and the run's own
+networks hear every metamer as played, and fills in the trial table that people's answers make,
+source "machine". With --experiment they take that experiment, file by file; without, they hear
+every verified metamer of the run. `metamer-jax listen analyze` shows them beside people.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from metamer_jax import data, models, pipeline, runs
+from metamer_jax.listening import listeners as machines
+from metamer_jax.listening.results import summary, writing
+from metamer_jax.listening.serving import sessions
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
+_LISTENERS = flags.DEFINE_integer(
+    "listeners", 6, "Networks to train as listeners, beside the run's own.", 0
+)
+_RECIPES = flags.DEFINE_list(
+    "recipes",
+    list(machines.DEFAULT_RECIPES),
+    f"Training recipes of the panel in turn, of {', '.join(machines.RECIPES)}.",
+)
+_NETWORKS = flags.DEFINE_list(
+    "networks",
+    [],
+    f"Networks of the panel in turn, of {', '.join(models.PRESETS)}. Unset: "
+    f"{', '.join(machines.DEFAULT_NETWORKS)}.",
+)
+_EPOCHS = flags.DEFINE_integer("epochs", None, "Training epochs at most.")
+_EXPERIMENT = flags.DEFINE_string(
+    "experiment", None, "Folder of a built experiment for them to take. Unset: the run's metamers."
+)
+_VERIFIED = flags.DEFINE_enum(
+    "verified",
+    "pass",
+    machines.VERIFIED,
+    "Of the run's metamers: those that passed verification and keep their class as played, or any.",
+)
+_OUT = flags.DEFINE_string(
+    "out", None, f"Where the answers go. Unset: {machines.FOLDER}/ of the experiment or the run."
+)
+_DRAWS = flags.DEFINE_integer("draws", 10_000, "Permutations, and bootstrap samples.", 0)
+
+
+def main(argv: Sequence[str]) -> None:
+    run = runs.read_run(_WORKDIR.value, needs=["verification"])
+    experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
+    listeners = machines.panel(
+        run.config,
+        _LISTENERS.value,
+        recipes=_RECIPES.value,
+        networks=_NETWORKS.value,
+        epochs=_EPOCHS.value,
+    )
+    pipeline.enable_compilation_cache()
+    if listeners:
+        with runs.stop_on_sigterm() as stop:
+            machines.train_panel(run, data.load(run.config.data), listeners, stop=stop)
+    networks = machines.load_panel(run, listeners)
+    if experiment is None:
+        trials = machines.listen_to_run(run, networks, verified=_VERIFIED.value)
+    else:
+        trials = machines.listen_to_experiment(run, networks, experiment)
+    home = run.folder if experiment is None else experiment.folder
+    folder = pathlib.Path(_OUT.value or home / machines.FOLDER)
+    found, read = writing.write_machines(
+        trials,
+        folder,
+        words=machines.words_of(run),
+        about=machines.accuracy(run, listeners),
+        permutations=_DRAWS.value,
+        resamples=_DRAWS.value,
+    )
+    print(summary.in_words(found, read))
+    print(f"\nAnswers: {(folder / 'trials.csv').resolve()}")
+    print(f"Report:  {(folder / 'report.html').resolve()}")
