@@ -87,13 +87,10 @@ def _played_and_gain(how, x):
 
 
 def _pull_back(how, residuals, slope):
-    """The derivative of y = g f, g = level / rms(f), f = w (x - m).
-
-    With n samples and the slope s at y, the slope at f is g t, t = s - y <y, s> / (n level^2), and
-    that at x is g w (t - <w, t> / sum w). A third of what JAX derives by itself costs, which at
-    networks' stages was a tenth of a step. Products of vectors use a CPU's wide registers, where
-    XLA's sums, whose order is fixed, do not.
-    """
+    # y = g f, g = level / rms(f), f = w (x - m). With n samples and the slope s at y, that at f
+    # is g t, t = s - y <y, s> / (n level^2), that at x g w (t - <w, t> / sum w). A third of
+    # what JAX derives by itself costs, which at networks' stages was a tenth of a step. Products of
+    # vectors use a CPU's wide registers, where XLA's sums, whose order is fixed, do not.
     sound, gain = residuals
     window = audio.ramp_window(sound.shape[0], how.playback.ramp_s, how.sample_rate_hz)
     total, window = window.sum(), jnp.asarray(window, sound.dtype)
