@@ -100,7 +100,13 @@ def split(module: Any) -> tuple[Any, dict[str, jax.Array]]:
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError("model must be a torch.nn.Module in Python, got a scripted or traced one")
     held = _copy(module).eval()
-    tensors = dict(itertools.chain(held.named_parameters(), held.named_buffers()))
+    # Modules ask buffers of one number for it (`.item()`), which an argument does not know: these
+    # stay constants.
+    for submodule in held.modules():
+        numbers = {n: b for n, b in submodule.named_buffers(recurse=False) if not b.ndim}
+        submodule._buffers.update({n: b.clone() for n, b in numbers.items()})
+    buffers = ((name, buffer) for name, buffer in held.named_buffers() if buffer.ndim)
+    tensors = dict(itertools.chain(held.named_parameters(), buffers))
     environment = torch_operators.environment()
     # Copied: PyTorch changes weights in place.
     weights = jax.tree.map(jnp.array, environment.t2j_copy(tensors))

@@ -27,7 +27,7 @@ from torch.utils import _pytree as torch_pytree  # noqa: E402
 from torchax import tensor as torchax_tensor  # noqa: E402
 
 # pyrefly: ignore[missing-import]: an extra
-from torchax.ops import ops_registry  # noqa: E402
+from torchax.ops import op_base, ops_registry  # noqa: E402
 
 OperatorNotFound = torchax_tensor.OperatorNotFound
 
@@ -63,7 +63,19 @@ class Environment(torchax_tensor.Environment):
                     needs_env=False,
                     is_view_op=False,
                 )
-        return super()._get_op_or_decomp(func)
+        try:
+            return super()._get_op_or_decomp(func)
+        except OperatorNotFound:
+            if (functional := _not_in_place(func)) is None:
+                raise
+            return ops_registry.Operator(
+                func,
+                op_base.InplaceOp(functional),
+                is_jax_function=False,
+                is_user_defined=False,
+                needs_env=False,
+                is_view_op=True,
+            )
 
     def t2j_iso(self, torchtensors: Any) -> Any:
         def constant(x):
@@ -73,6 +85,16 @@ class Environment(torchax_tensor.Environment):
 
         mixed = torch_pytree.tree_map_only(torch.Tensor, constant, torchtensors)
         return super().t2j_iso(mixed)
+
+
+def _not_in_place(func: Any) -> Any:
+    """The operator that returns what `func` (`aten::log10_`) writes over its input; None: none."""
+    packet = getattr(func, "overloadpacket", func)
+    name = str(packet).rpartition(".")[2]
+    if not name.endswith("_") or name.startswith("__"):
+        return None
+    functional = getattr(torch.ops.aten, name.removesuffix("_"), None)
+    return getattr(functional, getattr(func, "_overloadname", "default"), functional)
 
 
 @functools.cache
