@@ -28,11 +28,13 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def require(condition: bool, message: str) -> None:
+    """Raises a ValueError with the message unless the condition holds."""
     if not condition:
         raise ValueError(message)
 
 
 def require_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raises a ValueError that names `name` unless the value is one of the choices."""
     choices = tuple(choices)
     require(value in choices, f"{name} must be one of {choices}, got {value!r}")
 
@@ -48,12 +50,13 @@ class Limits:
     below: float | None = None
 
     def admit(self, value: Any) -> bool:
+        """Says whether a value is within the limits."""
         return (
-            (self.choices is None or value in self.choices)
-            and (self.at_least is None or value >= self.at_least)
+            (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
             and (self.below is None or value < self.below)
+            and (self.choices is None or value in self.choices)
         )
 
     def __str__(self) -> str:
@@ -95,6 +98,7 @@ class Field:
 
     @property
     def optional(self) -> bool:
+        """Whether it may be None."""
         return type(None) in typing.get_args(self.annotation)
 
     @property
@@ -208,6 +212,9 @@ def from_text(field: Field, text: str) -> Any:
         field: Which.
         text: A number, true or false, a word (no quotes needed), None; of lists the items with
             commas between.
+
+    Returns:
+        Its value.
 
     Raises:
         ValueError: The text is nothing of the field's type.

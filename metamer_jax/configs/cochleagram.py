@@ -125,6 +125,7 @@ class CochleagramConfig:
 
     @property
     def num_samples(self) -> int:
+        """Samples of a sound."""
         return round(self.sample_rate_hz * self.duration_s)
 
     @property
@@ -134,12 +135,14 @@ class CochleagramConfig:
 
     @property
     def num_frames(self) -> int:
+        """Frames of a cochleagram."""
         if self.lowpass_padding == "same":
             return -(-self.num_samples // self.stride)
         return (self.num_samples - self.lowpass_taps) // self.stride + 1
 
     @property
     def num_channels(self) -> int:
+        """Channels of a cochleagram, low- and high-pass filters among them."""
         ends = self.sample_factor * (self.lowpass_filter + self.highpass_filter)
         return self.sample_factor * (self.num_filters + 1) - 1 + ends
 

@@ -84,6 +84,7 @@ class DataConfig:
 
     @property
     def num_samples(self) -> int:
+        """Samples of a recording."""
         return round(self.sample_rate_hz * self.duration_s)
 
     @property

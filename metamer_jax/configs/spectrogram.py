@@ -84,14 +84,17 @@ class SpectrogramConfig:
 
     @property
     def resolved_window_length(self) -> int:
+        """Samples of the window, that of a transform unless it is set."""
         return self.num_fft if self.window_length is None else self.window_length
 
     @property
     def resolved_hop_length(self) -> int:
+        """Samples from frame to frame, a quarter of the window unless it is set."""
         return self.hop_length or max(1, self.resolved_window_length // 4)
 
     @property
     def resolved_high_hz(self) -> float:
+        """Upper end of the mel filters, Hz: half the sample rate unless it is set."""
         if self.high_hz is not None:
             return self.high_hz
         half = self.sample_rate_hz / 2
@@ -99,6 +102,7 @@ class SpectrogramConfig:
 
     @property
     def num_bins(self) -> int:
+        """Frequencies of a transform."""
         return self.num_fft // 2 + 1
 
     def num_frames(self, num_samples: int) -> int:

@@ -137,6 +137,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolves [batch, *axes, feature] over its axes."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         # XLA's convolution takes seven times as long within a compiled loop on a CPU, where
@@ -244,10 +245,8 @@ def average_pool(
 
 
 def _over_windows(x, window, strides, padding, join, fill):
-    """Joins the points of each window, axis by axis.
-
-    Slices and not `lax.reduce_window`, whose gradient is slow on a CPU.
-    """
+    """Joins the points of each window, axis by axis."""
+    # Slices and not `lax.reduce_window`, whose gradient is slow on a CPU.
     sizes = x.shape[1 : 1 + len(window)]
     if padding == "SAME":
         padding = [same_padding(*each) for each in zip(sizes, window, strides, strict=True)]

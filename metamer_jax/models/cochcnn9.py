@@ -45,6 +45,7 @@ class CochCNN9(blocks.CochleagramNetwork):
 
     @property
     def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, in processing order."""
         relus = (f"relu{i}" for i, _ in enumerate(_KERNELS))
         return ("cochleagram", *relus, "avgpool", "relufc", "final")
 
@@ -52,6 +53,7 @@ class CochCNN9(blocks.CochleagramNetwork):
     def respond(
         self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
     ) -> jax.Array:
+        """Computes the classes of cochleagrams and fills in `stages`; see the base class."""
         x = blocks.batch_norm(train, "batchnorm0")(x[..., None])
         for i, (features, (extent, stride)) in enumerate(
             zip(self.conv_features, _KERNELS, strict=True)

@@ -38,6 +38,7 @@ class CochResNet50(blocks.CochleagramNetwork):
 
     @property
     def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, in processing order."""
         groups = (f"layer{i}" for i, _ in enumerate(self.block_counts, start=1))
         return ("cochleagram", "conv1_relu1", *groups, "avgpool", "final")
 
@@ -45,6 +46,7 @@ class CochResNet50(blocks.CochleagramNetwork):
     def respond(
         self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
     ) -> jax.Array:
+        """Computes the classes of cochleagrams and fills in `stages`; see the base class."""
         x = _convolution(self.features, 7, 2, "conv1")(x[..., None])
         x = blocks.batch_norm(train, "bn1")(x)
         x = stages["conv1_relu1"] = relu(x, "conv1_relu1")
@@ -82,6 +84,7 @@ class Bottleneck(nn.Module):
     def __call__(
         self, x: jax.Array, *, train: bool, relu: Callable[[jax.Array], jax.Array]
     ) -> jax.Array:
+        """Maps [batch, channel, frame, feature] to the block's activation; `relu` is its last."""
         wide = _EXPANSION * self.features
         y = _convolution(self.features, 1, 1, "conv1")(x)
         y = nn.relu(blocks.batch_norm(train, "bn1")(y))

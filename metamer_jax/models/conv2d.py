@@ -26,4 +26,5 @@ class Conv2D(base.WordNetwork):
 
     @nn.nowrap
     def convolution(self, features: int, name: str) -> nn.Module:
+        """Makes one of the convolutions, of so many features."""
         return layers.Convolution(features, self.kernel_size, name=name)

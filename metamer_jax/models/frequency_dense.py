@@ -31,4 +31,5 @@ class FrequencyDense(base.WordNetwork):
 
     @nn.nowrap
     def convolution(self, features: int, name: str) -> nn.Module:
+        """Makes one of the convolutions, of so many features."""
         return layers.Convolution(features, (self.kernel_size,), name=name)

@@ -40,4 +40,5 @@ class FrequencyGrouped(base.WordNetwork):
 
     @nn.nowrap
     def convolution(self, features: int, name: str) -> nn.Module:
+        """Makes one of the convolutions, of so many features."""
         return layers.Convolution(features, (self.kernel_size,), self.groups, name=name)

@@ -26,4 +26,5 @@ class FrequencyLocal(base.WordNetwork):
 
     @nn.nowrap
     def convolution(self, features: int, name: str) -> nn.Module:
+        """Makes one of the convolutions, of so many features."""
         return layers.LocallyConnected(features, self.kernel_size, name=name)

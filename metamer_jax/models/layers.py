@@ -215,8 +215,11 @@ def hann_pool(x: jax.Array, strides: Sequence[int]) -> jax.Array:
 
     Args:
         x: [batch, *axes, ...] with at least as many axes as `strides`.
-        strides: Along the axes after the first; 1 leaves an axis as it is. The result is as
-            large as that of `max_pool` with windows of this size. See `hann_pool_weights`.
+        strides: Along the axes after the first; 1 leaves an axis as it is. See
+            `hann_pool_weights`.
+
+    Returns:
+        As large as that of `max_pool` with windows of the strides' size.
     """
     for axis, stride in enumerate(strides, start=1):
         if stride > 1:
@@ -249,6 +252,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolves [batch, *axes, feature] over its axes, VALID, each group by itself."""
         runs = grouped_runs(x.shape[-1], self.features, self.groups)
         parts = []
         first_input = first_feature = 0
@@ -357,6 +361,7 @@ class LocallyConnected(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolves [batch, frequency, frame, feature] over frames, VALID."""
         frequencies = x.shape[1] - self.kernel_size[0] + 1
         shape = (frequencies, *self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(batch_axis=(0,)), shape)

@@ -197,11 +197,9 @@ def _with_parameters(
 
 
 def _parameter_law(model: WordNetwork) -> Callable[[Sequence[float]], float]:
-    """The number of parameters as a function of the widths, convolutions first, dense last.
-
-    A layer's weights are in proportion to its own width times the one before, its biases to its
-    own: the factors are read off the network as it is.
-    """
+    """The number of parameters as a function of the widths, convolutions first, dense last."""
+    # A layer's weights are in proportion to its own width times the one before, its biases to its
+    # own: the factors are read off the network as it is.
     _, variables = _shapes(model)
     own = (1, *model.conv_features, model.dense_features, model.num_words)
     names = (*(f"conv{i + 1}" for i in range(len(model.conv_features))), "dense", "logits")

@@ -63,6 +63,7 @@ class SpecTemp(blocks.CochleagramNetwork):
 
     @property
     def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages, in processing order."""
         return ("cochleagram", "filtered_signal", "spectempfilter_power", "avgpool", "final")
 
     @property
@@ -97,6 +98,7 @@ class SpecTemp(blocks.CochleagramNetwork):
     def respond(
         self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
     ) -> jax.Array:
+        """Computes the classes of cochleagrams and fills in `stages`; see the base class."""
         x = stages["filtered_signal"] = self._filtered(self.rescale * x)
         x = stages["spectempfilter_power"] = jnp.maximum(x**2, _FLOOR)
         x = stages["avgpool"] = jnp.mean(x, axis=-1)

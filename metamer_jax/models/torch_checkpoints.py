@@ -19,7 +19,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -139,7 +139,7 @@ class Checkpoint:
 
     path: pathlib.Path
     content: Any
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor | np.ndarray]
     foreign: Mapping[str, str]
 
     def describe(self) -> str:
@@ -185,7 +185,7 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
         raise ValueError(f"{path} is no PyTorch checkpoint: it begins with {head[:12]!r}")
     named = dict(_named(content, "", set()))
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-    foreign = {name: value.made_by for name, value in named.items() if name not in tensors}
+    foreign = {n: value.made_by for n, value in named.items() if isinstance(value, Foreign)}
     return Checkpoint(path, content, tensors, foreign)
 
 
@@ -286,9 +286,12 @@ class _Tensors:
     def tensor(self, storage, offset, shape, strides, dtype=None):
         if not isinstance(storage, Storage):
             raise ValueError(f"a tensor without a storage, but a {type(storage).__name__}")
+        kind = storage.dtype if dtype is None else dtype.name.rpartition(".")[2]
+        if kind is None:
+            raise ValueError("a tensor whose type nothing says")
         return Tensor(
             tuple(map(int, shape)),
-            storage.dtype if dtype is None else dtype.name.rpartition(".")[2],
+            kind,
             storage,
             int(offset),
             tuple(map(int, strides)),
@@ -296,7 +299,7 @@ class _Tensors:
         )
 
 
-def _follow(file: BinaryIO, tensors: "_Tensors | None", path: pathlib.Path) -> Any:
+def _follow(file: IO[bytes], tensors: "_Tensors | None", path: pathlib.Path) -> Any:
     """Follows one pickle's instructions as data, and returns what they lay on the stack last."""
     stack, marks, memo = [], [], {}
 
@@ -347,16 +350,16 @@ def _follow(file: BinaryIO, tensors: "_Tensors | None", path: pathlib.Path) -> A
                 items = popped()
                 _put(stack[-1], name, items)
             elif name == "GLOBAL":
-                stack.append(Global(argument.replace(" ", ".")))
+                stack.append(Global(str(argument).replace(" ", ".")))
             elif name == "STACK_GLOBAL":
                 stack[-2:] = [Global(".".join(stack[-2:]))]
             elif name in ("REDUCE", "NEWOBJ"):
-                stack[-2:] = [_called(*stack[-2:], tensors)]
+                stack[-2:] = [_called(stack[-2], stack[-1], tensors)]
             elif name == "NEWOBJ_EX":
-                stack[-3:] = [_called(*stack[-3:-1], tensors)]
+                stack[-3:] = [_called(stack[-3], stack[-2], tensors)]
             elif name in ("INST", "OBJ"):
                 items = popped()
-                made_by = Global(argument.replace(" ", ".")) if name == "INST" else items.pop(0)
+                made_by = items.pop(0) if name == "OBJ" else Global(str(argument).replace(" ", "."))
                 stack.append(_called(made_by, tuple(items), tensors))
             elif name in ("PERSID", "BINPERSID"):
                 if tensors is None:
@@ -381,6 +384,7 @@ _PLAIN = [
         pickletools.pyfloat,
         pickletools.pybytes_or_str,
         pickletools.pybytes,
+        # pyrefly: ignore[missing-attribute]: there since Python 3.8, but not in its stubs
         pickletools.pybytearray,
         pickletools.pyunicode,
     )

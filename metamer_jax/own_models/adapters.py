@@ -87,6 +87,7 @@ class Function(Adapter):
     """A function of (variables, input)."""
 
     def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        """What the model does with one sound or cochleagram."""
         return _joined(self.model.value(variables, self._input(x), **dict(self.call.value)))
 
 
@@ -94,6 +95,7 @@ class FunctionOfInput(Adapter):
     """A function of the input alone."""
 
     def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        """What the model does with one sound or cochleagram."""
         return _joined(self.model.value(self._input(x), **dict(self.call.value)))
 
 
@@ -101,6 +103,7 @@ class Linen(Adapter):
     """A linen module, of its variables."""
 
     def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        """What the model does with one sound or cochleagram."""
         called = {}
 
         def record(method, args, kwargs, context):
@@ -129,6 +132,7 @@ class Nnx(Adapter):
     """An nnx module split in two: the graph is static, the state its variables."""
 
     def __call__(self, variables: Any, x: jax.Array) -> Heard:
+        """What the model does with one sound or cochleagram."""
         module = nnx.merge(self.model.value, variables)
         try:
             result, state = self._run(module, x, nnx.Intermediate)
@@ -151,8 +155,12 @@ class Nnx(Adapter):
 def _recorded(module):
     """Records what the methods of a module's submodules return while the context lasts.
 
-    Gives a tree {name of a submodule: {...: {method: (outputs, ...)}}}, and a function that returns
-    which were called inside a loop: there they are copies.
+    Args:
+        module: The module, whose classes are changed meanwhile.
+
+    Yields:
+        A tree {name of a submodule: {...: {method: (outputs, ...)}}}, and a function that returns
+        which were called inside a loop: there they are copies.
     """
     paths = {id(m): tuple(map(str, path)) for path, m in nnx.iter_modules(module)}
     classes = {type(m) for _, m in nnx.iter_modules(module)}
@@ -286,10 +294,8 @@ def _joined(
     captured: Iterable[tuple[str, jax.Array, bool]] = (),
     inside_loops: Iterable[str] = (),
 ) -> Heard:
-    """What a model returns, what it sows, and what its submodules return, in this order.
-
-    What is returned is called by the keys of dictionaries or "output", "output_0", "output_1", ...
-    """
+    """What a model returns, what it sows, and what its submodules return, in this order."""
+    # What is returned is called by the keys of dictionaries or "output", "output_0", ...
     found = dict(named(result, "output", _ARRAYS))
     returned = tuple(found)
     captured = list(captured)

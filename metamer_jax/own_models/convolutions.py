@@ -108,11 +108,9 @@ def maximum(
 
 
 def _is_convolved(eqn):
-    """Whether a convolution is one that this module computes.
-
-    Not those of a transposed convolution's kernel that is also strided or dilated, of gradients of
-    kernels (`batch_group_count`), and of other numbers than float32 and float64.
-    """
+    """Whether a convolution is one that this module computes."""
+    # Not those of a transposed convolution's kernel that is also strided or dilated, of gradients
+    # of kernels (`batch_group_count`), and of other numbers than float32 and float64.
     params = eqn.params
     x, kernel = (atom.aval for atom in eqn.invars)
     others = zip(params["window_strides"], params["rhs_dilation"], strict=True)
@@ -219,11 +217,9 @@ def _split(x, axis, size):
 
 
 def _phases(x, kernel, axis, place, up, before, length):
-    """Makes every `up`-th output a feature, of an input with `up` - 1 zeros after each point.
-
-    Output t, counted without the padding, is up * q + r and meets input q + m at the kernel's
-    point up * m - r.
-    """
+    """Makes every `up`-th output a feature, of an input with `up` - 1 zeros after each point."""
+    # Output t, counted without the padding, is up * q + r and meets input q + m at the kernel's
+    # point up * m - r.
     first, last = (-before) // up, (length - 1 - before) // up
     points = kernel.shape[place]
     count = -(-(points + up - 1) // up)

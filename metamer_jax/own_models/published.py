@@ -82,7 +82,11 @@ def load_published(
     network, weights = read_network(name, path, cochleagram)
     names = read_class_names(class_names, network.num_words)
     model, variables = wrapping.wrap_model(
-        _stages_of(network), weights, cochleagram=cochleagram, batch_axis=True
+        # pyrefly: ignore[bad-argument-type]: Flax makes its modules hashable
+        _stages_of(network),
+        weights,
+        cochleagram=cochleagram,
+        batch_axis=True,
     )
     return Published(model, variables, names, network, weights)
 
@@ -107,13 +111,14 @@ def read_network(
         path: Likewise.
         cochleagram: What it hears.
 
+    Returns:
+        The network, with as many classes as the file has, and its variables, without filters.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: As `load_published`.
     """
-    if not isinstance(models.build_model(name, 2), models.CochleagramNetwork):
-        known = ", ".join(models.COCHLEAGRAM_NETWORKS)
-        raise ValueError(f"name must be a published network, one of {known}, got {name!r}")
+    _build(name, 2)  # Refuses one that is none of theirs.
     path = pathlib.Path(path)
     if path.suffix in (".npz", ".safetensors"):
         tensors = torch_import.read_state_dict(path)
@@ -131,7 +136,7 @@ def read_network(
         readouts = [own[f"{r}.bias"].shape for r in _READOUTS if f"{r}.bias" in wanted & own.keys()]
         num_classes = int(np.prod(readouts[0])) if readouts else 2
         _check_surroundings(tensors, cochleagram)
-        network = models.build_model(name, num_classes)
+        network = _build(name, num_classes)
         return network, torch_import.from_torch(
             {key: _read(tensor) for key, tensor in own.items()},
             network,
@@ -145,6 +150,14 @@ def read_network(
             f"{path} does not fit {name!r}: {error}; the file {checkpoint.describe()}{told}"
             f"{_fits_another(wanted, tensors, cochleagram)}"
         ) from error
+
+
+def _build(name: str, num_classes: int) -> models.CochleagramNetwork:
+    network = models.build_model(name, num_classes)
+    if not isinstance(network, models.CochleagramNetwork):
+        known = ", ".join(models.COCHLEAGRAM_NETWORKS)
+        raise ValueError(f"name must be a published network, one of {known}, got {name!r}")
+    return network
 
 
 def _read(tensor):

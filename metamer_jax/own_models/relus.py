@@ -114,8 +114,11 @@ def bypassed(program: Program, variable: Any, inputs: Sequence[Any], output: Any
     Args:
         program: From `trace`.
         variable: An output of it or of any of its equations.
-        inputs: Of the program.
-        output: Likewise.
+        inputs: Inputs of the program.
+        output: As `variable`.
+
+    Returns:
+        Whether it does, by any way that does not lead through the variable.
     """
     if program.position(output) <= program.position(variable):
         return False
@@ -154,6 +157,9 @@ def evaluate(
         args: Its inputs.
         variables: Outputs of it or of any of its equations.
         overridden: ReLUs, of `find`, that pass every gradient back.
+
+    Returns:
+        The variables' values, in order.
     """
     eqns = program.closed.jaxpr.eqns
     operands = {id(eqns[i]): _operand(program, eqns[i]) for i in overridden}

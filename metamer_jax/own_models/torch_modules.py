@@ -20,6 +20,7 @@ class Module(adapters.Adapter):
     """A PyTorch module, of its parameters and buffers by name."""
 
     def __call__(self, variables: Any, x: jax.Array) -> adapters.Heard:
+        """What the module does with one sound or cochleagram."""
         environment = torch_operators.environment()
         module = _copy(self.model.value)
         recorder = _Recorder(module)

@@ -40,6 +40,7 @@ class Environment(torchax_tensor.Environment):
     """
 
     def dispatch(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Calls an operator; PyTorch computes what concerns no array of JAX's."""
         kwargs = kwargs or {}
         leaves = torch_pytree.tree_leaves((args, kwargs))
         if any(isinstance(leaf, torch.Tensor) for leaf in leaves):
@@ -78,6 +79,8 @@ class Environment(torchax_tensor.Environment):
             )
 
     def t2j_iso(self, torchtensors: Any) -> Any:
+        """Returns tensors as arrays, PyTorch's own among them as constants."""
+
         def constant(x):
             if isinstance(x, (torchax_tensor.Tensor, torchax_tensor.View)) or x.ndim == 0:
                 return x  # torchax makes numbers of scalars itself, so that they keep no type.

@@ -79,6 +79,7 @@ class OwnModel:
 
     @property
     def stage_names(self) -> tuple[str, ...]:
+        """Names of what can be matched, in processing order."""
         return tuple(stage.name for stage in self.stages)
 
     def stage(self, name: str) -> Stage:
@@ -216,6 +217,7 @@ class OwnStageFn:
     relu_override: bool = True
 
     def __call__(self, variables: Variables, waveform: jax.Array) -> jax.Array:
+        """The stage's activation to one waveform [time], without a batch axis."""
         heard = _input(self.model, variables, waveform)
         if self.model.cochleagram is not None and self.stage == "cochleagram":
             return heard
@@ -240,6 +242,9 @@ def stage_fn(model: OwnModel, stage: str, *, relu_override: bool = True) -> OwnS
         relu_override: Where the stage is what a ReLU gives, at most rearranged, let the gradient
             pass where that ReLU is off; others stay ordinary. Nothing changes at stages without.
             The values are the same with and without.
+
+    Returns:
+        Function (variables, waveform [time]) -> activation.
 
     Raises:
         ValueError: There is no such stage, it is not floating point, or its ReLU cannot be
