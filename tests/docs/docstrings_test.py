@@ -12,17 +12,8 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "metamer_jax"
 # sections.
 HELD = (
     *("analysis", "audio.py", "auditory", "benchmarks", "cochleagram", "configs", "data"),
-    *(
-        "figures",
-        "front_ends",
-        "gradients.py",
-        "metamers",
-        "models",
-        "own_models",
-        "report",
-        "runtime",
-    ),
-    *("training", "verification"),
+    *("figures", "front_ends", "gradients.py", "metamers", "models", "own_models", "report"),
+    *("runtime", "training", "verification"),
 )
 RULES = """
 preview = true
