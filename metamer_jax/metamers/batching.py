@@ -23,6 +23,7 @@ from metamer_jax.metamers.traces import (
     is_running,
     next_steps,
 )
+from metamer_jax.runtime.devices import batch_of_device
 
 _log = logging.getLogger(__name__)
 
@@ -117,12 +118,7 @@ def run_batch(
     return finish(state, trace)
 
 
-# Metamers at once where nothing is asked for. On a CPU the subbands of 4 (full cochleagram) to 8
-# sounds (networks) fit its caches, and more are slower. On an accelerator throughput is flat well
-# before the largest batch.
-_CPU_BATCH, _MAX_BATCH_PER_DEVICE = 8, 256
 _PROBE = 4  # Targets per device of the program whose memory is measured.
-_MEMORY_SHARE = 0.7  # Of a device's memory that a batch may take: allocation is never perfect.
 
 
 def choose_batch_size(
@@ -154,12 +150,8 @@ def choose_batch_size(
     """
     devices = 1 if mesh is None else mesh.size
     device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if config.batch_size is not None:
-        size, why = config.batch_size // num_seeds, "as asked for"
-    elif not stats or "bytes_limit" not in stats:
-        size, why = _CPU_BATCH // num_seeds, f"the default on {device.platform}"
-    else:
+
+    def bytes_of_one():
         program = lower(
             _PROBE * devices,
             num_samples,
@@ -170,13 +162,16 @@ def choose_batch_size(
             mesh=mesh,
         ).compile()
         memory = program.memory_analysis()
-        fixed = sum(x.nbytes for x in jax.tree.leaves(variables))
         assert memory is not None  # Accelerators whose memory is known say this too.
         needed = memory.temp_size_in_bytes + memory.argument_size_in_bytes - fixed
-        each = max(1, needed // _PROBE)
-        room = int(_MEMORY_SHARE * stats["bytes_limit"]) - fixed
-        size = devices * max(1, min(room // each, _MAX_BATCH_PER_DEVICE // num_seeds))
-        why = f"{each / 2**20:.0f} MiB each of {stats['bytes_limit'] / 2**30:.0f} GiB a device"
+        return max(1, needed // _PROBE)
+
+    fixed = sum(x.nbytes for x in jax.tree.leaves(variables))
+    if config.batch_size is not None:
+        size, why = config.batch_size // num_seeds, "as asked for"
+    else:
+        size, why = batch_of_device(device, bytes_of_one, fixed, num_seeds)
+        size *= devices if device.platform != "cpu" else 1  # CPUs share their caches.
     size = min(max(1, size), num_targets)
     size = -(-size // devices) * devices
     _log.info(
