@@ -33,7 +33,7 @@ from metamer_jax.analysis.reliability import (
     split_half,
     stimuli,
 )
-from metamer_jax.analysis.scores import confusion, matrix, recognition
+from metamer_jax.analysis.scores import confusion, matrix, recognition, recognition_matrix
 from metamer_jax.analysis.tables import Pairing, pair_layers, select, to_json, to_records
 from metamer_jax.analysis.variance import SCHEMES, anova, epsilons
 
@@ -64,6 +64,7 @@ __all__ = [
     "planned_contrasts",
     "power",
     "recognition",
+    "recognition_matrix",
     "response_bias",
     "response_times",
     "select",

@@ -49,6 +49,25 @@ def proportion(values: np.ndarray, chance: float | None, confidence: float) -> P
     return Proportion(correct, trials, correct / trials, float(low), float(high), p)
 
 
+def wilson(share: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's (1927) score interval, which need not be of whole counts.
+
+    Args:
+        share: Of right answers; the mean of shares where each trial has one.
+        trials: How many trials there were.
+        confidence: Of the interval.
+
+    Returns:
+        Its ends; NaN without trials.
+    """
+    if not trials > 0:
+        return np.nan, np.nan
+    z = scipy.stats.norm.ppf((1 + confidence) / 2)
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2) / (1 + z**2 / trials)
+    return float(max(middle - half, 0)), float(min(middle + half, 1))
+
+
 def is_binary(values: np.ndarray) -> bool:
     """Whether all values are 0 or 1: single trials.
 

@@ -77,6 +77,30 @@ def recognition(
     return pd.DataFrame(rows)
 
 
+def recognition_matrix(trials: pd.DataFrame, *, chance: float | None = None) -> pd.DataFrame:
+    """Returns how often every listener recognises every network's metamers, layer by layer.
+
+    Args:
+        trials: Of machine listeners, as `recognition` takes them; people's trials do as well.
+        chance: Probability of a right answer by guessing, for the binomial test; None: no test.
+
+    Returns:
+        A row per listener, model and layer: own (the listener is the network they were made from),
+        correct, trials, proportion, wilson_low, wilson_high, p_chance; proportion_unit "trial".
+        No row where there are no trials.
+    """
+    kept = ["correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance"]
+    kept = ["model", "layer", *kept, "proportion_unit", "chance"]
+    if trials.empty:
+        return pd.DataFrame(columns=["listener", *kept[:2], "own", *kept[2:]])
+    table = recognition(trials, ("participant", "model", "layer"), chance=chance, resamples=0)
+    table = table[["participant", *kept]].rename(columns={"participant": "listener"})
+    order = list(dict.fromkeys(trials["participant"]))
+    table = table.sort_values("listener", key=lambda c: c.map(order.index), kind="stable")
+    table.insert(3, "own", table["listener"] == table["model"])
+    return table.reset_index(drop=True)
+
+
 def confusion(
     table: pd.DataFrame,
     by: str | Sequence[str] | None = "model",

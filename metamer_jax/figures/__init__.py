@@ -10,6 +10,7 @@ from metamer_jax.figures.cochleagrams import (
     hz_label,
     metamer_grid,
 )
+from metamer_jax.figures.recognition import WHO, recognition_curves
 from metamer_jax.figures.run import (
     MEASURES,
     confusion,
@@ -17,7 +18,6 @@ from metamer_jax.figures.run import (
     error_traces,
     null_histogram,
     training_curves,
-    yields_bars,
 )
 from metamer_jax.figures.studies import accuracy_under_attack, benchmark_bars
 from metamer_jax.figures.style import INK, MUTED, Figure, house_style, network_color, one_panel
@@ -27,6 +27,7 @@ __all__ = [
     "INK",
     "MEASURES",
     "MUTED",
+    "WHO",
     "accuracy_under_attack",
     "benchmark_bars",
     "cochleagram_pair",
@@ -40,6 +41,6 @@ __all__ = [
     "network_color",
     "null_histogram",
     "one_panel",
+    "recognition_curves",
     "training_curves",
-    "yields_bars",
 ]

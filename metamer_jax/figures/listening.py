@@ -112,7 +112,12 @@ def recognition_by_layer(
                 y = 100 * rows["mean"].to_numpy(float)[order]
                 name = f"{model}, machines (n = {rows['n'].max()})" if len(rows) else ""
                 axis.plot(
-                    *(x[order], y, "--"), color=color, marker="o", mfc="white", ms=4.5, label=name
+                    *(x[order], y, "--"),
+                    color=color,
+                    marker="o",
+                    mfc=style.PAPER,
+                    ms=4.5,
+                    label=name,
                 )
         _chance(axis, table)
         axis.set_xticks(range(len(labels)), labels)

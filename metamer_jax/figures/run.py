@@ -225,40 +225,6 @@ def null_histogram(
     return figure
 
 
-def yields_bars(yields: pd.DataFrame, *, networks: Sequence[str], stages: Sequence[str]) -> Figure:
-    """Draws the share of verified metamers by stage and network; outlines show class match.
-
-    Args:
-        yields: Rows network, stage, metamers, class_match, passed, the last three counts; where
-            there is a column `word`, its rows "all" are drawn.
-        networks: In drawing order.
-        stages: In processing order.
-
-    Returns:
-        The figure.
-    """
-    table = yields[yields["word"] == "all"] if "word" in yields else yields
-    table = table.set_index(["network", "stage"])
-    with style.house_style():
-        figure, axis = style.one_panel(max(4.0, 0.66 * len(stages) + 0.7), 3.1, top_in=0.55)
-        width = 0.8 / len(networks)
-        for place, network in enumerate(networks):
-            rows = table.reindex([(network, stage) for stage in stages])
-            x = np.arange(len(stages)) + (place - (len(networks) - 1) / 2) * width
-            color = style.network_color(place)
-            passed, matched = (
-                (100 * rows[name] / rows["metamers"]).to_numpy(float)
-                for name in ("passed", "class_match")
-            )
-            axis.bar(x, passed, width * 0.9, color=color, label=network)
-            axis.bar(x, matched, width * 0.9, fill=False, edgecolor=color, linewidth=1.1)
-        axis.set_xticks(range(len(stages)), stages)
-        axis.set(ylim=(0, 104), ylabel="Metamers (%)")
-        axis.grid(False, axis="x")
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
-    return figure
-
-
 def confusion(counts: np.ndarray, words: Sequence[str], *, title: str = "") -> Figure:
     """Draws which word was taken for which, as percentages of each spoken word.
 

@@ -17,6 +17,7 @@ INK = "#22303c"
 MUTED = "#66717c"
 GRID = "#d5dbe1"
 NULL = "#aab4be"
+PAPER = "#fefefe"  # Behind everything: what fills an open mark.
 
 PASS = "#2a8f5b"
 FAIL = "#cc4436"

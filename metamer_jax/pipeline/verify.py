@@ -4,6 +4,9 @@ What counts is the file: read back, brought to the level at which networks take 
 that undoes its own, and compared with its target's file. Metamers of a publication's recipe were
 optimised as waveforms of any level with any ends, and are not those sounds: of them the gap between
 the waveform and the file is measured too.
+
+While a sound's exact cochleagram is there, every network of the run hears it: heard.csv says which
+word each takes it for, and recognition.csv how often that is the word that was spoken.
 """
 
 import dataclasses
@@ -19,7 +22,7 @@ from metamer_jax.auditory import exact
 from metamer_jax.configs import AugmentConfig
 from metamer_jax.data import Recordings
 from metamer_jax.own_models.saved import is_saved
-from metamer_jax.pipeline import assessment
+from metamer_jax.pipeline import assessment, hearing
 from metamer_jax.pipeline.common import (
     StopRequested,
     chosen_targets,
@@ -180,7 +183,7 @@ def verify_metamers(
     if natural is None:
         natural = natural_sounds(run, recordings, stop=stop)
     nulls = _null_distributions(run, recordings, natural, networks)
-    tables, long = _assess_all(run, recordings, targets, networks, found, nulls, stop)
+    tables, long, heard = _assess_all(run, recordings, targets, networks, found, nulls, stop)
     table = pd.concat(tables, ignore_index=True)
     table = table.assign(**assessment.recording_columns(table["target_id"], recordings))
     table["target_correct"] = table["target_prediction"] == table["word"]
@@ -191,6 +194,9 @@ def verify_metamers(
     folder = run.path("verification")
     storage.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
     storage.write_csv(folder / "yields.csv", verification.yields(table))
+    storage.write_csv(folder / "heard.csv", heard)
+    recognized = hearing.recognition(heard, chance=1 / len(recordings.words))
+    storage.write_csv(folder / "recognition.csv", recognized)
     storage.write_csv(folder / "metamers.csv", table)
     run.record(*made)
     passed = (table["verdict"] == "pass").sum()
@@ -210,12 +216,17 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
 
     Returns:
         Tables of each network and stage, in the order of `found`: one row a metamer; and one row a
-        metamer, version and stage at which it is measured.
+        metamer, version and stage at which it is measured. Then, in one table, what every network
+        hears in every metamer and target as played.
     """
+    import pandas as pd
+
     num_seeds = len(run.config.synthesis.seeds)
     num_versions = 1 if run.config.synthesis.as_played else 2
     total = len(targets) * num_versions * (1 + len(found) * num_seeds)
     tables, long = {c: [] for c in found}, {c: [] for c in found}
+    heard = {c: [] for c in (*found, hearing.NATURAL)}
+    words = np.asarray(recordings.words)
     with progress.bar(total, "verifying", unit="sound") as bar:
 
         def prepare(waveforms):
@@ -226,14 +237,21 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
             originals = _target_versions(run, recordings, targets[rows])
             originals = {version: prepare(sounds) for version, sounds in originals.items()}
+            spoken = words[recordings.labels[targets[rows]]]
+            heard[hearing.NATURAL].append(
+                hearing.of_targets(
+                    targets[rows], spoken, _said(networks, words, originals["played"])
+                )
+            )
             for network, (model, variables) in networks.items():
                 respond = functools.partial(exact.run_network, model, variables)
                 natural = {version: respond(made) for version, made in originals.items()}
                 for stage in stages_of(run, model):
                     metamer = found[network, stage].rows(rows)
                     sounds, level_db = _metamer_versions(run, recordings, network, metamer)
+                    sounds = {version: prepare(made) for version, made in sounds.items()}
                     versions = {
-                        version: assessment.Compared(natural[version], respond(prepare(made)))
+                        version: assessment.Compared(natural[version], respond(made))
                         for version, made in sounds.items()
                     }
                     table, measured = assessment.assess(
@@ -246,11 +264,25 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                     )
                     table = table.assign(network=network, level_db=level_db.ravel())
                     tables[network, stage].append(table)
+                    said = {network: words[versions["played"].metamers.predictions]}
+                    others = {name: each for name, each in networks.items() if name != network}
+                    said |= _said(others, words, sounds["played"])
+                    of_words = np.repeat(spoken, num_seeds)
+                    heard[network, stage].append(hearing.of_metamers(table, of_words, said))
                     long[network, stage].append(measured.assign(network=network))
     return (
         [table for parts in tables.values() for table in parts],
         [_by_version(parts) for parts in long.values()],
+        pd.concat([table for parts in heard.values() for table in parts], ignore_index=True),
     )
+
+
+def _said(networks, words, cochleagrams):
+    """Returns {network: [sound] the word that it hears in exact cochleagrams}."""
+    return {
+        name: words[exact.run_network(model, variables, cochleagrams, stages=()).predictions]
+        for name, (model, variables) in networks.items()
+    }
 
 
 def _write_nulls(run, nulls):

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from metamer_jax import figures, storage
-from metamer_jax.report import page
-from metamer_jax.report.contents import RunContents, ordered
+from metamer_jax.report import page, recognition
+from metamer_jax.report.contents import RunContents
 from metamer_jax.report.sample import unit_keys
 
 
-def draw(run: RunContents, folder: pathlib.Path | None) -> dict[str, Any]:
+def draw(run: RunContents, curves: pd.DataFrame, folder: pathlib.Path | None) -> dict[str, Any]:
     """Draws every chart as inline SVG, and as PNG into `folder`."""
     count = 0
 
@@ -53,24 +53,22 @@ def draw(run: RunContents, folder: pathlib.Path | None) -> dict[str, Any]:
             )
         errors[network], error_panels[network] = _draw_errors(run, network, finish)
         nulls[network] = _draw_nulls(run, network, finish)
-    yields = count_yields(run)
-    bars = None
-    if yields is not None:
-        stages = ordered([], [s for n in run.networks for s in run.stages[n]])
-        bars = finish(
-            figures.yields_bars(yields, networks=run.networks, stages=stages),
-            "Share of verified metamers by stage and network",
-            "yields.png",
-        )
     return dict(
+        recognition=_draw_recognition(run, curves, finish),
         training=training,
         confusions=confusions,
         errors=errors,
         error_panels=error_panels,
         nulls=nulls,
-        yields=yields,
-        bars=bars,
     )
+
+
+def _draw_recognition(run: RunContents, curves: pd.DataFrame, finish: Callable) -> Any:
+    figure = recognition.draw(run, curves)
+    if figure is None:
+        return None
+    label = "Share of metamers recognised, by stage and network; the table has the numbers"
+    return finish(figure, label, "recognition.png")
 
 
 def _draw_errors(run: RunContents, network: str, finish: Callable) -> tuple[Any, list[Any]]:

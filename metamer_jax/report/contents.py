@@ -41,6 +41,7 @@ class RunContents:
         self.environment: dict[str, Any] = opened.saved.get("environment") or {}
         self.sample_rate_hz = self.config.data.sample_rate_hz
         self.metamers = self._metamer_table()
+        self.heard = self._heard_table()
         tabled = [] if self.metamers is None else [*self.metamers["network"]]
         self.networks = ordered(
             self.settings.get("networks", ()),
@@ -82,6 +83,18 @@ class RunContents:
             if name not in table:
                 table[name] = np.nan
         return table
+
+    def _heard_table(self) -> pd.DataFrame | None:
+        """What every network heard in every metamer and target: verification/heard.csv."""
+        table = self.files.csv("verification/heard.csv")
+        needed = {"participant", "kind", "model", "layer", "layer_index", "target_id", "seed"}
+        needed |= {"correct", "verdict"}
+        if table is None:
+            return None
+        if missing := needed - {*table.columns}:
+            self.files.problems.append(f"verification/heard.csv: no columns {sorted(missing)}")
+            return None
+        return table.assign(correct=_truth(table["correct"]))
 
     def _stages_made(self, network: str) -> list[str]:
         """Stages found in the verification table (in its order) and the folders."""

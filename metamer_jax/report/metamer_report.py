@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from metamer_jax import figures, storage
-from metamer_jax.report import charts, page, sample
+from metamer_jax.analysis import paper
+from metamer_jax.report import charts, page, recognition, sample
 from metamer_jax.report.contents import CochleagramFn, Key, RunContents, picture_name, sound_name
 from metamer_jax.report.run_folder import RunFolder
 
@@ -18,6 +19,7 @@ _MODULES = {
     "training": "train",
     "metamers": "synthesize",
     "verification": "verify",
+    "listening": "build_listening_test",
 }
 
 
@@ -60,7 +62,9 @@ def write_report(
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
     run = RunContents(RunFolder(folder, leave_out), cochleagram_fn)
-    drawn = charts.draw(run, folder / "figures" if save_figures else None)
+    curves = recognition.curves(run)
+    drawn = charts.draw(run, curves, folder / "figures" if save_figures else None)
+    drawn |= dict(curves=curves, yields=charts.count_yields(run))
     units = sample.choose_units(run, max_metamers, seed)
     html = _fit(run, drawn, units, seed=seed, max_bytes=int(max_megabytes * 1e6))
     if save_figures:
@@ -177,11 +181,13 @@ def _card(run: RunContents, key: int | Key) -> dict[str, Any]:
     )
     if not isinstance(key, tuple):
         spoken = f"the spoken word “{word}”, target {target_id}"
-        return card | dict(kind="target", title="target", label=spoken)
+        file = f"target_{target_id}_{word}.wav"
+        return card | dict(kind="target", title="target", label=spoken, file=file)
     network, stage, _, seed = key
     label = f"metamer of “{word}”, target {target_id}, {network} matched at {stage}, seed {seed}"
     return card | dict(
         kind="metamer",
+        file=f"{network}_{stage}_{target_id}_{seed}_{word}.wav",
         title=stage,
         network=network,
         stage=stage,
@@ -312,6 +318,12 @@ def _render(
         drawn=drawn,
         cells=cells,
         word_yields=_word_yields(run),
+        answer=recognition.in_words(run, drawn["curves"]),
+        recognized=recognition.shown(run, drawn["curves"]),
+        natural=recognition.natural(run),
+        beside_the_paper=recognition.is_the_papers(run),
+        table_1=recognition.table_1(run),
+        paper=paper,
         verified=verified,
         listen=_listen(run, units),
         failures=failures,
@@ -321,9 +333,15 @@ def _render(
         axes=_axes(run),
         settings=_setting_groups(run),
         data_facts=_data_facts(run),
-        commands={
-            part: f"metamer-jax {module} --workdir={run.files.path.name}"
-            for part, module in _MODULES.items()
-        },
+        commands=_commands(run.files.path),
         network_color=figures.network_color,
     )
+
+
+def _commands(folder: pathlib.Path) -> dict[str, str]:
+    """Returns what makes the parts that may be missing."""
+    found = {
+        part: f"metamer-jax {module} --workdir={folder}"
+        for part, module in _MODULES.items()
+    }
+    return found | {"listening": f"{found['listening']} --out={folder / 'listening'}"}

@@ -19,6 +19,7 @@ _THEME = {
     style.MUTED: "var(--muted)",
     style.GRID: "var(--line)",
     style.NULL: "var(--null)",
+    style.PAPER: "var(--surface)",
     style.PASS: "var(--pass)",
     style.FAIL: "var(--fail)",
 }
@@ -37,12 +38,14 @@ def environment() -> jinja2.Environment:
     made.filters["number"] = number
     made.filters["percent"] = percent
     made.filters["fixed"] = fixed
+    made.filters["p_value"] = p_value
     return made
 
 
 def render(template: str, **context: object) -> str:
     """Fills in a template of this package."""
-    return environment().get_template(template).render(**context)
+    light = {name[4:-1]: color for color, name in _THEME.items()}  # By CSS variable.
+    return environment().get_template(template).render(light=light, **context)
 
 
 def number(value: object, digits: int = 3) -> str:
@@ -68,6 +71,13 @@ def percent(value: float | None, digits: int = 0) -> str:
     if value is None or value != value:
         return "–"
     return f"{100 * float(value):.{digits}f} %"
+
+
+def p_value(value: float | None, undefined: str = "–") -> str:
+    """Writes a p value with three decimals and no zero before them."""
+    if value is None or value != value:
+        return undefined
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def svg(figure: style.Figure, label: str, prefix: str) -> markupsafe.Markup:

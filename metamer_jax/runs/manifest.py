@@ -30,7 +30,10 @@ TRAINING = ("weights.npz", "result.json", "training.jsonl")
 TARGETS = ("targets/targets.csv", "targets/targets.npz")
 VERIFICATION = tuple(
     f"verification/{name}"
-    for name in ("null.json", "null_histograms.npz", "stages.csv", "yields.csv", "metamers.csv")
+    for name in (
+        *("null.json", "null_histograms.npz", "stages.csv", "yields.csv"),
+        *("heard.csv", "recognition.csv", "metamers.csv"),
+    )
 )
 REPORT = ("report.html", "figures/")
 

@@ -376,6 +376,20 @@ class TestCompareModels:
         unknown = analysis.compare_models(table_1)
         assert unknown[["p_chance_a", "p_chance_b", "chance"]].isna().all(axis=None)
 
+    def test_wilson_of_shares(self):
+        for correct, trials in ((0, 7), (18, 56), (56, 56)):
+            expected = scipy.stats.binomtest(correct, trials).proportion_ci(method="wilson")
+            assert intervals.wilson(correct / trials, trials) == pytest.approx(tuple(expected))
+        assert np.isnan(intervals.wilson(np.nan, 0)).all()
+
+    def test_one_constant_side_does_not_warn(self, table_1):
+        one = table_1["model"] == "conv2d"
+        table = table_1.assign(correct=table_1["correct"].where(~one, 1))
+        result = analysis.compare_models(table, method="paper").set_index("layer")
+        sides = [table.loc[m & (table["layer"] == "dense"), "correct"] for m in (~one, one)]
+        assert result.loc["dense", "p"] < 1e-4
+        assert result.loc["dense", "difference"] == sides[0].mean() - sides[1].mean()
+
     def test_does_not_depend_on_order_or_dtype(self, table_1):
         first = analysis.compare_models(table_1)
         other = table_1.sample(frac=1, random_state=1)[table_1.columns[::-1]]

@@ -11,6 +11,8 @@ import soundfile
 
 from metamer_jax import audio, configs, pipeline, runs, storage
 from metamer_jax.configs import TRAINING_RECIPES
+from metamer_jax.listening import listeners as machines
+from metamer_jax.pipeline import hearing
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,31 @@ def finished(recordings, cache, tmp_path_factory):
     report = pipeline.reproduce(config, folder)
     assert report == folder / "report.html"
     return folder, config
+
+
+@pytest.fixture(scope="module")
+def two_networks(recordings, cache, tmp_path_factory):
+    """A verified run of two networks, its settings, and whose metamers had to be made."""
+    config = dataclasses.replace(
+        small_run.config(recordings, cache),
+        networks=("frequency_grouped", "frequency_dense"),
+        stages=("cochleagram",),
+        training=TRAINING_RECIPES["untrained"],
+    )
+    folder, made = tmp_path_factory.mktemp("two"), []
+    synthesize_stage = pipeline.synthesize._synthesize_stage
+
+    def counted(*args):
+        made.append(args[3])
+        synthesize_stage(*args)
+
+    with pytest.MonkeyPatch.context() as patch, runs.open_run(folder, config) as run:
+        patch.setattr(pipeline.synthesize, "_synthesize_stage", counted)
+        clips = pipeline.load_recordings(run)
+        pipeline.train_networks(run, clips)
+        pipeline.synthesize_metamers(run, clips)
+        pipeline.verify_metamers(run, clips)
+    return folder, config, made
 
 
 def files_of(folder):
@@ -92,6 +119,50 @@ def test_verification_measures_what_the_synthesis_reached(finished):
     assert everything.loc["dense", "passed"] == sum(
         table.loc[table["stage"] == "dense", "verdict"] == "pass"
     )
+
+
+def test_other_networks_listen_to_what_is_played(two_networks):
+    """Against networks that hear the files by themselves, as machine listeners do."""
+    folder, _, _ = two_networks
+    run = runs.read_run(folder)
+    heard = pd.read_csv(folder / "verification/heard.csv", keep_default_na=False)
+    listeners = machines.load_panel(run, ())
+    expected = machines.listen_to_run(run, listeners, verified="any")
+    keys = ["participant", "kind", "model", "layer", "target_id"]
+    both = heard.merge(expected, on=keys, suffixes=("", "_expected"))
+    assert len(both) == len(heard) == len(expected) == 2 * (2 * 4 + 4)
+    assert (both["response"] == both["response_expected"]).all()
+    assert (both["correct"] == (both["response"] == both["word"])).all()
+    table = pd.read_csv(folder / "verification/metamers.csv")
+    own = heard[heard["participant"] == heard["model"]].merge(
+        table, left_on=["model", "layer", "target_id"], right_on=["network", "stage", "target_id"]
+    )
+    assert len(own) == len(table)
+    assert (own["response"] == own["prediction"]).all()
+    assert (own["verdict_x"] == own["verdict_y"]).all()
+
+
+def test_recognition_counts_verified_metamers_listener_by_listener(two_networks):
+    folder, _, _ = two_networks
+    table = pd.read_csv(folder / "verification/recognition.csv")
+    heard = pd.read_csv(folder / "verification/heard.csv", keep_default_na=False)
+    assert set(table["source"]) == {"machine"}
+    for row in table.itertuples():
+        counted = [
+            answer.response == answer.word
+            for answer in heard.itertuples()
+            if (answer.participant, answer.model, answer.layer, answer.verdict)
+            == (row.listener, row.model, row.layer, "pass")
+        ]
+        assert (row.correct, row.trials) == (sum(counted), len(counted))
+        assert row.own == (row.listener == row.model)
+        assert row.wilson_low <= row.proportion <= row.wilson_high
+
+
+def test_nothing_verified_is_a_table_without_rows():
+    heard = hearing.of_targets(np.array([3]), np.array(["no"]), {"a": np.array(["yes"])})
+    table = hearing.recognition(heard, chance=0.5)
+    assert len(table) == 0 and {"listener", "model", "layer", "proportion"} <= set(table)
 
 
 def test_sounds_on_disk_are_16_bit_at_one_level(finished):
@@ -229,30 +300,12 @@ def test_targets_are_the_same_for_every_network_and_come_from_the_test_split(fin
     np.testing.assert_array_equal(chosen, pipeline.choose_targets(recordings, 2, seed=0))
 
 
-def test_metamers_of_the_cochleagram_are_made_once_for_all_networks(
-    recordings, cache, tmp_path, monkeypatch
-):
-    config = dataclasses.replace(
-        small_run.config(recordings, cache),
-        networks=("frequency_grouped", "frequency_dense"),
-        stages=("cochleagram",),
-        training=TRAINING_RECIPES["untrained"],
+def test_metamers_of_the_cochleagram_are_made_once_for_all_networks(two_networks):
+    folder, config, made = two_networks
+    first, second = (
+        storage.read_npz(folder / "metamers" / network / "cochleagram" / "metamers.npz")
+        for network in config.networks
     )
-    made, synthesize_stage = [], pipeline.synthesize._synthesize_stage
-
-    def counted(*args):
-        made.append(args[3])
-        synthesize_stage(*args)
-
-    monkeypatch.setattr(pipeline.synthesize, "_synthesize_stage", counted)
-    with runs.open_run(tmp_path / "run", config) as run:
-        clips = pipeline.load_recordings(run)
-        pipeline.train_networks(run, clips)
-        pipeline.synthesize_metamers(run, clips)
-        first, second = (
-            storage.read_npz(run.path("metamers", network, "cochleagram", "metamers.npz"))
-            for network in config.networks
-        )
     assert made == ["frequency_grouped"]
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)

@@ -150,10 +150,27 @@ def make_run(
                     )
     verification = folder / "verification"
     verification.mkdir()
-    pd.DataFrame(rows).to_csv(verification / "metamers.csv", index=False)
+    table = pd.DataFrame(rows)
+    table.to_csv(verification / "metamers.csv", index=False)
+    pd.concat([_heard(table, who, networks, random) for who in networks]).to_csv(
+        verification / "heard.csv", index=False
+    )
     _write_json(verification / "null.json", nulls)
     np.savez(verification / "null_histograms.npz", **histograms)
     return folder
+
+
+def _heard(table: pd.DataFrame, listener: str, networks, random) -> pd.DataFrame:
+    """What a network hears: in its own metamers what verification says, in others' the half."""
+    names = {"network": "model", "stage": "layer", "stage_index": "layer_index"}
+    kept = ["word", "target_id", "seed", "prediction", "verdict", *names]
+    own = table["network"] == listener
+    heard = np.where(own | (random.uniform(size=len(table)) < 0.5), table["prediction"], "other")
+    made = table[kept].rename(columns=names).assign(kind="metamer", response=heard)
+    targets = made.drop_duplicates("target_id")[["word", "target_id"]]
+    natural = targets.assign(kind="natural", response=targets["word"])
+    both = pd.concat([made, natural]).assign(participant=listener, source="machine")
+    return both.assign(correct=both["response"] == both["word"])
 
 
 def _write_json(path: pathlib.Path, value) -> None:
@@ -284,6 +301,47 @@ class TestPage:
         passed = ((table["verdict"] == "pass") & (table["network"] == "conv2d"))[:4].sum()
         assert f"{passed} of 4" in text
 
+    def test_opens_with_who_recognises_what(self, report, run_folder):
+        """The numbers of the table, counted from the answers by hand."""
+        page = read(report)
+        heard = pd.read_csv(run_folder / "verification/heard.csv", keep_default_na=False)
+        right = {}
+        for row in heard.itertuples():
+            if row.verdict == "pass" and row.participant != row.model:
+                right.setdefault((row.model, row.layer), []).append(row.response == row.word)
+        assert right.keys() == {(n, stage) for n in NETWORKS for stage in STAGES}
+        for answers in right.values():
+            share = sum(answers) / len(answers)
+            assert f"{100 * share:.0f} % {sum(answers)}/{len(answers)}" in page.text
+        assert page.ids.index("recognition") < page.ids.index("about") < page.ids.index("listen")
+        assert "Machine listener: frequency_grouped recognises of conv2d’s metamers" in page.text
+
+    def test_stands_beside_the_paper(self, report, copied_run_folder):
+        text = read(report).text
+        for said in ("56/56", "50/56 43/56 .079", "179/280 183/280 .724", "n/a", "Lu, Effects of"):
+            assert said in text, said
+        config = json.loads((copied_run_folder / "config.json").read_text())
+        config["experiment"]["preset"] = "smoke"
+        _write_json(copied_run_folder / "config.json", config)
+        text = read(
+            write_report(copied_run_folder, cochleagram_fn=fake_cochleagram, save_figures=False)
+        ).text
+        assert "56/56" not in text and "Lu, Effects of" in text
+
+    def test_shows_people_where_they_answered(self, copied_run_folder):
+        answers = copied_run_folder / "listening/analysis/recognition.csv"
+        answers.parent.mkdir(parents=True)
+        answers.write_text(
+            "model,layer,mean,ci_low,ci_high,wilson_low,wilson_high,n,correct,trials,source\n"
+            "conv2d,logits,0.25,0.1,0.4,0.12,0.44,7,14,56,page\n"
+        )
+        text = read(
+            write_report(copied_run_folder, cochleagram_fn=fake_cochleagram, save_figures=False)
+        ).text
+        assert "People recognise of conv2d’s metamers 25 % at logits." in text
+        assert "25 % 14/56 10–40" in text and "No person has listened" not in text
+        assert "people (n = 7)" in text
+
     def test_escapes_what_it_is_given(self, report):
         assert "a<b>" not in report.read_text("utf-8").replace("a&lt;b&gt;", "")
 
@@ -295,7 +353,7 @@ class TestPage:
             "null_conv2d_cochleagram_spearman.png",
             "confusion_frequency_grouped.png",
             "cochleagrams_frequency_grouped_logits.png",
-            "yields.png",
+            "recognition.png",
         } <= names
         assert not any(name.endswith(".tmp") for name in names)
 
@@ -307,7 +365,7 @@ class TestPage:
         text = report.read_text("utf-8")
         found = re.search(
             r'aria-label="metamer of “left”, target 1, conv2d matched at logits, seed 0"'
-            r' id="\w+" src="data:[^,]*,([^"]*)"',
+            r' data-save="conv2d_logits_1_0_left.wav" id="\w+" src="data:[^,]*,([^"]*)"',
             text,
         )
         samples, rate = soundfile.read(io.BytesIO(base64.b64decode(found[1])), dtype="int16")

@@ -13,6 +13,7 @@ A listener is a run folder of its own, listeners/<name>/ in the run's: its weigh
 settings are where any network's are, and its training is picked up again like any other.
 """
 
+from metamer_jax.analysis import recognition_matrix
 from metamer_jax.listening.listeners.hearing import (
     VERIFIED,
     hear,
@@ -34,12 +35,7 @@ from metamer_jax.listening.listeners.panels import (
     train_panel,
     words_of,
 )
-from metamer_jax.listening.listeners.recognition import (
-    AGREEMENT_COLUMNS,
-    agreement,
-    of_others,
-    recognition_matrix,
-)
+from metamer_jax.listening.listeners.recognition import AGREEMENT_COLUMNS, agreement, of_others
 
 __all__ = [
     "AGREEMENT_COLUMNS",

@@ -14,29 +14,6 @@ def of_others(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["participant"] != trials["model"]]
 
 
-def recognition_matrix(trials: pd.DataFrame, *, chance: float | None = None) -> pd.DataFrame:
-    """Returns how often every listener recognises every network's metamers, layer by layer.
-
-    Args:
-        trials: From `listen_to_run` or `listen_to_experiment`; people's trials do as well.
-        chance: Probability of a right answer by guessing, for the binomial test; None: no test.
-
-    Returns:
-        A row per listener, model and layer: own (the listener is the network they were made from),
-        correct, trials, proportion, wilson_low, wilson_high, p_chance; proportion_unit "trial".
-    """
-    table = analysis.recognition(
-        trials, ("participant", "model", "layer"), chance=chance, resamples=0
-    )
-    kept = ["correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance"]
-    table = table[["participant", "model", "layer", *kept, "proportion_unit", "chance"]]
-    table = table.rename(columns={"participant": "listener"})
-    order = list(dict.fromkeys(trials["participant"]))
-    table = table.sort_values("listener", key=lambda c: c.map(order.index), kind="stable")
-    table.insert(3, "own", table["listener"] == table["model"])
-    return table.reset_index(drop=True)
-
-
 AGREEMENT_COLUMNS = (
     *("level", "model", "pearson_r", "pearson_low", "pearson_high"),
     *(

@@ -17,28 +17,16 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 
+from metamer_jax.analysis import paper
 from metamer_jax.listening import responses
 from metamer_jax.listening.serving import sessions
 
 SOURCE = "simulated"
 
-# Counts of the paper's seven conditions, 56 answers a cell.
 PAPER_CURVES: Mapping[str, Mapping[str, float]] = types.MappingProxyType(
     {
-        "conv2d": {
-            "cochleagram": 56 / 56,
-            "conv1": 50 / 56,
-            "conv2": 47 / 56,
-            "dense": 18 / 56,
-            "logits": 8 / 56,
-        },
-        "frequency_grouped": {
-            "cochleagram": 56 / 56,
-            "conv1": 43 / 56,
-            "conv2": 46 / 56,
-            "dense": 30 / 56,
-            "logits": 8 / 56,
-        },
+        model: {layer: right / paper.TRIALS for layer, right in counts.items()}
+        for model, counts in paper.CORRECT.items()
     }
 )
 

@@ -114,6 +114,127 @@
     });
   }
 
+  // Whatever is shown can be saved: a figure, a table, a sound as it is played.
+  const LIGHT = {{ light | tojson }};  // Figures are saved in the colours of paper.
+
+  function save(blob, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  function drawing(figure) {
+    const svg = figure.querySelector("svg").cloneNode(true);
+    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    svg.setAttribute("width", width + "pt");
+    svg.setAttribute("height", height + "pt");
+    svg.removeAttribute("style");
+    let text = new XMLSerializer().serializeToString(svg);
+    for (const [name, color] of Object.entries(LIGHT)) text = text.replaceAll(`var(${name})`, color);
+    text = text.replaceAll("inherit", "Helvetica, Arial, 'Liberation Sans', sans-serif");
+    return { text, width, height };
+  }
+
+  function savePng(figure, name) {
+    const { text, width, height } = drawing(figure);
+    const image = new Image();
+    image.onload = () => {
+      const canvas = document.createElement("canvas");
+      const scale = 200 / 72;  // Dots per point.
+      canvas.width = Math.round(width * scale);
+      canvas.height = Math.round(height * scale);
+      const context = canvas.getContext("2d");
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((blob) => save(blob, name), "image/png");
+    };
+    image.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(text);
+  }
+
+  function csv(table) {
+    const whole = table.parentElement.querySelector("template.csv");
+    if (whole) return whole.content.textContent;
+    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const cells = (row) => [...row.cells].flatMap((cell) => [
+      quoted(cell.textContent.trim().replace(/\s+/g, " ")),
+      ...Array(cell.colSpan - 1).fill(""),
+    ]);
+    return [...table.rows].map((row) => cells(row).join(",")).join("\n") + "\n";
+  }
+
+  function bytesOf(uri) {
+    const text = atob(uri.slice(uri.indexOf(",") + 1));
+    return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  }
+
+  function saver(text, label, action) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "save";
+    button.textContent = text;
+    button.setAttribute("aria-label", label);
+    button.addEventListener("click", action);
+    return button;
+  }
+
+  function line(...buttons) {
+    const made = document.createElement("p");
+    made.className = "saves";
+    made.append(...buttons);
+    return made;
+  }
+
+  for (const figure of all("figure[data-save]")) {
+    const name = figure.dataset.save;
+    const what = figure.querySelector("svg").getAttribute("aria-label");
+    figure.append(line(
+      saver("SVG", `Save as SVG: ${what}`,
+        () => save(new Blob([drawing(figure).text], { type: "image/svg+xml" }), name + ".svg")),
+      saver("PNG", `Save as PNG: ${what}`, () => savePng(figure, name + ".png")),
+    ));
+  }
+  for (const table of all("table[data-save]")) {
+    const name = table.dataset.save + ".csv";
+    table.after(line(saver("CSV", `Save the table ${name}`,
+      () => save(new Blob([csv(table)], { type: "text/csv" }), name))));
+  }
+  for (const audio of all("audio[data-save]")) {
+    const sound = audio.closest(".sound");
+    sound.append(line(saver("WAV", `Save the sound ${audio.dataset.save}`,
+      () => save(new Blob([bytesOf(audio.src)], { type: "audio/wav" }), audio.dataset.save))));
+  }
+
+  // A table wider than the screen says so.
+  function sideways() {
+    for (const box of all(".scroll")) {
+      const hidden = box.scrollWidth > box.clientWidth + 1;
+      let told = box.previousElementSibling;
+      if (!told || !told.classList.contains("sideways")) {
+        if (!hidden) continue;
+        told = document.createElement("p");
+        told.className = "sideways";
+        told.textContent = "↔ This table scrolls sideways.";
+        box.before(told);
+      }
+      told.hidden = !hidden;
+    }
+  }
+  addEventListener("resize", sideways);
+  for (const box of all("details")) box.addEventListener("toggle", sideways);
+  sideways();
+
+  // Folded parts are printed too.
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = all("details:not([open])");
+    for (const box of folded) box.open = true;
+  });
+  addEventListener("afterprint", () => { for (const box of folded) box.open = false; });
+
   // The navigation follows the reader.
   const links = new Map(all("nav.top a[href^='#']").map((a) => [a.hash.slice(1), a]));
   const nav = document.querySelector("nav.top .inner");

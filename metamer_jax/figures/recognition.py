@@ -1,0 +1,122 @@
+"""Recognition by stage: people, machine listeners, the paper's people, and apart the network."""
+
+from collections.abc import Sequence
+
+import matplotlib.lines
+import numpy as np
+import pandas as pd
+
+from metamer_jax.figures import style
+from metamer_jax.figures.listening import slant, spread
+from metamer_jax.figures.style import Figure
+
+# Whose judgement a curve is, in the order in which they are named.
+WHO = ("people", "machine", "own", "paper")
+_LINES = {
+    "people": {"linestyle": "-", "marker": "o", "markersize": 5.5},
+    "machine": {"linestyle": "--", "marker": "o", "markersize": 5, "mfc": style.PAPER},
+    "own": {"linestyle": "-", "marker": "s", "markersize": 4, "linewidth": 1.2},
+    "paper": {"linestyle": ":", "marker": "D", "markersize": 3.5, "linewidth": 1.5},
+}
+
+
+def recognition_curves(
+    table: pd.DataFrame, *, networks: Sequence[str], stages: Sequence[str], chance: float
+) -> Figure:
+    """Draws how often metamers are recognised, by the stage that they match.
+
+    The network's own judgements, which its metamers were made for, stand framed in a panel apart.
+
+    Args:
+        table: Rows who (of `WHO`), model, layer, proportion, low, high, listeners; no interval
+            where an end is NaN.
+        networks: In drawing order; each has a colour.
+        stages: In processing order.
+        chance: Share of right answers by guessing.
+
+    Returns:
+        The figure.
+    """
+    others = [who for who in WHO if who != "own" and (table["who"] == who).any()]
+    wide = max(4.3, 0.72 * len(stages) + 1.1)
+    own = max(2.0, 0.3 * len(stages) + 0.8)
+    rows = max(-(-len(networks) // 2), len(others))  # Of the legend.
+    top_in = max(0.25 + 0.19 * rows, 0.5)
+    with style.house_style(grid=False):
+        figure = Figure(figsize=(wide + own, 3.0 + top_in))
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(wide - 0.8, own - 0.45))
+        figure.subplots_adjust(
+            left=0.6 / (wide + own),
+            right=1 - 0.1 / (wide + own),
+            bottom=0.78 / (3.0 + top_in),
+            top=3.0 / (3.0 + top_in),
+            wspace=0.42,
+        )
+        for axis, shown in ((left, others), (right, ["own"])):
+            for who in shown:
+                _draw_curves(axis, table[table["who"] == who], who, networks, stages)
+            axis.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=(0, (1, 3)))
+            axis.set_xticks(range(len(stages)), stages)
+            axis.set(xlim=(-0.4, len(stages) - 0.6), ylim=(0, 105))
+            slant(axis)
+        left.annotate(
+            f"chance\n{100 * chance:.3g} %",
+            *((1, 100 * chance), (3, 0), ("axes fraction", "data"), "offset points"),
+            va="center",
+            fontsize=7.5,
+            color=style.MUTED,
+        )
+        left.set(ylabel="Recognised (%)", xlabel="Stage that the metamer matches")
+        right.spines[:].set_visible(True)
+        right.tick_params(labelleft=True)
+        right.set_title("by the network\nthey were made for", fontsize=8, fontweight="normal")
+        _legend(left, table, networks, others, rows)
+    return figure
+
+
+def _legend(axis, table, networks, others, rows):
+    """Networks by colour, and in a column of their own the kinds of lines."""
+    line = matplotlib.lines.Line2D
+    colors = [
+        line([], [], color=color, linewidth=4, label=network)
+        for network, color, _ in spread(networks)
+    ]
+    names = _names(table, len(networks))
+    kinds = [line([], [], color=style.INK, label=names[who], **_LINES[who]) for who in others]
+    empty = [line([], [], linestyle="none", label=" ")] * (-len(colors) % rows)
+    axis.legend(
+        handles=[*colors, *empty, *kinds],
+        ncols=-(-len(colors) // rows) + 1,
+        loc="lower left",
+        bbox_to_anchor=(-0.03, 1.01),
+        handlelength=2.8,
+        columnspacing=1.5,
+    )
+
+
+def _names(table, count):
+    people = table.loc[table["who"] == "people", "listeners"]
+    several = "the run’s other network" if count == 2 else "the run’s other networks"
+    return {
+        "people": f"people (n = {int(people.max())})" if len(people) else "people",
+        "machine": f"machine listener: {several}",
+        "own": "the network itself",
+        "paper": "people, the paper’s counts",
+    }
+
+
+def _draw_curves(axis, rows, who, networks, stages):
+    places = {stage: place for place, stage in enumerate(stages)}
+    for network, color, shift in spread(networks):
+        own = rows[(rows["model"] == network) & rows["layer"].isin(stages)]
+        if own.empty:
+            continue
+        x = own["layer"].map(places).to_numpy(float) + shift
+        order = np.argsort(x)
+        y, low, high = (
+            100 * own[name].to_numpy(float)[order] for name in ("proportion", "low", "high")
+        )
+        if who != "paper":  # Its dots stay dots; the table has its intervals.
+            errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
+            axis.errorbar(x[order], y, errors, fmt="none", ecolor=color, elinewidth=1, capsize=2)
+        axis.plot(x[order], y, color=color, **_LINES[who])
