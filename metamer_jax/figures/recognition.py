@@ -1,6 +1,7 @@
 """Recognition by stage: people, machine listeners, the paper's people, and apart the network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.lines
 import numpy as np
@@ -12,7 +13,7 @@ from metamer_jax.figures.style import Figure
 
 # Whose judgement a curve is, in the order in which they are named.
 WHO = ("people", "machine", "own", "paper")
-_LINES = {
+_LINES: Mapping[str, Mapping[str, Any]] = {
     "people": {"linestyle": "-", "marker": "o", "markersize": 5.5},
     "machine": {"linestyle": "--", "marker": "o", "markersize": 5, "mfc": style.PAPER},
     "own": {"linestyle": "-", "marker": "s", "markersize": 4, "linewidth": 1.2},

@@ -340,8 +340,5 @@ def _render(
 
 def _commands(folder: pathlib.Path) -> dict[str, str]:
     """Returns what makes the parts that may be missing."""
-    found = {
-        part: f"metamer-jax {module} --workdir={folder}"
-        for part, module in _MODULES.items()
-    }
+    found = {part: f"metamer-jax {module} --workdir={folder}" for part, module in _MODULES.items()}
     return found | {"listening": f"{found['listening']} --out={folder / 'listening'}"}
