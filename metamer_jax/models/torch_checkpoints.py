@@ -176,9 +176,8 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
         raise ValueError(f"{path} is empty")
     if head.startswith(b"PK\x03\x04"):
         content = _read_zip(path, size)
-    elif kind := next((kind for start, kind in _OTHER_KINDS if _begins(head, start)), None):
-        told = re.search(rb"\nsize (\d+)", head) if kind.startswith("a git-lfs") else None
-        raise ValueError(f"{path} is {kind}{f' ({int(told[1]):,} bytes)' if told else ''}")
+    elif (kind := other_kind(head)) is not None:
+        raise ValueError(f"{path} is {kind}")
     elif head.startswith(b"\x80"):
         content = _read_legacy(path)
     else:
@@ -189,8 +188,20 @@ def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     return Checkpoint(path, content, tensors, foreign)
 
 
-def _begins(head, start):
-    return re.match(start, head, re.DOTALL | re.IGNORECASE) is not None
+def other_kind(head: bytes) -> str | None:
+    """Names a file that people have in the place of one with weights, by how it begins.
+
+    Args:
+        head: Its first 512 bytes.
+
+    Returns:
+        What it is and what to do; None: it is none of these.
+    """
+    for start, kind in _OTHER_KINDS:
+        if re.match(start, head, re.DOTALL | re.IGNORECASE):
+            told = re.search(rb"\nsize (\d+)", head) if kind.startswith("a git-lfs") else None
+            return f"{kind}{f' ({int(told[1]):,} bytes)' if told else ''}"
+    return None
 
 
 def _named(value, name, seen) -> Iterator[tuple[str, Tensor | Foreign]]:

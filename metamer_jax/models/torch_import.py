@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metamer_jax.models import torch_checkpoints
 from metamer_jax.models.blocks import CochleagramNetwork
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
@@ -40,6 +41,10 @@ _DTYPES = {
 }
 
 
+# How a file of each kind begins: a zip; eight bytes, and a header as JSON.
+_BEGINNINGS = {".npz": rb"PK", ".safetensors": rb".{8}\s*\{"}
+
+
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a state dictionary that was exported from PyTorch.
 
@@ -55,17 +60,25 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ValueError: It is of another kind, or damaged.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{path} must hold plain arrays: {error}") from error
+    if path.suffix not in _BEGINNINGS:
+        raise ValueError(f"path must end in .npz or .safetensors, got {path}")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not re.match(_BEGINNINGS[path.suffix], head, re.DOTALL):
+        kind = torch_checkpoints.other_kind(head)
+        raise ValueError(
+            f"{path} is {kind or f'no {path.suffix} file: it begins with {head[:12]!r}'}"
+        )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    raise ValueError(f"path must end in .npz or .safetensors, got {path}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:
+        objects = "allow_pickle" in str(error)
+        raise ValueError(
+            f"{path} must hold plain arrays: {'it has Python objects' if objects else error}"
+        ) from error
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -74,13 +87,15 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     start = 8 + int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8:start])
-        return {
-            name: _array(content[start:], **about)
-            for name, about in header.items()
-            if name != "__metadata__"
-        }
+        tensors = {name: about for name, about in header.items() if name != "__metadata__"}
+        unknown = sorted({about["dtype"] for about in tensors.values()} - {*_DTYPES, "BF16"})
+        if not unknown:
+            return {name: _array(content[start:], **about) for name, about in tensors.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole .safetensors file: {error!r}") from error
+    raise ValueError(
+        f"{path} holds tensors of unsupported types, {', '.join(unknown)}: save them as float32"
+    )
 
 
 def _array(content, *, dtype, shape, data_offsets):

@@ -173,6 +173,22 @@ def test_files(tmp_path):
     np.savez(tmp_path / "pickled.npz", a=np.array([{}]))
     with pytest.raises(ValueError, match="plain arrays"):
         torch_import.read_state_dict(tmp_path / "pickled.npz")
+    for ending in (".npz", ".safetensors"):
+        for content, message in (
+            (b"version https://git-lfs.github.com/spec/v1\nsize 1234567\n", "a git-lfs pointer"),
+            (b"<!DOCTYPE html><html>", "is a web page"),
+            (b"nothing", f"is no {ending} file: it begins with"),
+        ):
+            (tmp_path / f"other{ending}").write_bytes(content)
+            with pytest.raises(ValueError, match=message) as caught:
+                torch_import.read_state_dict(tmp_path / f"other{ending}")
+            assert "allow_pickle" not in str(caught.value)
+    about = {"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}
+    header = json.dumps(about).encode()
+    small = len(header).to_bytes(8, "little") + header + b"ab"
+    (tmp_path / "small.safetensors").write_bytes(small)
+    with pytest.raises(ValueError, match="tensors of unsupported types, F8_E4M3: save them as"):
+        torch_import.read_state_dict(tmp_path / "small.safetensors")
     with pytest.raises(ValueError, match="must end in .npz or .safetensors"):
         torch_import.read_state_dict(tmp_path / "state.pt")
 
