@@ -37,6 +37,7 @@ def outputs(notebook, kind):
 @pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="needs the extra [speech]"
 )
+@pytest.mark.slow
 def test_it_runs_from_start_to_end(path, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

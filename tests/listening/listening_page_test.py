@@ -767,6 +767,7 @@ class TestTypedAnswers:
         assert all(t["rt_ms"] > 0 for t in session["trials"])
         check(session, folder)
 
+    @pytest.mark.slow
     def test_suggestions_come_at_once_on_a_slow_machine(self, browser, many):
         folder, _ = many
         with hosted(folder / "public") as url, opened(browser) as open_page:

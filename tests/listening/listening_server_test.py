@@ -81,7 +81,13 @@ def served(tmp_path_factory):
 
 
 class TestCrowd:
-    @pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "killed"])
+    @pytest.mark.parametrize(
+        "killed",
+        [
+            pytest.param(False, id="undisturbed"),
+            pytest.param(True, id="killed", marks=pytest.mark.slow),
+        ],
+    )
     def test_a_hundred_at_once_lose_nothing(self, tmp_path, killed):
         experiment = listening_folder.make(tmp_path, num_conditions=10)
         key = responses.AnswerKey(experiment)

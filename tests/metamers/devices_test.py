@@ -31,6 +31,7 @@ def folder(trained, tmp_path):
     return shutil.copytree(trained[0], tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_eight_devices_make_what_one_makes_without_a_word_to_each_other():
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     script = [sys.executable, "tests/sharded.py"]

@@ -293,6 +293,7 @@ def test_a_run_of_two_kinds_of_networks(tmp_path, monkeypatch):
             pipeline.common.stages_of(run, model)
 
 
+@pytest.mark.slow
 def test_eight_devices_train_what_one_trains():
     done = subprocess.run(
         [sys.executable, "tests/sharded_training.py"], capture_output=True, cwd=small_run.ROOT,

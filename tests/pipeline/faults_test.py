@@ -104,6 +104,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(synthesize):
         synthesize()
 
 
+@pytest.mark.slow
 def test_three_kills_at_random_moments_change_nothing(trained, tmp_path):
     """SIGKILL, as the study under experiments/ does it, and a fresh process each time."""
     out = tmp_path / "faults.json"

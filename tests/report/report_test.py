@@ -510,8 +510,8 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def opened(browser, report):
+@pytest.fixture(scope="module")
+def loaded(browser, report):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.problems, page.requests = [], []
     page.on("console", lambda message: page.problems.append(message.text))
@@ -520,6 +520,16 @@ def opened(browser, report):
     page.goto(report.as_uri())
     yield page
     page.close()
+
+
+@pytest.fixture
+def opened(loaded):
+    """The report, loaded once, as it is when it has just been opened."""
+    loaded.set_viewport_size({"width": 1280, "height": 900})
+    loaded.emulate_media(color_scheme="light")
+    loaded.locator("[data-network-choice='']").click()
+    loaded.evaluate("document.querySelectorAll('audio').forEach((a) => a.pause())")
+    return loaded
 
 
 class TestInABrowser:
