@@ -1,5 +1,6 @@
 """Sound files to arrays and back; levels and sample rates."""
 
+import contextlib
 import io
 import math
 import os
@@ -84,7 +85,7 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
     if not data:
         raise AudioFileError(name, "empty (0 bytes)")
     try:
-        with soundfile.SoundFile(io.BytesIO(sound_files.with_true_length(data))) as file:
+        with soundfile.SoundFile(_Seekable(sound_files.with_true_length(data))) as file:
             samples, sample_rate_hz = _samples(file, data), int(file.samplerate)
     except (soundfile.SoundFileError, RuntimeError, OSError, TypeError, ValueError) as error:
         # Without the address of our BytesIO; of some damages libsndfile says nothing.
@@ -99,6 +100,15 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, int]:
     if num_bad:
         raise AudioFileError(name, f"{num_bad} of its {samples.size} samples are not finite")
     return samples, sample_rate_hz
+
+
+class _Seekable(io.BytesIO):
+    """Bytes in which libsndfile looks where a damaged header sends it, before their begin, too."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with contextlib.suppress(ValueError, OverflowError):  # Else soundfile prints a traceback.
+            return super().seek(offset, whence)
+        return self.tell()
 
 
 def _samples(file: Any, data: bytes) -> np.ndarray:

@@ -26,7 +26,10 @@ NOISE_FOLDERS = ("_background_noise_", "_silence_")  # Speech Commands' sounds w
 # The official split's lists of "<word>/<name>.wav"; what is in neither is for training.
 LISTS: Mapping[str, str] = {"validation_list.txt": "validation", "testing_list.txt": "test"}
 _MAX_NOISE_BYTES = 4 * sound_files.MAX_BYTES  # All of it is in memory at once.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError),
+    NotImplementedError,  # Of a zip whose flags ask for what never was.
+)
 
 
 class DamagedArchiveError(ValueError):
