@@ -145,11 +145,11 @@ def test_a_frame_too_many_is_cut_off_and_told(tmp_path, load, caplog):
         load(folder)
 
 
-def test_a_header_that_points_before_the_file_is_refused_quietly(capfd):
+@pytest.mark.filterwarnings("error")  # As which pytest has what a callback of libsndfile's prints.
+def test_a_header_that_points_before_the_file_is_refused_quietly():
     content = AIFF.replace(b"SSND", b"\xff" * 4)
     with pytest.raises(audio.AudioFileError, match="x: unreadable"):
         audio.decode(content, "x")
-    assert "Traceback" not in capfd.readouterr().err
 
 
 # What is no sound, or none of a recording's size.
