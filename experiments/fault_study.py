@@ -34,7 +34,7 @@ from metamer_jax.storage import atomic
 
 flags.adopt_module_key_flags(settings)
 
-_KILLS = flags.DEFINE_integer("kills", 20, "SIGKILLs of each kind.")
+_KILLS = flags.DEFINE_integer("kills", 20, "SIGKILLs of each kind.", 1)
 _FAULTS = flags.DEFINE_list(
     "faults",
     None,
@@ -42,7 +42,7 @@ _FAULTS = flags.DEFINE_list(
     "files of a run, finished and under way.",
 )
 _OUT = flags.DEFINE_string("out", "fault_study.json", "The table as JSON.")
-_STUDY_SEED = flags.DEFINE_integer("study_seed", 0, "Of the moments at which faults strike.")
+_STUDY_SEED = flags.DEFINE_integer("study_seed", 0, "Of the moments at which faults strike.", 0)
 _CHILD = flags.DEFINE_string("child", None, "Used by the study itself.")
 
 _WAIT_S = 600

@@ -28,8 +28,8 @@ _STAGES = flags.DEFINE_list(
 )
 _BATCHES = flags.DEFINE_list("batch_sizes", ["4", "8", "16"], "Targets at once.")
 _DENSE = flags.DEFINE_bool("dense", True, "Time the exact cochleagram, too.")
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Measurements of each row; the median counts.")
-_STEPS = flags.DEFINE_integer("steps", 5, "Steps in a measurement.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Measurements of each row; the median counts.", 1)
+_STEPS = flags.DEFINE_integer("steps", 5, "Steps in a measurement.", 1)
 _RECIPE = flags.DEFINE_enum(
     "recipe", "paper", sorted(configs.SYNTHESIS_RECIPES), "Whose optimiser makes the update."
 )

@@ -1,6 +1,7 @@
 """What drivers have in common, whatever their flags: clear errors, and settings as flags."""
 
 import functools
+import math
 import pathlib
 import sys
 import textwrap
@@ -43,7 +44,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 def _read_flags(argv: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(argv)
+        left = flags.FLAGS(argv)
+        for name, value in flags.FLAGS.flag_values_dict().items():
+            if isinstance(value, float) and math.isnan(value):  # It passes every bound of absl's.
+                raise flags.IllegalFlagValueError(f"flag --{name}=nan: expected a number")
+        return left
     except flags.Error as error:
         _leave(error, 2)
     except SystemExit:  # The help was shown.

@@ -35,7 +35,7 @@ _NETWORKS = flags.DEFINE_list(
     f"Networks of the panel in turn, of {', '.join(models.PRESETS)}. Unset: "
     f"{', '.join(machines.DEFAULT_NETWORKS)}.",
 )
-_EPOCHS = flags.DEFINE_integer("epochs", None, "Training epochs at most.")
+_EPOCHS = flags.DEFINE_integer("epochs", None, "Training epochs at most.", 1)
 _EXPERIMENT = flags.DEFINE_string(
     "experiment", None, "Folder of a built experiment for them to take. Unset: the run's metamers."
 )

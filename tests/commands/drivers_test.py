@@ -45,6 +45,17 @@ def test_arguments_that_are_left_over_are_named(capsys):
     assert left.value.code == 2 and "Unexpected arguments: runs/mine" in capsys.readouterr().err
 
 
+def test_no_flag_is_nan(monkeypatch, capsys):
+    own = flags.FlagValues()
+    flags.DEFINE_float("chance", None, "Of a right answer.", 0, 1, flag_values=own)
+    monkeypatch.setattr(flags, "FLAGS", own)
+    assert drivers._read_flags(["driver", "--chance=0.5", "left"]) == ["driver", "left"]
+    for value, said in (("nan", "--chance=nan: expected a number"), ("1e999", "--chance=1e999")):
+        with pytest.raises(SystemExit) as left:
+            drivers._read_flags(["driver", f"--chance={value}"])
+        assert left.value.code == 2 and said in capsys.readouterr().err
+
+
 def test_our_own_faults_keep_their_traceback():
     def main(argv):
         raise KeyError("a bug")
