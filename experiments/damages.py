@@ -179,6 +179,10 @@ TRAINING: dict[str, Damage] = {
 }
 
 
+# What a part that is under way must have left for its damages, by its folder.
+STATES = {"metamers": (_STATE, _BATCH), "networks": (_TRAINING,)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What came of a damage: whether it was named, and whether everything is as it was."""

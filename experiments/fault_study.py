@@ -415,6 +415,12 @@ def _study_damages(config: configs.ExperimentConfig, trained: pathlib.Path) -> l
             shutil.copytree(whole, begun)
             if state is not None:
                 _stop_within(config, begun, state)
+                patterns = damages.STATES[state]
+                if not all(any(begun.glob(pattern)) for pattern in patterns):
+                    raise ValueError(
+                        f"--workdir must be a run that leaves {patterns} together while it is "
+                        "under way: two batches a stage or more (--batch_size), got one"
+                    )
             for name, damage in tried.items():
                 folder = pathlib.Path(scratch) / "damaged"
                 shutil.copytree(begun, folder)

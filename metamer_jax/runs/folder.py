@@ -95,14 +95,13 @@ class Run:
         """
         if not self.manifest.exists():
             return is_done(*(self.path(n) for n in names if not n.endswith("/")))
-        for name in names:
-            if not self.manifest.is_sound(name):
-                reason = self.manifest.trouble(name)
-                if reason is not None and (name, reason) not in self._told:
-                    self._told.add((name, reason))
-                    _log.warning("%s %s; it is made again", self.path(name), reason)
-                return False
-        return True
+        unsound = [name for name in names if not self.manifest.is_sound(name)]
+        for name in unsound:
+            reason = self.manifest.trouble(name)
+            if reason is not None and (name, reason) not in self._told:
+                self._told.add((name, reason))
+                _log.warning("%s %s; it is made again", self.path(name), reason)
+        return not unsound
 
     def record(self, *names: str) -> None:
         """Says that files are finished, those that follow from others after them."""

@@ -127,10 +127,13 @@ class Manifest:
                 known.append(settings_digest(settings))
             if adopted is not None:
                 saved["adopted"] = adopted
-            write_json(
-                self.path,
-                {"schema_version": SCHEMA_VERSION, **saved, "settings": known, "files": files},
+            self._write(
+                {"schema_version": SCHEMA_VERSION, **saved, "settings": known, "files": files}
             )
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        content = {name: value for name, value in content.items() if name != "digest"}
+        write_json(self.path, {**content, "digest": cache.digest(content)})
 
     def made_of(self, name: str) -> str:
         """Digest of the settings and files that `name` would follow from today."""
@@ -180,7 +183,7 @@ class Manifest:
                 for name, entry in self._moved.items():
                     if saved["files"].get(name, {}).get("sha256") == entry.sha256:
                         saved["files"] = {**saved["files"], name: entry._asdict()}
-                write_json(self.path, saved)
+                self._write(saved)
             self._moved.clear()
 
     def unsound(self) -> dict[str, str]:
@@ -232,6 +235,9 @@ def _checked(saved: Any) -> dict[str, Any]:
         not isinstance(entry, dict) or set(entry) != fields for entry in files.values()
     ):
         raise DamagedFileError(f"{MANIFEST} must list files with {sorted(fields)}")
+    content = {name: value for name, value in saved.items() if name != "digest"}
+    if saved.get("digest", cache.digest(content)) != cache.digest(content):  # Once it had none.
+        raise DamagedFileError(f"{MANIFEST} was altered after it was written")
     return saved
 
 

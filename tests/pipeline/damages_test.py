@@ -44,6 +44,9 @@ SAMPLE = [
     "metamers/*/*/wav/*.wav deleted",
     "verdicts edited",
     "an old report of tomorrow",
+    "sounds as played swapped",
+    "tables swapped",
+    "manifest.json altered",
     "config.json deleted",
     "another seed in config.json",
 ]
