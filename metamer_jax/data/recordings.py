@@ -33,7 +33,8 @@ _ARRAYS = frozenset(
 class Recordings:
     """Spoken words, ready for the cochleagram."""
 
-    # [recording, time] float32, mean 0, rms 0.1; shorter sounds were filled up with zeros.
+    # [recording, time] float32, mean 0, rms 0.1; shorter sounds were filled up with zeros. Those of
+    # `load` stay in the cached file, read-only: `storage.take` reads rows of them.
     waveforms: np.ndarray
     labels: np.ndarray  # [recording] int32, index into `words`.
     names: np.ndarray  # [recording] str, unique: "<word>/<file name without its ending>".
@@ -125,6 +126,7 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
         folder / f"{config.dataset}-{cache.digest(identity)}.npz",
         lambda: _collect(source, config),
         _ARRAYS | _extra_arrays(source),
+        mapped=frozenset({"waveforms"}),
     )
     skipped = dict(zip(arrays["bad_files"].tolist(), arrays["bad_reasons"].tolist(), strict=True))
     for file, reason in skipped.items():

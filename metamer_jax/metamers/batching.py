@@ -1,7 +1,7 @@
 """Any number of targets: batches of one size, and how large a device bears."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from metamer_jax import storage
 from metamer_jax.configs import SynthesisConfig
 from metamer_jax.metamers.lowering import lower
 from metamer_jax.metamers.parametrisation import Parametrisation, parametrised
@@ -74,26 +75,27 @@ def synthesize(
         config=config,
         mesh=mesh,
     )
-    parts = []
-    for batch in batches(len(targets), size):
-        state = init(
-            key,
-            jnp.asarray(np.asarray(targets)[batch]),
-            np.asarray(target_ids)[batch].tolist(),
-            seeds,
-            stage_fn=stage_fn,
-            variables=variables,
-            config=config,
-            mesh=mesh,
-        )
-        parts.append(
-            run_batch(
+    sounds, ids = np.asarray(targets), np.asarray(target_ids)
+
+    def parts():
+        for batch in batches(len(sounds), size):
+            state = init(
+                key,
+                jnp.asarray(storage.take(sounds, batch)),
+                ids[batch].tolist(),
+                seeds,
+                stage_fn=stage_fn,
+                variables=variables,
+                config=config,
+                mesh=mesh,
+            )
+            yield run_batch(
                 state,
                 empty_trace(state),
                 None if on_chunk is None else lambda state, info, _: on_chunk(state, info),
             )
-        )
-    return concatenate(parts, len(targets))
+
+    return concatenate(parts(), len(sounds))
 
 
 def run_batch(
@@ -196,29 +198,38 @@ def batches(num_targets: int, size: int) -> list[np.ndarray]:
     return [np.minimum(np.arange(start, start + size), num_targets - 1) for start in starts]
 
 
-def concatenate(parts: Sequence[Synthesis], num_targets: int) -> Synthesis:
+def concatenate(parts: Iterable[Synthesis], num_targets: int) -> Synthesis:
     """Joins batches along the targets and drops the padding of the last.
 
     Args:
-        parts: Finished batches in the order of `batches`.
+        parts: Finished batches in the order of `batches`; of an iterator one is in memory at a
+            time beside the whole.
         num_targets: Number of targets without padding.
 
     Returns:
         One synthesis of all targets; traces of batches that stopped early end in NaN.
     """
-    longest = max((part.trace_step for part in parts), key=len)
+    whole: dict[str, np.ndarray] = {}
+    trace_step, start = np.zeros(0), 0
+    for part in parts:
+        rows = slice(start, min(start + len(part.waveform), num_targets))
+        trace_step = max(trace_step, part.trace_step, key=len) if start else part.trace_step
+        for name, values in part._asdict().items():
+            if name == "trace_step":
+                continue
+            if start == 0:
+                whole[name] = np.empty((num_targets, *values.shape[1:]), values.dtype)
+            if name.startswith("trace_"):
+                whole[name] = _lengthened(whole[name], len(trace_step))
+                values = _lengthened(values, len(trace_step))
+            whole[name][rows] = values[: rows.stop - start]
+        start = rows.stop
+    return Synthesis(**whole, trace_step=trace_step)
 
-    def padded(trace):
-        missing = len(longest) - trace.shape[-1]
-        return np.pad(trace, [(0, 0), (0, 0), (0, missing)], constant_values=np.nan)
 
-    parts = [
-        part._replace(
-            trace_step=longest,
-            trace_loss=padded(part.trace_loss),
-            trace_relative_error=padded(part.trace_relative_error),
-        )
-        for part in parts
-    ]
-    joined = [np.concatenate(leaves)[:num_targets] for leaves in zip(*parts, strict=True)]
-    return Synthesis(*joined)._replace(trace_step=longest)
+def _lengthened(trace: np.ndarray, length: int) -> np.ndarray:
+    """Returns a trace [target, seed, point] that ends in NaN where it was shorter."""
+    missing = length - trace.shape[-1]
+    if not missing:
+        return trace
+    return np.pad(trace, [(0, 0), (0, 0), (0, missing)], constant_values=np.nan)

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from metamer_jax import storage
 from metamer_jax.configs import SynthesisConfig
 from metamer_jax.gradients import norm
 from metamer_jax.metamers.objective import TINY, matching_loss, start_waveform
@@ -107,8 +108,10 @@ def check_targets(targets, target_ids, seeds):
         raise ValueError(
             f"targets must be floating point (about -1 to 1), got {jnp.result_type(targets)}"
         )
-    if not np.all(np.isfinite(targets)):
-        bad = np.flatnonzero(~np.all(np.isfinite(targets), axis=1))
+    sounds = np.asarray(targets)
+    finite = [np.isfinite(p).all(axis=1) for p in storage.in_rows(sounds, range(len(sounds)))]
+    bad = np.flatnonzero(~np.concatenate([np.ones(0, bool), *finite]))
+    if bad.size:
         raise ValueError(f"targets must be finite; rows {bad[:10].tolist()} are not")
     if np.shape(target_ids) != np.shape(targets)[:1]:
         raise ValueError(

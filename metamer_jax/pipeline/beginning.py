@@ -136,7 +136,7 @@ def _take_networks(run: runs.Run, source: runs.Run) -> None:
         made = _taken(run.config, network)
         if not run.is_done(*made):
             for name in made:
-                storage.write_bytes(run.path(name), source.path(name).read_bytes())
+                storage.copy_file(source.path(name), run.path(name))
             run.record(*made)
             logging.info("%s: taken from %s", network, source.folder)
 

@@ -139,10 +139,12 @@ def write_targets(run, recordings, targets):
     path = run.path("targets", "targets.npz")
     if run.is_done(*manifest.TARGETS):
         saved = storage.map_npz(path, check=False)["waveform"]
-        # Row by row: of ten thousand targets a copy is not for nothing.
         same = len(saved) == len(targets) and all(
-            np.array_equal(row, recordings.waveforms[target])
-            for row, target in zip(saved, targets, strict=True)
+            map(
+                np.array_equal,
+                storage.in_rows(saved, np.arange(len(saved))),
+                storage.in_rows(recordings.waveforms, targets),
+            )
         )
         if not same:
             raise ValueError(
@@ -161,7 +163,11 @@ def write_targets(run, recordings, targets):
     storage.write_npz(
         path,
         {
-            "waveform": recordings.waveforms[targets],
+            "waveform": storage.Rows(
+                (len(targets), *recordings.waveforms.shape[1:]),
+                recordings.waveforms.dtype,
+                storage.in_rows(recordings.waveforms, targets),
+            ),
             "target_id": targets,
             "label": recordings.labels[targets],
         },

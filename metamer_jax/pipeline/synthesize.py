@@ -71,8 +71,7 @@ def _take_from_another_network(run, network, stage):
     for other in run.config.networks:
         made = metamers_path(run, other, stage)
         if other != network and run.is_done(manifest.metamers_of(other, stage)):
-            arrays = storage.map_npz(made, check=False)
-            storage.write_npz(metamers_path(run, network, stage), arrays)
+            storage.copy_file(made, metamers_path(run, network, stage))
             run.record(manifest.metamers_of(network, stage))
             logging.info("%s: metamers of the %s are those of %s", network, stage, other)
             return True
@@ -110,7 +109,7 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
             ids = left[batch]
             state = metamers.init(
                 key_of(run, START),
-                recordings.waveforms[ids],
+                storage.take(recordings.waveforms, ids),
                 ids,
                 stage_fn=stage_fn,
                 variables=variables,

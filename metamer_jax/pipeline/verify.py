@@ -122,7 +122,7 @@ def _null_sounds(run, recordings, ids):
     """The null's recordings [recording, time], mixed with noise where the settings say so."""
     snr_db = run.config.verification.null_noise_snr_db
     if snr_db is None:
-        return recordings.waveforms[ids]
+        return storage.take(recordings.waveforms, ids)
     mixing = AugmentConfig(background_snr_db=snr_db)
     seed = jax.random.key(run.config.resolved_target_seed)
     keys = jax.vmap(functools.partial(jax.random.fold_in, seed))(ids)
@@ -346,7 +346,7 @@ def _target_versions(run, recordings, ids):
         The sounds [target, time] as "played" and, where the recipe did not make metamers of
         these, those that it made them of, "optimised".
     """
-    waveforms = recordings.waveforms[ids]
+    waveforms = storage.take(recordings.waveforms, ids)
     samples, level_db = audio.to_playback(waveforms, recordings.sample_rate_hz, run.config.playback)
     for target_id, sound in zip(ids, samples, strict=True):
         word = recordings.words[recordings.labels[target_id]]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from metamer_jax import configs, runs, verification
+from metamer_jax import configs, runs, storage, verification
 from metamer_jax.cochleagram import filters
 from metamer_jax.report import media as media_lib
 from metamer_jax.report.run_folder import RunFolder
@@ -163,7 +163,7 @@ class RunContents:
         waveforms = self._target_arrays.get("waveform")
         if ids is None or waveforms is None or target_id not in ids:
             return None
-        return waveforms[int(np.flatnonzero(ids == target_id)[0])]
+        return storage.take(waveforms, int(np.flatnonzero(ids == target_id)[0]))
 
     def load_waveforms(self, keys: Iterable[Key]) -> None:
         """Reads the raw metamers, each file once, and keeps only the asked ones."""
@@ -179,7 +179,7 @@ class RunContents:
             targets, seeds = self.ids[network, stage]
             for key in group:
                 place = targets.index(key[2]), seeds.index(key[3])
-                self._waveforms[key] = np.array(arrays["waveform"][place], dtype=np.float32)
+                self._waveforms[key] = storage.take(arrays["waveform"], place).astype(np.float32)
 
     def waveform(self, key: int | Key) -> np.ndarray | None:
         """The sound [time] of a target (by id) or metamer; None where there is none."""
@@ -191,8 +191,8 @@ class RunContents:
         arrays = self.files.npz(name, ("trace_step", "trace_relative_error"))
         if not arrays or len(arrays) < 2 or arrays["trace_step"].size == 0:
             return None
-        errors = arrays["trace_relative_error"]
-        return arrays["trace_step"], errors.reshape(-1, errors.shape[-1])
+        errors = np.array(arrays["trace_relative_error"])
+        return np.array(arrays["trace_step"]), errors.reshape(-1, errors.shape[-1])
 
     # Sounds and pictures -------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Reads a run folder that may be unfinished or damaged: what is missing is None, never an error."""
 
+import contextlib
 import json
 import pathlib
 import types
@@ -69,9 +70,15 @@ class RunFolder:
         return self._read(name, lambda path: storage.read_csv(path, text=verification.TEXTS))
 
     def npz(self, name: str, keys: Iterable[str] | None = None) -> dict[str, np.ndarray] | None:
-        """Returns those arrays of a file that it holds (all without `keys`)."""
+        """Returns those arrays of a file that it holds (all without `keys`).
+
+        Large ones stay in the file: `storage.take` reads rows of them.
+        """
 
         def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+            with contextlib.suppress(storage.DamagedFileError):  # Compressed, or another's.
+                found = storage.map_npz(path, check=False)
+                return {key: found[key] for key in found if keys is None or key in keys}
             with np.load(path, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files if keys is None or key in keys}
 

@@ -8,6 +8,7 @@ a damaged file raises `DamagedFileError`, and `is_done` says no, so that the par
 from metamer_jax.storage.atomic import atomic_write
 from metamer_jax.storage.reading import (
     DamagedFileError,
+    in_rows,
     is_done,
     map_npz,
     read_at_most,
@@ -16,11 +17,13 @@ from metamer_jax.storage.reading import (
     read_jsonl,
     read_npz,
     read_regular,
+    take,
 )
 from metamer_jax.storage.writing import (
     Rows,
     StorageError,
     append_jsonl,
+    copy_file,
     storage_errors,
     write_bytes,
     write_csv,
@@ -36,6 +39,8 @@ __all__ = [
     "StorageError",
     "append_jsonl",
     "atomic_write",
+    "copy_file",
+    "in_rows",
     "is_done",
     "map_npz",
     "read_at_most",
@@ -45,6 +50,7 @@ __all__ = [
     "read_npz",
     "read_regular",
     "storage_errors",
+    "take",
     "write_bytes",
     "write_csv",
     "write_json",

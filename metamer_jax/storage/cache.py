@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from metamer_jax.storage import atomic
+from metamer_jax.storage import atomic, reading
 
 
 def cache_dir(given: str | None) -> pathlib.Path:
@@ -66,7 +66,11 @@ def lock(path: pathlib.Path):
 
 
 def load_or_make(
-    path: pathlib.Path, make: Callable[[], Mapping[str, np.ndarray]], expect: frozenset[str]
+    path: pathlib.Path,
+    make: Callable[[], Mapping[str, np.ndarray]],
+    expect: frozenset[str],
+    *,
+    mapped: frozenset[str] = frozenset(),
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz file, made and saved first where they are missing or damaged.
 
@@ -76,8 +80,12 @@ def load_or_make(
         path: The file; its name must tell everything that the arrays depend on.
         make: Makes the arrays (no objects).
         expect: Their names.
+        mapped: Which of them stay in the file, read-only: only what is looked at is in memory.
+
+    Returns:
+        The arrays, by name.
     """
-    if (arrays := _load(path, expect)) is not None:
+    if (arrays := _load(path, expect, mapped)) is not None:
         return arrays
     try:
         guard = lock(path)
@@ -87,7 +95,7 @@ def load_or_make(
         return dict(make())
     try:
         # Another process may have made it while this one waited.
-        if (arrays := _load(path, expect)) is not None:
+        if (arrays := _load(path, expect, mapped)) is not None:
             return arrays
         arrays = dict(make())
         try:
@@ -95,7 +103,9 @@ def load_or_make(
                 np.savez(file, **arrays)
         except OSError as error:
             _warn_unwritable(path.parent, error)
-        return arrays
+            return arrays
+        kept = reading.map_npz(path, check=False)
+        return {name: kept[name] if name in mapped else arrays[name] for name in arrays}
     finally:
         guard.release()
 
@@ -108,16 +118,20 @@ def _warn_unwritable(folder: pathlib.Path, error: OSError) -> None:
     )
 
 
-def _load(path: pathlib.Path, expect: frozenset[str]) -> dict[str, np.ndarray] | None:
+def _load(
+    path: pathlib.Path, expect: frozenset[str], mapped: frozenset[str]
+) -> dict[str, np.ndarray] | None:
     """Reads the arrays; None where there is no file, or a damaged one (zip checks its CRCs)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if expect <= set(file.files):
-                return {name: file[name] for name in expect}
-            reason = f"holds {sorted(file.files)}, not {sorted(expect)}"
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # A piece at a time.
+        found = {} if damaged else reading.map_npz(path, check=False)
+        if expect <= set(found):
+            return {n: found[n] if n in mapped else np.array(found[n]) for n in expect}
+        reason = f"{damaged} was altered" if damaged else f"holds {[*found]}, not {sorted(expect)}"
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         reason = str(error)
     if path.exists():
         warnings.warn(f"{path} is damaged ({reason}): making it anew", stacklevel=3)

@@ -5,11 +5,12 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import pathlib
 import stat
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
+_ROWS_AT_ONCE = 64
 
 
 class DamagedFileError(ValueError):
@@ -119,6 +121,41 @@ def map_npz(path: Path, *, check: bool = True) -> dict[str, np.ndarray]:
             raise
         raise DamagedFileError(f"{path} cannot be read: {error}") from error
     return found
+
+
+def take(array: np.ndarray, rows: Any) -> np.ndarray:
+    """Copies rows of an array into memory; of one that stays in its file nothing else is there.
+
+    Args:
+        array: Any array, also one of `map_npz`.
+        rows: What stands in brackets behind it.
+
+    Returns:
+        A copy.
+    """
+    found = np.array(array[rows])
+    mapped = array
+    while isinstance(mapped, np.ndarray):
+        file = getattr(mapped, "_mmap", None)
+        if hasattr(file, "madvise"):  # Pages that were looked at would stay resident.
+            file.madvise(mmap.MADV_DONTNEED)
+            break
+        mapped = mapped.base
+    return found
+
+
+def in_rows(array: np.ndarray, indices: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+    """Passes over rows of an array, a few of which are in memory at a time.
+
+    Args:
+        array: Any array, also one of `map_npz`.
+        indices: Which rows, in which order.
+
+    Yields:
+        The next rows, copied.
+    """
+    for start in range(0, len(indices), _ROWS_AT_ONCE):
+        yield take(array, indices[start : start + _ROWS_AT_ONCE])
 
 
 def _check_npz(path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -61,6 +62,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with storage_errors(path), atomic.atomic_write(path) as file:
         file.write(content)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copies a file, all or nothing."""
+    with storage_errors(path), open(source, "rb") as content, atomic.atomic_write(path) as file:
+        shutil.copyfileobj(content, file, 1 << 20)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -323,6 +323,7 @@ def test_a_damaged_cache_is_rebuilt(config, damage):
         content[len(content) // 2] ^= 1
     else:
         content = b"rubbish"
+    path.unlink()  # What was loaded stays as it is.
     path.write_bytes(content)
     with pytest.warns(UserWarning, match="damaged"):
         again = data.load(config)
