@@ -19,8 +19,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import drivers
 from metamer_jax import auditory, configs, metamers, pipeline, report, runs, storage
+from metamer_jax.commands import drivers
 from metamer_jax.data import Recordings
 
 _TARGETS = flags.DEFINE_list("targets", ["500", "5000"], "Numbers of targets.")
