@@ -74,12 +74,15 @@ def reproduce(
     *,
     networks_from: str | os.PathLike | None = None,
 ) -> pathlib.Path:
-    """Runs every stage, and returns the report's path.
+    """Runs every stage.
 
     Args:
         config: The run's settings.
         folder: Its folder.
         networks_from: Folder of a run whose trained networks it takes instead of training.
+
+    Returns:
+        Path of the report.
 
     Raises:
         ValueError: The folder holds a run with other settings, or the data do not suffice.
@@ -106,7 +109,7 @@ def enable_compilation_cache(folder: str | os.PathLike | None = None) -> None:
         folder: Where; None: `jax` in the package's cache folder. A cache that JAX was already
             told to use (JAX_COMPILATION_CACHE_DIR) is left alone.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = cache.cache_dir(None) / "jax" if folder is None else folder
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
@@ -124,6 +127,12 @@ def write_report(run: runs.Run) -> pathlib.Path:
 
     Files that are not what the run made, or no longer follow from what it holds, are named in the
     page and left out of it.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Path of the report.
     """
     from metamer_jax import report
 

@@ -107,8 +107,8 @@ def assess(
 
     shape = metamer.made.outcome.shape
     of_target = np.repeat(np.arange(shape[0]), shape[1])
-    words = np.asarray(words)
-    target_words = words[versions["played"].targets.predictions][of_target]
+    names = np.asarray(words)
+    target_words = names[versions["played"].targets.predictions][of_target]
     identity = {
         "stage": metamer.stage,
         "target_id": metamer.target_ids[of_target],
@@ -127,8 +127,8 @@ def assess(
     )
     long = []
     for version, (targets, made) in versions.items():
-        wanted = words[targets.predictions][of_target]
-        predictions = words[made.predictions]
+        wanted = names[targets.predictions][of_target]
+        predictions = names[made.predictions]
         for stage, activation in made.activations.items():
             quality = verification.match_quality(targets.activations[stage][of_target], activation)
             long.append(
@@ -162,11 +162,11 @@ def assess(
     return table, pd.concat(long, ignore_index=True)
 
 
-def recording_columns(ids: Sequence[int], recordings: Any) -> dict[str, np.ndarray]:
+def recording_columns(ids: Sequence[int] | np.ndarray, recordings: Any) -> dict[str, np.ndarray]:
     """Says which recordings the targets `ids` (indices into the recordings) are."""
-    ids = np.asarray(ids)
+    rows = np.asarray(ids)
     return {
-        "word": np.asarray(recordings.words)[recordings.labels[ids]],
-        "target_name": recordings.names[ids],
-        "speaker": recordings.speakers[ids],
+        "word": np.asarray(recordings.words)[recordings.labels[rows]],
+        "target_name": recordings.names[rows],
+        "speaker": recordings.speakers[rows],
     }

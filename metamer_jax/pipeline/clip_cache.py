@@ -91,7 +91,7 @@ def _identity(task, clip_key, config) -> dict[str, Any]:
 
 def _content(array) -> str:
     array = np.ascontiguousarray(array)
-    return f"{array.dtype}{list(array.shape)} {hashlib.sha256(array).hexdigest()}"
+    return f"{array.dtype}{list(array.shape)} {hashlib.sha256(array.data).hexdigest()}"
 
 
 def _has_room(place: pathlib.Path, num_bytes: int, num_epochs: int) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import jax
 import numpy as np
@@ -24,16 +24,19 @@ StopRequested = Callable[[], bool]
 INIT, START, CLIPS = range(3)
 
 
-def key_of(run, purpose):
+def key_of(run: runs.Run, purpose: int) -> jax.Array:
+    """PRNG key of one of the purposes above."""
     return jax.random.fold_in(jax.random.key(run.config.seed), purpose)
 
 
-def leave():
+def leave() -> NoReturn:
+    """Ends a process that was told to, once its state is saved."""
     logging.warning("told to end: saved; run the same command again to continue")
     raise SystemExit(runs.EXIT_STOPPED)
 
 
-def stages_of(run, model):
+def stages_of(run: runs.Run, model: models.Network | SavedModel) -> list[str]:
+    """The stages of the run that a network has, in the order of processing."""
     if isinstance(model, SavedModel):
         return [stage for stage in model.stage_names if stage in run.config.stages]
     known = models.stage_names(run.config.networks)
@@ -42,7 +45,8 @@ def stages_of(run, model):
     return [stage for stage in auditory.stage_names(model) if stage in run.config.stages]
 
 
-def metamers_path(run, network, stage):
+def metamers_path(run: runs.Run, network: str, stage: str) -> pathlib.Path:
+    """Where the metamers of a stage are, once all are made."""
     return run.path("metamers", network, stage, "metamers.npz")
 
 
@@ -128,14 +132,25 @@ def choose_targets(recordings: Recordings, per_word: int, seed: int) -> np.ndarr
     return np.concatenate(chosen)
 
 
-def chosen_targets(run, recordings):
+def chosen_targets(run: runs.Run, recordings: Recordings) -> np.ndarray:
+    """Indices [target] into the recordings, of the targets that the run's settings choose."""
     config = run.config
     return choose_targets(
         candidates(config, recordings), config.targets_per_word, config.resolved_target_seed
     )
 
 
-def write_targets(run, recordings, targets):
+def write_targets(run: runs.Run, recordings: Recordings, targets: np.ndarray) -> None:
+    """Writes targets/, or sees that what is there are these targets.
+
+    Args:
+        run: The run.
+        recordings: Its recordings.
+        targets: Indices [target] into them.
+
+    Raises:
+        ValueError: The run was made of other recordings.
+    """
     path = run.path("targets", "targets.npz")
     if run.is_done(*manifest.TARGETS):
         saved = storage.map_npz(path, check=False)["waveform"]

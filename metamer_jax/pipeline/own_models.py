@@ -110,7 +110,7 @@ class MetamerSet:
             line = f"{stage}: {len(of_stage)} metamers, median relative error {errors.median():.3g}"
             if "verdict" in of_stage:
                 passed = (of_stage["verdict"] == "pass").sum()
-                pairs = self.verified[stage].null.pairs
+                pairs = self.verified[str(stage)].null.pairs
                 line += f", {passed} verified (null distribution of {pairs:,} pairs)"
             lines.append(line)
         return lines
@@ -265,9 +265,9 @@ def make_metamers(
         for stage in stages
     }
     sounds = verifying.checked("sounds", sounds, model)
+    natural = sounds if recordings is None else recordings
     if verify:
-        recordings = sounds if recordings is None else recordings
-        recordings = verifying.checked("recordings", recordings, model)
+        recordings = natural = verifying.checked("recordings", natural, model)
         if len(recordings) < MIN_NULL_RECORDINGS:
             raise ValueError(
                 f"recordings must be {MIN_NULL_RECORDINGS} natural sounds or more to verify by "
@@ -275,9 +275,8 @@ def make_metamers(
             )
     ids = np.arange(len(sounds)) if target_ids is None else np.asarray(target_ids)
     class_names, classes = _classes(model, variables, sounds, logits, class_names)
-    if words is None:
-        words = ids if classes is None else classes
-    words = tuple(map(str, words))
+    named = words if words is not None else ids.tolist() if classes is None else classes
+    words = tuple(map(str, named))
     if len(words) != len(sounds):
         raise ValueError(f"words must be {len(sounds)}, one a sound, got {len(words)}")
     heard_as = {"sample_rate_hz": sample_rate_hz, "level": level}
@@ -294,11 +293,11 @@ def make_metamers(
                 stage,
                 made[stage],
                 sounds,
-                recordings,
+                natural,
                 logits=logits,
                 parametrisation=as_played,
                 **heard_as,
-                target_ids=ids,
+                target_ids=ids.tolist(),
                 seeds=config.seeds,
                 config=criteria,
                 seed=seed,

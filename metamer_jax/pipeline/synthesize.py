@@ -5,11 +5,13 @@ import functools
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from metamer_jax import auditory, metamers, runs, storage
 from metamer_jax.data import Recordings
+from metamer_jax.own_models.saved import SavedModel
 from metamer_jax.pipeline import shards
 from metamer_jax.pipeline.common import (
     START,
@@ -37,6 +39,15 @@ def synthesize_metamers(
     batch_*.npz, its finished batches, and state_*.npz, from which the next one continues. Where
     the run is shared among processes, each leaves the batches of its own targets, and
     `verify_metamers` joins them.
+
+    Args:
+        run: The run.
+        recordings: Its recordings.
+        stop: Function that says whether to end; asked after every chunk of steps.
+
+    Raises:
+        ValueError: A network is not trained, or metamers of another's model are missing.
+        SystemExit: `stop` said so; everything done so far is saved.
     """
     targets = chosen_targets(run, recordings)
     networks = {
@@ -54,8 +65,14 @@ def synthesize_metamers(
             for stage in stages_of(run, model)
             if not run.is_done(manifest.metamers_of(network, stage))
         ]
-        if missing:
-            variables = auditory.with_filters(variables, model, run.config.cochleagram)
+        if not missing:
+            continue
+        if isinstance(model, SavedModel):
+            raise ValueError(
+                f"{run.path('metamers', network)} lacks stages {missing}, and {network} is "
+                "another's model: make_metamers makes its metamers, save_run saves them"
+            )
+        variables = auditory.with_filters(variables, model, run.config.cochleagram)
         for stage in missing:
             if stage == "cochleagram" and _take_from_another_network(run, network, stage):
                 continue
@@ -109,7 +126,7 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
             ids = left[batch]
             state = metamers.init(
                 key_of(run, START),
-                storage.take(recordings.waveforms, ids),
+                jnp.asarray(storage.take(recordings.waveforms, ids)),
                 ids,
                 stage_fn=stage_fn,
                 variables=variables,

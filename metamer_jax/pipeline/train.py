@@ -146,8 +146,8 @@ def _train(members, recordings, network, state_path, clips_folder, stop):
         progress=True,
     )
     write_logs([result.state for result in results])
-    features = training.compute_features(task.feature_fn, test.inputs)
-    test = test._replace(inputs=features)
+    assert task.feature_fn is not None  # Of a run the clips are waveforms.
+    test = test._replace(inputs=training.compute_features(task.feature_fn, test.inputs))
     for run, result in zip(members, results, strict=True):
         _write_trained(run, recordings, network, task, result, test)
     state_path.unlink(missing_ok=True)
@@ -306,6 +306,7 @@ def load_network(
     if saved.is_saved(path.parent):
         return saved.load_model(path.parent)
     model = build_network(run, network, num_words)
+    assert not isinstance(model, saved.SavedModel)  # Those are read above.
     config = run.config.cochleagram
     shape = (1, config.num_channels, config.num_frames)
     cochleagram = jax.ShapeDtypeStruct(shape, np.float32)

@@ -92,6 +92,9 @@ class Run:
 
         Args:
             *names: Relative to the folder, as in manifest.json; those of folders end in "/".
+
+        Returns:
+            Whether all of them are.
         """
         if not self.manifest.exists():
             return is_done(*(self.path(n) for n in names if not n.endswith("/")))
@@ -295,6 +298,7 @@ def _lock_folder(folder: pathlib.Path, share: Share | None) -> list[int]:
 
 
 def _lock(folder: pathlib.Path, name: str, kind: int) -> list[int]:
+    assert fcntl is not None  # `_lock_folder` goes on without where there is none.
     lock = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)

@@ -75,9 +75,11 @@ class Manifest:
 
     @property
     def path(self) -> pathlib.Path:
+        """Where it is."""
         return self._folder / MANIFEST
 
     def exists(self) -> bool:
+        """Whether the run has one, damaged or not."""
         return self.path.is_file()
 
     def saved(self) -> Mapping[str, Any]:
@@ -194,7 +196,7 @@ class Manifest:
 
 
 def look_at(folder: pathlib.Path, name: str) -> Entry:
-    """Reads a file, or those of a folder, and returns what they are."""
+    """What a file is, or all those of a folder: reads them."""
     if name.endswith("/"):
         digest = hashlib.sha256()
         for path in _inside(folder / name):
@@ -208,10 +210,8 @@ def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _seen(folder: pathlib.Path, name: str) -> tuple[int, int]:
-    """Size and time of change, of a folder the sum and the latest.
-
-    The system's own time counts too: that of the content can be set by anybody.
-    """
+    """Size and time of change, of a folder the sum and the latest."""
+    # The system's own time counts too: that of the content can be set by anybody.
     paths = _inside(folder / name) if name.endswith("/") else [folder / name]
     stats = [os.stat(path) for path in paths]
     times = [max(s.st_mtime_ns, s.st_ctime_ns) for s in stats]

@@ -100,6 +100,7 @@ def load_or_make(
         arrays = dict(make())
         try:
             with atomic.atomic_write(path) as file:
+                # pyrefly: ignore[bad-argument-type]: no array is called allow_pickle
                 np.savez(file, **arrays)
         except OSError as error:
             _warn_unwritable(path.parent, error)
@@ -125,7 +126,7 @@ def _load(
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # A piece at a time.
-        found = {} if damaged else reading.map_npz(path, check=False)
+        found: dict[str, np.ndarray] = {} if damaged else reading.map_npz(path, check=False)
         if expect <= set(found):
             return {n: found[n] if n in mapped else np.array(found[n]) for n in expect}
         reason = f"{damaged} was altered" if damaged else f"holds {[*found]}, not {sorted(expect)}"

@@ -30,7 +30,7 @@ def save(path: str | os.PathLike, tree: Any, *, metadata: Mapping[str, Any] | No
     Raises:
         ValueError: A leaf is not an array of numbers, or two leaves have one name.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray | np.generic] = {}
     for name, leaf in _named_leaves(tree)[0]:
         array = np.asarray(leaf)
         if array.dtype.hasobject or array.dtype.names:

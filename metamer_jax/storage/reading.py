@@ -71,6 +71,12 @@ def read_at_most(file: BinaryIO | IO[bytes], most: int) -> bytes:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Reads what `write_npz` wrote, all of it, once it is known to be whole.
 
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays, by name.
+
     Raises:
         DamagedFileError: The file was truncated or altered, or `write_npz` did not write it.
         FileNotFoundError: There is none.
@@ -91,6 +97,9 @@ def map_npz(path: Path, *, check: bool = True) -> dict[str, np.ndarray]:
     Args:
         path: The file.
         check: Whether to read all of it once to see that it is whole, as `read_npz` does.
+
+    Returns:
+        The arrays, by name, read-only.
 
     Raises:
         DamagedFileError: As by `read_npz`.
@@ -116,9 +125,9 @@ def map_npz(path: Path, *, check: bool = True) -> dict[str, np.ndarray]:
                 else:
                     value = np.zeros(shape, dtype)
                 found[entry.filename.removesuffix(".npy")] = value
+    except DamagedFileError:
+        raise
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DamagedFileError):
-            raise
         raise DamagedFileError(f"{path} cannot be read: {error}") from error
     return found
 
@@ -183,6 +192,12 @@ def _check_npz(path: Path) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
+    Args:
+        path: The file.
+
+    Returns:
+        What is in it.
+
     Raises:
         DamagedFileError: It is not JSON.
         FileNotFoundError: There is none.
@@ -195,6 +210,12 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Reads a log; a torn last line (a crash while writing) is left out, no file is no lines.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What each line holds.
 
     Raises:
         DamagedFileError: A line before the last is not JSON.
@@ -218,6 +239,9 @@ def read_csv(path: Path, *, text: Sequence[str] = ()) -> "pd.DataFrame":
     Args:
         path: The file.
         text: Columns that stay text whatever they hold: a word may be called "7", "nan", "null".
+
+    Returns:
+        The table: numbers, true and false where a column holds nothing else, else text.
 
     Raises:
         DamagedFileError: It is not a table.
@@ -247,6 +271,12 @@ def is_done(*paths: Path) -> bool:
     """Says whether every file is there and whole, so that the part that makes them can be skipped.
 
     Files of npz and json are checked throughout; a damaged one counts as not there, with a warning.
+
+    Args:
+        *paths: The files.
+
+    Returns:
+        Whether all of them are.
     """
     for path in map(pathlib.Path, paths):
         try:

@@ -94,9 +94,10 @@ def write_csv(
     """
     import pandas as pd
 
+    wanted = None if columns is None else list(columns)
     if not isinstance(table, pd.DataFrame):
-        table = pd.DataFrame(list(table), columns=columns)
-    text = table.to_csv(index=False, columns=columns, na_rep="nan", lineterminator="\n")
+        table = pd.DataFrame(list(table), columns=wanted)
+    text = table.to_csv(index=False, columns=wanted, na_rep="nan", lineterminator="\n")
     write_text(path, text)
 
 
@@ -189,6 +190,14 @@ def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
     """Appends one line to a log, and has it on disk before returning.
 
     A line that a crash tore is removed first, so that the log stays readable.
+
+    Args:
+        path: The log.
+        record: What the line says.
+
+    Raises:
+        StorageError: The folder or disk does not take it; the log is then as it was.
+        OSError: Of the block that makes it so.
     """
     line = json.dumps(_plain(record), allow_nan=False).encode("utf-8") + b"\n"
     path = pathlib.Path(path)
