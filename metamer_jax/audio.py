@@ -349,6 +349,4 @@ def encode_wav(waveform: np.ndarray, sample_rate_hz: int) -> bytes:
 
 def write_wav(path: str | os.PathLike, waveform: np.ndarray, sample_rate_hz: int) -> None:
     """Writes a 16-bit mono wav file, whole or not at all (see `encode_wav`)."""
-    data = encode_wav(waveform, sample_rate_hz)
-    with storage.atomic_write(path) as file:
-        file.write(data)
+    storage.write_bytes(path, encode_wav(waveform, sample_rate_hz))

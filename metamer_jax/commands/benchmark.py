@@ -8,6 +8,7 @@ is measured anew with every stage, in turns with its rows. A full step: forward,
 """
 
 import functools
+import io
 import pathlib
 from collections.abc import Sequence
 
@@ -74,7 +75,6 @@ def main(argv: Sequence[str]) -> None:
             f"{tpu['bytes_accessed'] / 1e9:.3f} GB accessed, {tpu['compile_s']:.0f} s to compile"
         )
     folder = pathlib.Path(_OUT.value)
-    folder.mkdir(parents=True, exist_ok=True)
     storage.write_json(
         folder / "benchmark.json",
         {
@@ -86,7 +86,9 @@ def main(argv: Sequence[str]) -> None:
             "tpu": tpu,
         },
     )
-    figures.benchmark_bars(rows).savefig(folder / "benchmark.png", dpi=150)
+    file = io.BytesIO()
+    figures.benchmark_bars(rows).savefig(file, format="png", dpi=150)
+    storage.write_bytes(folder / "benchmark.png", file.getvalue())
     print(f"Written: {folder.resolve() / 'benchmark.json'}")
 
 

@@ -1,5 +1,6 @@
 """A run's figures, drawn for its report: as inline SVG, and as PNG beside it."""
 
+import io
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -158,8 +159,9 @@ def save_pairs(run: RunContents, units: Sequence[tuple[int, int]], folder: pathl
 
 
 def _save_png(figure: figures.Figure, path: pathlib.Path) -> None:
-    with storage.atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=150, facecolor="white")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150, facecolor="white")
+    storage.write_bytes(path, file.getvalue())
 
 
 def _file_name(*parts: str) -> str:

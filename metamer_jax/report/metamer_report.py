@@ -70,8 +70,7 @@ def write_report(
     if save_figures:
         charts.save_pairs(run, units, folder / "figures")
     path = folder / "report.html"
-    with storage.atomic_write(path) as file:
-        file.write(html.encode("utf-8"))
+    storage.write_text(path, html)
     return path
 
 
