@@ -21,7 +21,15 @@ from metamer_jax import analysis, storage
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.responses import jatos_api
-from metamer_jax.listening.results import exclusions, prolific, psych_ds, summary, tables, writing
+from metamer_jax.listening.results import (
+    exclusions,
+    methods,
+    prolific,
+    psych_ds,
+    summary,
+    tables,
+    writing,
+)
 from metamer_jax.listening.serving import sessions
 
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Folder that metamer-jax listen build wrote.")
@@ -195,6 +203,9 @@ def main(argv: Sequence[str]) -> None:
     print(summary.in_words(found, read))
     print(f"\nTables: {folder.resolve()}")
     print(f"Report: {(folder / 'report.html').resolve()}")
+    if experiment is not None:
+        storage.write_text(folder / "methods.md", methods.text(found, read, experiment))
+        print(f"Methods section: {(folder / 'methods.md').resolve()}")
     if _PROLIFIC.value is not None:
         print(f"\n{_beside_prolific(found, read, experiment, folder)}")
     if _PSYCH_DS.value is not None:

@@ -118,14 +118,39 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
         practice=practice,
         practice_sounds=practice_sounds,
         originals=originals,
-        source={
-            "preset": run.config.preset,
-            "dataset": run.config.data.dataset,
-            "seed": run.config.seed,
-            "synthesis_recipe": run.config.synthesis.recipe,
-            "verification": dataclasses.asdict(run.config.verification),
-        },
+        source=_source(run),
     )
+
+
+def _source(run: runs.Run) -> dict[str, Any]:
+    """What the methods section says of the run; parts that it has not made are left out."""
+    about: dict[str, Any] = {
+        "preset": run.config.preset,
+        "dataset": run.config.data.dataset,
+        "seed": run.config.seed,
+        "synthesis_recipe": run.config.synthesis.recipe,
+        "synthesis": dataclasses.asdict(run.config.synthesis),
+        "verification": dataclasses.asdict(run.config.verification),
+        "environment": storage.read_json(run.path("config.json")).get("environment") or {},
+    }
+    summary = run.path("data", "summary.json")
+    if summary.is_file():
+        about["recordings"] = storage.read_json(summary)
+    null = run.path("verification", "null.json")
+    if null.is_file():
+        about["null_pairs"] = {
+            network: {stage: found["pairs"] for stage, found in stages.items()}
+            for network, stages in storage.read_json(null).items()
+        }
+    results = {
+        network: run.path("networks", network, "result.json") for network in run.config.networks
+    }
+    about["accuracy"] = {
+        network: storage.read_json(path)["test_accuracy"]
+        for network, path in results.items()
+        if path.is_file()
+    }
+    return about
 
 
 def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":

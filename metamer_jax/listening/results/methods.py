@@ -1,0 +1,525 @@
+"""The methods section of an experiment as it was built, taken and analysed: a text to start from.
+
+Every number in it comes from the design, the answers or the analysis. What no file tells (who was
+recruited, who approved, what was paid) stands in it as [to be added: ...].
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import metamer_jax
+from metamer_jax import analysis, storage
+from metamer_jax.listening import responses
+from metamer_jax.listening.listeners import simulated
+from metamer_jax.listening.results.tables import Results
+from metamer_jax.listening.serving import sessions
+
+_SOFTWARE = ("numpy", "scipy", "pandas", "statsmodels")
+_REFERENCES = {
+    "Woods": "Woods, K. J. P., Siegel, M. H., Traer, J., & McDermott, J. H. (2017). Headphone "
+    "screening to facilitate web-based auditory experiments. Attention, Perception, & "
+    "Psychophysics, 79, 2064-2072.",
+    "Milne": "Milne, A. E., Bianco, R., Poole, K. C., Zhao, S., Oxenham, A. J., Billig, A. J., & "
+    "Chait, M. (2021). An online headphone screening test based on dichotic pitch. Behavior "
+    "Research Methods, 53, 1551-1562.",
+    "Feather": "Feather, J., Leclerc, G., Mądry, A., & McDermott, J. H. (2023). Model metamers "
+    "reveal divergent invariances between biological and artificial neural networks. Nature "
+    "Neuroscience, 26, 2017-2034.",
+    "Efron": "Efron, B. (1987). Better bootstrap confidence intervals. Journal of the American "
+    "Statistical Association, 82, 171-185.",
+    "Holm": "Holm, S. (1979). A simple sequentially rejective multiple test procedure. "
+    "Scandinavian Journal of Statistics, 6, 65-70.",
+    "Greenhouse": "Greenhouse, S. W., & Geisser, S. (1959). On methods in the analysis of profile "
+    "data. Psychometrika, 24, 95-112.",
+    "Rouder": "Rouder, J. N., Speckman, P. L., Sun, D., Morey, R. D., & Iverson, G. (2009). "
+    "Bayesian t tests for accepting and rejecting the null hypothesis. Psychonomic Bulletin & "
+    "Review, 16, 225-237.",
+    "Liang": "Liang, K.-Y., & Zeger, S. L. (1986). Longitudinal data analysis using generalized "
+    "linear models. Biometrika, 73, 13-22.",
+    "Geirhos": "Geirhos, R., Meding, K., & Wichmann, F. A. (2020). Beyond accuracy: quantifying "
+    "trial-by-trial behaviour of CNNs and humans by measuring error consistency. Advances in "
+    "Neural Information Processing Systems, 33, 13890-13902.",
+    "Miller": "Miller, G. A., & Nicely, P. E. (1955). An analysis of perceptual confusions among "
+    "some English consonants. Journal of the Acoustical Society of America, 27, 338-352.",
+    "Nili": "Nili, H., Wingfield, C., Walther, A., Su, L., Marslen-Wilson, W., & Kriegeskorte, N. "
+    "(2014). A toolbox for representational similarity analysis. PLoS Computational Biology, 10, "
+    "e1003553.",
+}
+# The authors' names in a reference and what cites it.
+_CITED = {
+    "Woods et al., 2017": "Woods",
+    "Milne et al., 2021": "Milne",
+    "Feather et al., 2023": "Feather",
+    "Efron, 1987": "Efron",
+    "Holm, 1979": "Holm",
+    "Greenhouse & Geisser, 1959": "Greenhouse",
+    "Rouder et al., 2009": "Rouder",
+    "Liang & Zeger, 1986": "Liang",
+    "Geirhos et al., 2020": "Geirhos",
+    "Miller & Nicely, 1955": "Miller",
+    "Nili et al., 2014": "Nili",
+}
+_TO_ADD = "**[to be added: {}]**"
+_CHECKS = {
+    "antiphase": "In the antiphase check (Woods et al., 2017) the quietest of three 200-Hz tones "
+    "(1 s, 100-ms ramps; one at -6 dB, one with opposite phase at the two ears) was to be named; "
+    "it was passed with at least {limit} of {of} right.",
+    "huggins": "In the Huggins pitch check (Milne et al., 2021) the one of three white noises "
+    "that held a pitch (a band around 600 Hz with opposite phase at the two ears) was to be "
+    "named; it was passed with at least {limit} of {of} right.",
+}
+_TASKS = {
+    "words": "They then chose the word that they had heard from {n} {how} ({n}-alternative forced "
+    "choice, chance {chance})",
+    "same_different": "Each trial played two sounds, and listeners said whether these were the "
+    "same or different (chance {chance})",
+    "abx": "Each trial played three sounds, and listeners said whether the third was the first or "
+    "the second (ABX, chance {chance})",
+}
+
+
+def text(results: Results, read: responses.Responses, experiment: sessions.Experiment) -> str:
+    """Writes the methods section, in Markdown.
+
+    Args:
+        results: From `analyze`.
+        read: What it was given.
+        experiment: What was taken.
+
+    Raises:
+        ValueError: The experiment's design or manifest cannot be read.
+    """
+    design = storage.read_json(experiment.private / "design.json")
+    path = experiment.private / "manifest.csv"
+    manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+    parts = [
+        ("Participants", [_participants(results, read), _exclusions(results)]),
+        ("Stimuli", [_recordings(design), _metamers(design, manifest), _sounds(design, manifest)]),
+        (
+            "Procedure",
+            [_session(design, read), _headphones(design, results), _trials(design, manifest)],
+        ),
+        ("Statistical analysis", [_statistics(results), _further(results)]),
+        ("Software and data", [_software(results, design)]),
+    ]
+    body = "\n\n".join(
+        f"## {title}\n\n" + "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+        for title, paragraphs in parts
+    )
+    cited = sorted(_REFERENCES[key] for cited, key in _CITED.items() if cited in body)
+    top = "# Methods\n\n"
+    if results.simulated:
+        top += (
+            "**Simulated listeners: no person took part.** The text shows what it will say of "
+            "people.\n\n"
+        )
+    return f"{top}{body}\n\n## References\n\n" + "\n".join(f"- {each}" for each in cited) + "\n"
+
+
+def _participants(results: Results, read: responses.Responses) -> str:
+    account = results.exclusions.sessions
+    people, taken = account["participant"].nunique(), len(account)
+    kept = account[account["kept"]]
+    if results.simulated:
+        who = f"{_count(people, 'simulated listener')} took the experiment"
+        where = ""
+    else:
+        who = f"{_count(people, 'participant')} took part"
+        where = " " + _TO_ADD.format(
+            "where and how they were recruited, what they were paid, who approved the study"
+        )
+    sessions_of = "" if taken == people else f" in {_count(taken, 'session')}"
+    counted = (
+        f"The analysis has the {len(results.exclusions.trials)} answers of "
+        f"{_count(kept['participant'].nunique(), 'listener')}"
+        f"{'' if len(kept) == kept['participant'].nunique() else f' in {len(kept)} sessions'}."
+    )
+    told = _told(read.questionnaire, set(kept["session"]))
+    return f"{who}{sessions_of}.{where} {counted}{' ' + told if told else ''}"
+
+
+def _told(questionnaire: pd.DataFrame | None, kept: set[str]) -> str:
+    """What the listeners who count told of themselves, a sentence a question."""
+    if questionnaire is None or questionnaire.empty:
+        return ""
+    table = questionnaire[questionnaire["session"].isin(kept)]
+    table = table.drop_duplicates("participant")
+    known = ("participant", "session", "condition", "consent_version", "language", "comments")
+    found = []
+    for name in table.columns.drop([c for c in known if c in table]):
+        values = table[name].dropna()
+        values = values[values.astype(str).str.strip() != ""]
+        label = str(name).replace("_", " ")
+        numbers = pd.to_numeric(values, errors="coerce")
+        if values.empty:
+            continue
+        missing = len(table) - len(values)
+        unknown = f"; {missing} did not say" if missing else ""
+        if numbers.notna().all():
+            sd = f", SD {numbers.std(ddof=1):.1f}" if len(numbers) > 1 else ""
+            span = f"{numbers.min():g} to {numbers.max():g}"
+            found.append(f"{label}: mean {numbers.mean():.1f}{sd}, {span}{unknown}")
+            continue
+        counts = values.astype(str).str.strip().value_counts()
+        shown = ", ".join(f"{value} {n}" for value, n in list(counts.items())[:6])
+        more = f" and {len(counts) - 6} other answers" if len(counts) > 6 else ""
+        found.append(f"{label}: {shown}{more}{unknown}")
+    return f"They told of themselves ({'; '.join(found)})." if found else ""
+
+
+def _exclusions(results: Results) -> str:
+    counts = results.exclusions.counts
+    rules = counts[counts["dropped"].notna() & counts["judged"].notna()]
+    lost = rules[rules["dropped"] > 0]
+    dropped = [f"{n} as {why}" for n, why in zip(lost["dropped"], lost["meaning"], strict=True)]
+    passed = rules[(rules["judged"] > 0) & (rules["dropped"] == 0)]
+    passed = passed[~passed["rule"].isin(("unfit", "duplicates in the files"))]
+    judged = [str(why).removesuffix(" (the paper's rule)") for why in passed["meaning"]]
+    sentences = []
+    if dropped:
+        sentences.append(
+            f"Sessions were excluded by rule, each counted under the first that it failed: "
+            f"{'; '.join(dropped)}."
+        )
+    else:
+        sentences.append("No session was excluded.")
+    if judged:
+        sentences.append(f"No session failed the other rules ({'; '.join(judged)}).")
+    blank = counts.loc[counts["rule"] == "blank answers", "dropped_trials"]
+    if len(blank) and blank.iloc[0] > 0:
+        sentences.append(f"{blank.iloc[0]} sounds without an answer were left out.")
+    sentences.append(_TO_ADD.format("whether these rules were fixed before the answers were seen"))
+    return " ".join(sentences)
+
+
+def _recordings(design: Mapping[str, Any]) -> str:
+    run = design.get("run") or {}
+    summary = run.get("recordings") or {}
+    counts, speakers = summary.get("counts") or {}, summary.get("speakers") or {}
+    dataset = str(run.get("dataset") or _TO_ADD.format("the recordings and their source"))
+    words = f"{_count(len(design['words']), 'word')}"
+    if design.get("task", "words") != "words":
+        words = _count(len(design.get("played_words") or ()), "word")
+    about = f"Recordings were of the dataset {dataset}"
+    if counts:
+        every = sum(count.get("all", 0) for count in counts.values())
+        about += f": {every} recordings of {words}"
+        if speakers:
+            about += f" by {sum(speakers.values())} speakers"
+        about += f", {summary['duration_s']:g} s long, sampled at {summary['sample_rate_hz']:g} Hz"
+        splits = {"train": "training", "validation": "validation", "test": "test"}
+        split = [f"{counts[name]['all']} for {splits[name]}" for name in splits if name in counts]
+        by = ", no speaker in two of these" if summary.get("split") == "speaker" else ""
+        about += f" ({', '.join(split)}{by})"
+    accuracy = run.get("accuracy") or {}
+    models = design.get("models") or []
+    named = [
+        f"{model} (test accuracy {100 * accuracy[model]:.1f} %)" if model in accuracy else model
+        for model in models
+    ]
+    trained = f"{about}. The networks were {_listed(named)}, which recognise these words."
+    return f"{trained} Metamers were made of recordings of the test set only."
+
+
+def _metamers(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    run = design.get("run") or {}
+    played = manifest[manifest["kind"] == "metamer"]
+    distinct = played.drop_duplicates(["model", "layer", "target_id", "metamer_seed"])
+    synthesis = run.get("synthesis") or {}
+    made = (
+        f"A metamer is a sound that produces at one stage of a network the activation that a "
+        f"recording produces there (Feather et al., 2023). They were made at the stages "
+        f"{_listed(design.get('layers') or [])}"
+    )
+    if synthesis:
+        made += (
+            f" by {synthesis['steps']} steps of {_OPTIMIZERS.get(synthesis['optimizer'])} from "
+            f"{synthesis['start']} noise, which lower {_LOSSES.get(synthesis['loss'])} "
+            f"(recipe {synthesis['recipe']!r}, learning rate {synthesis['learning_rate']:g}, "
+            f"{synthesis['schedule']} schedule)"
+        )
+        if synthesis.get("relu_override"):
+            made += "; gradients passed the rectification of the matched stage"
+        if synthesis.get("as_played"):
+            made += (
+                "; the network was given each sound as it is played, with ramps and at its level"
+            )
+    return f"{made}. {_verification(run)} {_chosen(design, distinct)}"
+
+
+_OPTIMIZERS = {
+    "adam": "Adam",
+    "relative_adam": "Adam with steps in proportion to the sound's local level",
+    "normalized_gradient": "normalised gradient descent",
+    "lbfgs": "L-BFGS",
+}
+_LOSSES = {
+    "half_sum_of_squares": "half the squared distance of the activations",
+    "relative_l2": "the distance of the activations relative to the recording's norm",
+    "correlation": "one minus the correlation of the activations",
+}
+
+
+def _verification(run: Mapping[str, Any]) -> str:
+    rules = run.get("verification") or {}
+    if not rules:
+        return _TO_ADD.format("how metamers were verified")
+    pairs = [n for stages in (run.get("null_pairs") or {}).values() for n in stages.values()]
+    size = f"{_span(pairs)} pairs" if pairs else "all pairs"
+    three = rules.get("criterion") == "feather2023"
+    measures = (
+        "each of Spearman's correlation, Pearson's correlation and the signal-to-noise ratio of "
+        "its activation and the recording's"
+        if three
+        else "the Spearman correlation of its activation with the recording's"
+    )
+    passed = (
+        f"A metamer passed verification if the network heard the recording's word in it and "
+        f"{measures} exceeded that of every one of {size} of different recordings (null "
+        f"distribution, of {rules['null_recordings']} recordings)"
+    )
+    few = (
+        ""
+        if three or not rules["min_rank_features"]
+        else f"; at stages of fewer than {rules['min_rank_features']} features, if the distance of "
+        f"the activations was at most {100 * rules['max_relative_error']:g} % of the norm of the "
+        f"recording's"
+    )
+    return f"{passed}{few}. Verified were the 16-bit files that were played."
+
+
+def _chosen(design: Mapping[str, Any], distinct: pd.DataFrame) -> str:
+    config = design.get("config") or {}
+    available, played = design.get("metamers_available"), len(distinct)
+    failed = int(design.get("failed_metamers_played") or 0)
+    said = f"{played} metamers of {distinct['target_id'].nunique()} recordings were played"
+    if available:
+        out = len(design.get("left_out") or [])
+        said += f", of {available} that were made" + (f"; {out} were left out" if out else "")
+        only = ["they failed verification"] if config.get("verified") == "pass" else []
+        if config.get("require_correct"):
+            only.append("a network misclassified the recording")
+        said += f" (as {' or '.join(only)})" if only and out else ""
+    said += "."
+    if failed:
+        said += f" {failed} of those that were played had failed verification."
+    if design.get("holes"):
+        said += f" {len(design['holes'])} places of the design had no metamer and were left empty."
+    return said
+
+
+def _sounds(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    ramp = f"{1000 * design['ramp_s']:g}-ms raised-cosine ramps" if "ramp_s" in design else "ramps"
+    return (
+        f"All sounds were 16-bit files at {design['sample_rate_hz']:g} Hz with {ramp}, at an RMS "
+        f"of {design['level_db']:g} dB re full scale (an RMS of 1)"
+        f"{_quieter(design, manifest)}."
+    )
+
+
+def _quieter(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    files = manifest.drop_duplicates("stimulus_id")
+    level = 20 * np.log10(pd.to_numeric(files["rms"], errors="coerce"))
+    quieter = int((level < design["level_db"] - 0.01).sum())
+    if not quieter:
+        return ""
+    return f"; {quieter} of {len(files)} were quieter, as their peaks would have been clipped"
+
+
+def _session(design: Mapping[str, Any], read: responses.Responses) -> str:
+    config = design.get("config") or {}
+    times = [
+        (pd.to_datetime(b, utc=True) - pd.to_datetime(a, utc=True)).total_seconds() / 60
+        for a, b in zip(read.sessions["started"], read.sessions["finished"], strict=True)
+        if a and b
+    ]
+    sources = set(read.sessions["source"])
+    people = times and sources != {simulated.SOURCE}
+    took = f" A session took {np.median(times):.1f} min (median)." if people else ""
+    form = ", or by the conditions' recordings and a form" if "google_form" in sources else ""
+    how = f"in a browser (jsPsych 8){form}"
+    questions = "" if config.get("questionnaire") == [] else ", answered questions about themselves"
+    return (
+        f"The experiment was taken {how}. Listeners read the information, consented{questions}, "
+        f"and set the volume: beginning at a quarter of the range, a noise at the level of the "
+        f"sounds was to be loud but comfortable.{took} They could withdraw at any time, upon "
+        f"which their answers were deleted."
+    )
+
+
+def _headphones(design: Mapping[str, Any], results: Results) -> str:
+    limits = design.get("headphone_limits") or {}
+    if not limits:
+        return "There was no headphone check."
+    trials = pd.Series([trial["check"] for trial in design["headphone"]]).value_counts()
+    said = [_CHECKS[check].format(limit=n, of=trials[check]) for check, n in limits.items()]
+    if (design.get("config") or {}).get("headphone_retry"):
+        said.append("Who failed was given advice and one more try.")
+    excluded = bool(results.settings.get("headphones"))
+    said.append(
+        "Everybody went on to the experiment; sessions that failed "
+        + ("were excluded afterwards." if excluded else "were not excluded.")
+    )
+    return " ".join(["Headphones were checked first.", *said])
+
+
+def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    config = design.get("config") or {}
+    heard = manifest[pd.to_numeric(manifest["condition"]) > 0]
+    kinds = heard.groupby(["condition", "kind"]).size().unstack(fill_value=0)
+    named = [
+        f"{_span(kinds[kind])} {what}"
+        for kind, what in (
+            ("metamer", "metamers"),
+            ("natural", "natural recordings"),
+            ("catch", "natural recordings as catch trials"),
+        )
+        if kind in kinds
+    ]
+    batches = int(pd.to_numeric(heard["batch"]).max())
+    rule = {
+        "latin": "No condition had a recording twice; combinations of network and stage were "
+        "spread evenly over its parts and balanced over the conditions.",
+        "shuffle": "Metamers were assigned to conditions at random.",
+    }.get(str(design.get("design")), "")
+    n = len(design["words"])
+    typed = n > config.get("typed_beyond", n)
+    how = "by typing, with suggestions" if typed else "buttons"
+    task = _TASKS[design.get("task", "words")].format(n=n, how=how, chance=_chance(1 / n))
+    practice = int((pd.to_numeric(manifest["condition"]) == 0).sum())
+    trained = (
+        f"After {_count(practice, 'practice trial')} with natural recordings and feedback, "
+        if practice
+        else ""
+    )
+    order = (
+        "shuffled for each listener"
+        if config.get("choice_order") == "shuffled"
+        else "the same for everybody"
+    )
+    sure = (
+        " After each answer they said how sure they were (1 to 5)."
+        if config.get("confidence")
+        else ""
+    )
+    ours = f"{trained}listeners heard one of {_count(design['conditions'], 'condition')}, "
+    return (
+        f"{ours[0].upper()}{ours[1:]}each of {_listed(named)} in {_count(batches, 'part')} with "
+        f"breaks between them, in random order. {rule} A sound was played once, at the press of a "
+        f"button, and could be answered when it had ended. {task}; the order of the answers was "
+        f"{order}. There was no feedback.{sure}"
+    )
+
+
+def _statistics(results: Results) -> str:
+    settings, have = results.settings, set(results.tables)
+    unit = settings["unit"]
+    said = [
+        f"The unit of analysis was the {'listener' if unit == 'participant' else unit}: shares of "
+        f"right answers were averaged over trials first. Chance was {_chance(settings['chance'])}."
+    ]
+    if "recognition" in have and settings["resamples"]:
+        said.append(
+            f"Intervals are 95 % BCa bootstrap intervals over listeners (Efron, 1987; "
+            f"{settings['resamples']} samples)."
+        )
+    if "recognition" in have and "p_chance" in results.tables["recognition"]:
+        said.append("Recognition was compared with chance by binomial tests over trials.")
+    if "compare_models" in have:
+        table = results.tables["compare_models"]
+        pairings = {"name": "name", "index": "place in the network"}
+        how = pairings.get(str(settings["pairing"]), "a given table")
+        n = pd.to_numeric(table["n"], errors="coerce").max()
+        said.append(
+            f"Networks were compared at each stage, paired by {how}, by two-sided paired t tests "
+            f"over listeners (n up to {n:g}), with Holm's correction (Holm, 1979) over stages that "
+            f"have variance, sign-flip permutations ({settings['permutations']}) beside them, and "
+            f"dz as the effect size; where all listeners answered alike no test is given."
+        )
+    if "anova" in have:
+        effects = list(dict.fromkeys(results.tables["anova"]["effect"]))
+        said.append(
+            f"A repeated-measures analysis of variance had the effects {_listed(effects)}, with "
+            f"Greenhouse-Geisser and Huynh-Feldt corrections (Greenhouse & Geisser, 1959), partial "
+            f"eta squared, and permutation p values (scheme {settings['scheme']!r}, "
+            f"{settings['permutations']} permutations)."
+        )
+    if "gee" in have:
+        said.append(
+            "Single trials were modelled by a logistic regression with generalised estimating "
+            "equations clustered by listener (Liang & Zeger, 1986)."
+        )
+    return " ".join(said)
+
+
+def _further(results: Results) -> str:
+    settings, have = results.settings, results.tables
+    sentences = {
+        "anova_observers": "People were compared with the generating networks on the same sounds "
+        "by a mixed analysis of variance (Feather et al., 2023).",
+        "contrasts": f"Planned contrasts were corrected over their family "
+        f"({settings['correction']}).",
+        "bayes_factors": f"Evidence for no difference is given as JZS Bayes factors (Rouder et "
+        f"al., 2009; Cauchy prior of width {analysis.bayes.MEDIUM:.3f}).",
+        "equivalence": f"Two one-sided tests ask for equivalence within {settings['bound']:g}.",
+        "mixed_model": "A logistic mixed model had crossed random effects of listeners and of "
+        "recordings.",
+        "curve_summary": "The stage at which half was recognised was estimated by a logistic "
+        "curve, its interval by bootstrap over listeners.",
+        "split_half": "Reliability is the split-half correlation with Spearman-Brown's correction.",
+        "noise_ceiling": "Noise ceilings are those of Nili et al., 2014.",
+        "error_consistency": "Agreement in errors is kappa (Geirhos et al., 2020).",
+        "transmitted_information": "Transmitted information (Miller & Nicely, 1955), response bias "
+        "and the similarity of confusions describe what was heard instead.",
+        "discrimination": "Sensitivity is d' by stage.",
+        "response_times": "Response times are described, from the beginning of the sound.",
+    }
+    return " ".join(sentence for name, sentence in sentences.items() if name in have)
+
+
+def _software(results: Results, design: Mapping[str, Any]) -> str:
+    versions = [f"metamer_jax {metamer_jax.__version__}"]
+    versions += [f"{name} {importlib.metadata.version(name)}" for name in _SOFTWARE if _has(name)]
+    run = design.get("run") or {}
+    made = run.get("environment") or {}
+    names = ("metamer_jax", "jax", "flax", "optax")
+    with_run = [f"{name} {made[name]}" for name in names if made.get(name)]
+    networks = f"Networks and metamers were made with {_listed(with_run)}. " if with_run else ""
+    return (
+        f"{networks}Answers were analysed with Python {platform.python_version()}, "
+        f"{_listed(versions)}; seed {results.settings['seed']}. The experiment is "
+        f"{design['experiment_id']}, its design has the SHA-256 {design['design_sha256']}, built "
+        f"from a run of preset {run.get('preset')!r} with seed {run.get('seed')}. "
+        + _TO_ADD.format("where data, sounds and code can be had; whether it was preregistered")
+    )
+
+
+def _has(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _span(values: Sequence[int] | pd.Series) -> str:
+    low, high = int(min(values)), int(max(values))
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names or ["none"]
+    return f"{', '.join(map(str, most))} and {last}" if most else str(last)
+
+
+def _chance(share: object) -> str:
+    return f"{100 * float(str(share)):.3g} %"

@@ -1,0 +1,140 @@
+"""The methods section: what it says is what the design, the answers and the analysis say."""
+
+import json
+import re
+
+import listening_folder
+import pytest
+
+from metamer_jax.listening import responses
+from metamer_jax.listening.results import exclusions, methods, tables
+
+RUN = {
+    "preset": "default",
+    "dataset": "spoken_words",
+    "seed": 3,
+    "synthesis": {
+        "steps": 299,
+        "optimizer": "adam",
+        "start": "pink",
+        "loss": "half_sum_of_squares",
+        "recipe": "fast",
+        "learning_rate": 0.15,
+        "schedule": "linear",
+        "relu_override": True,
+        "as_played": True,
+    },
+    "verification": {
+        "criterion": "class_and_rank",
+        "null_recordings": 321,
+        "min_rank_features": 1000,
+        "max_relative_error": 0.05,
+    },
+    "null_pairs": {"conv2d": {"conv1": 51360}, "frequency_grouped": {"conv1": 51300}},
+    "accuracy": {"conv2d": 0.934, "frequency_grouped": 0.921},
+    "recordings": {
+        "counts": {"train": {"all": 800}, "validation": {"all": 90}, "test": {"all": 110}},
+        "speakers": {"train": 16, "validation": 2, "test": 2},
+        "duration_s": 1.0,
+        "sample_rate_hz": 16000,
+        "split": "speaker",
+    },
+    "environment": {"jax": "0.10.2", "flax": "0.12.8"},
+}
+DESIGN = {
+    "task": "words",
+    "design": "latin",
+    "models": list(listening_folder.MODELS),
+    "layers": list(listening_folder.LAYERS),
+    "metamers_available": 40,
+    "left_out": [{}] * 7,
+    "level_db": -23.0,
+    "ramp_s": 0.01,
+    "sample_rate_hz": 16000,
+    "headphone": [{"check": "huggins"}] * 6,
+    "headphone_limits": {"huggins": 6},
+    "config": {"verified": "pass", "headphone_retry": True, "choice_order": "fixed"},
+    "run": RUN,
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    experiment = listening_folder.make(folder)
+    path = folder / "private" / "design.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | DESIGN | {"conditions": 2}))
+    manifest = folder / "private" / "manifest.csv"
+    head, *rows = manifest.read_text().splitlines()
+    manifest.write_text(
+        "\n".join([f"{head},metamer_seed,rms", *(f"{row},0,0.0708" for row in rows)])
+    )
+    key = responses.AnswerKey(experiment)
+
+    def session(i, **changes):
+        told = {"age": 20 + 2 * i, "gender": "female" if i % 2 else "male", "answered": "x"}
+        return listening_folder.session(
+            key, 1 + i % 2, f"s{i}", f"p{i}", questionnaire=told, **changes
+        )
+
+    given = [session(i) for i in range(5)]
+    given.append(session(5, headphone={"answers": [], "passed": False}))
+    for i, doc in enumerate(given):
+        listening_folder.write_json(folder / f"{i}.json", doc)
+    read = responses.read([folder / f"{i}.json" for i in range(6)], experiment)
+    rules = exclusions.ExclusionRules()
+    found = tables.analyze(
+        read, rules=rules, presented=key.presented(), words=experiment.words,
+        permutations=0, resamples=0,
+    )  # fmt: skip
+    return methods.text(found, read, experiment), found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "6 participants took part",
+        "The analysis has the 70 answers of 5 listeners.",  # 14 sounds each.
+        "age: mean 24.0, SD 3.2, 20 to 28",
+        "gender: male 3, female 2",
+        "1 as the headphone check was failed",
+        "1000 recordings of 4 words by 20 speakers, 1 s long, sampled at 16000 Hz",
+        "800 for training, 90 for validation, 110 for test, no speaker in two of these",
+        "conv2d (test accuracy 93.4 %) and frequency_grouped (test accuracy 92.1 %)",
+        "stages cochleagram, conv1 and dense by 299 steps of Adam from pink noise",
+        "51300 to 51360 pairs of different recordings (null distribution, of 321 recordings)",
+        "at most 5 % of the norm",
+        "24 metamers of 22 recordings were played, of 40 that were made; 7 were left out",
+        "10-ms raised-cosine ramps, at an RMS of -23 dB re full scale",
+        "Milne et al., 2021",
+        "at least 6 of 6 right",
+        "sessions that failed were excluded afterwards",
+        "one of 2 conditions, each of 12 metamers and 2 natural recordings as catch trials",
+        "4-alternative forced choice, chance 25 %",
+        "(n up to 5)",
+        "jax 0.10.2 and flax 0.12.8",
+        "A session took 10.0 min (median).",
+    ],
+)
+def test_it_says(written, said):
+    assert said in written[0]
+
+
+def test_what_was_not_done_is_not_said(written):
+    text, found = written
+    assert "Woods" not in text and "confidence" not in text and "None" not in text
+    assert "Simulated listeners" not in text and "BCa" not in text  # No samples were asked for.
+    for name, sentence in (("mixed_model", "mixed model"), ("bayes_factors", "Bayes factors")):
+        assert (sentence in text) == (name in found.tables)
+
+
+def test_what_no_file_tells_is_marked(written):
+    marked = re.findall(r"\*\*\[to be added: (.*?)\]\*\*", written[0])
+    for what in ("recruited", "approved", "paid", "preregistered", "before the answers were seen"):
+        assert any(what in each for each in marked)
+
+
+def test_every_source_is_in_the_references_and_no_other(written):
+    body, references = written[0].split("## References")
+    for cited, key in methods._CITED.items():
+        assert (cited in body) == (methods._REFERENCES[key] in references)
