@@ -79,6 +79,10 @@ def written(tmp_path_factory):
 
     given = [session(i) for i in range(5)]
     given.append(session(5, headphone={"answers": [], "passed": False}))
+    # Of one listener a network's metamers of a layer are not recognised: there is variance.
+    for trial, (_, sound) in zip(given[1]["trials"], key.stimuli(2), strict=True):
+        if (sound["layer"], sound["model"]) == ("conv1", "conv2d"):
+            trial["response"] = next(w for w in listening_folder.WORDS if w != sound["word"])
     for i, doc in enumerate(given):
         listening_folder.write_json(folder / f"{i}.json", doc)
     read = responses.read([folder / f"{i}.json" for i in range(6)], experiment)
@@ -125,7 +129,8 @@ def test_what_was_not_done_is_not_said(written):
     assert "Woods" not in text and "confidence" not in text and "None" not in text
     assert "Simulated listeners" not in text and "BCa" not in text  # No samples were asked for.
     for name, sentence in (("mixed_model", "mixed model"), ("bayes_factors", "Bayes factors")):
-        assert (sentence in text) == (name in found.tables)
+        table = found.tables.get(name)
+        assert (sentence in text) == (table is not None and bool((table["reason"] == "").any()))
 
 
 def test_what_no_file_tells_is_marked(written):

@@ -382,9 +382,11 @@ def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
         if kind in kinds
     ]
     batches = int(pd.to_numeric(heard["batch"]).max())
+    parts = "one part" if batches == 1 else f"{batches} parts with breaks between them"
     rule = {
         "latin": "No condition had a recording twice; combinations of network and stage were "
-        "spread evenly over its parts and balanced over the conditions.",
+        "spread evenly over its parts and balanced over the conditions"
+        + (", but for the places left empty." if design.get("holes") else "."),
         "shuffle": "Metamers were assigned to conditions at random.",
     }.get(str(design.get("design")), "")
     n = len(design["words"])
@@ -409,15 +411,15 @@ def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
     )
     ours = f"{trained}listeners heard one of {_count(design['conditions'], 'condition')}, "
     return (
-        f"{ours[0].upper()}{ours[1:]}each of {_listed(named)} in {_count(batches, 'part')} with "
-        f"breaks between them, in random order. {rule} A sound was played once, at the press of a "
+        f"{ours[0].upper()}{ours[1:]}each of {_listed(named)} in {parts}, "
+        f"in random order. {rule} A sound was played once, at the press of a "
         f"button, and could be answered when it had ended. {task}; the order of the answers was "
         f"{order}. There was no feedback.{sure}"
     )
 
 
 def _statistics(results: Results) -> str:
-    settings, have = results.settings, set(results.tables)
+    settings, have = results.settings, _with_numbers(results)
     unit = settings["unit"]
     said = [
         f"The unit of analysis was the {'listener' if unit == 'participant' else unit}: shares of "
@@ -458,7 +460,7 @@ def _statistics(results: Results) -> str:
 
 
 def _further(results: Results) -> str:
-    settings, have = results.settings, results.tables
+    settings, have = results.settings, _with_numbers(results)
     sentences = {
         "anova_observers": "People were compared with the generating networks on the same sounds "
         "by a mixed analysis of variance (Feather et al., 2023).",
@@ -480,6 +482,15 @@ def _further(results: Results) -> str:
         "response_times": "Response times are described, from the beginning of the sound.",
     }
     return " ".join(sentence for name, sentence in sentences.items() if name in have)
+
+
+def _with_numbers(results: Results) -> set[str]:
+    """Returns the names of tables that hold more than reasons why there is nothing."""
+    return {
+        name
+        for name, table in results.tables.items()
+        if len(table) and ("reason" not in table or bool((table["reason"] == "").any()))
+    }
 
 
 def _software(results: Results, design: Mapping[str, Any]) -> str:
