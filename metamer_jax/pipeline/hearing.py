@@ -5,7 +5,7 @@ The tables are named as those of people's answers are (participant, model, layer
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,7 +55,8 @@ def of_targets(
     import pandas as pd
 
     table = pd.DataFrame({"target_id": target_ids, "word": words})
-    table = table.assign(kind="natural", model="", layer="", layer_index=pd.NA, seed=pd.NA)
+    unknown: dict[str, Any] = {"layer_index": pd.NA, "seed": pd.NA}
+    table = table.assign(kind="natural", model="", layer="", **unknown)
     return _rows(table.assign(verdict=""), said)
 
 
