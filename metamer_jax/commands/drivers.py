@@ -1,6 +1,7 @@
 """What drivers have in common, whatever their flags: clear errors, and settings as flags."""
 
 import functools
+import logging as standard_logging
 import math
 import pathlib
 import sys
@@ -37,7 +38,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     Status 0: done, or help was shown. 2: the command, its files or what is installed must change.
     1: the same command may do later (a full disk, a folder in use). 130: interrupted.
     143: ended by SIGTERM or Ctrl-C once the state was saved. With --verbosity=1 errors show where
-    they arose.
+    they arose, and lines of the log when and where they were written, other packages' too.
     """
     app.run(functools.partial(_guarded, main), flags_parser=_read_flags)
 
@@ -57,6 +58,8 @@ def _read_flags(argv: Sequence[str]) -> list[str]:
 
 def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     try:
+        if logging.get_verbosity() < logging.DEBUG:
+            _be_quiet()
         if len(argv) > 1:
             raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}")
         main(argv)
@@ -66,6 +69,21 @@ def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None
         _leave(error, 1)
     except (ValueError, OSError, ImportError) as error:
         _leave(error, 2)
+
+
+class _Line(standard_logging.Formatter):
+    """A message as people read it: without time, thread and place in the code."""
+
+    def format(self, record: standard_logging.LogRecord) -> str:
+        above = "warning: " if record.levelno >= standard_logging.WARNING else ""
+        return above + record.getMessage()
+
+
+def _be_quiet() -> None:
+    """Leaves what the package says itself, and warnings of others."""
+    for name in ("jax", "matplotlib"):  # Backends that are not there, a font manager's lists.
+        standard_logging.getLogger(name).setLevel(standard_logging.WARNING)
+    logging.get_absl_handler().setFormatter(_Line())
 
 
 def _leave(error: object, status: int) -> NoReturn:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from metamer_jax import pipeline, runs
-from metamer_jax.commands import drivers, settings
+from metamer_jax.commands import closing, drivers, settings
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material
 
@@ -30,6 +30,7 @@ _LISTENING = flags.DEFINE_bool(
 def main(argv: Sequence[str]) -> None:
     config, folder = drivers.begin(settings.config_and_folder)
     report = pipeline.reproduce(config, folder, networks_from=settings.networks_from())
+    print(closing.table(runs.read_run(folder)))
     print(f"Report: {report.resolve()}")
     if _LISTENING.value:
         out = folder / "listening"
@@ -38,3 +39,5 @@ def main(argv: Sequence[str]) -> None:
         build.write(build.make(material.load(run, design), design), out)
         print(f"Listening experiment: {(out / 'private' / 'report.html').resolve()}")
         print(f"Serve it: metamer-jax listen serve --experiment={out}")
+    else:
+        print(f"Next, an experiment for listeners: metamer-jax listen build --workdir={folder}")

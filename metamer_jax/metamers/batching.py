@@ -176,7 +176,7 @@ def choose_batch_size(
         size *= devices if device.platform != "cpu" else 1  # CPUs share their caches.
     size = min(max(1, size), num_targets)
     size = -(-size // devices) * devices
-    _log.info(
+    _log.debug(
         "%d targets at once (%d metamers) on %d %s device%s: %s",
         size, size * num_seeds, devices, device.platform, "s" * (devices > 1), why,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def key_of(run: runs.Run, purpose: int) -> jax.Array:
 
 def leave() -> NoReturn:
     """Ends a process that was told to, once its state is saved."""
-    logging.warning("told to end: saved; run the same command again to continue")
+    logging.warning("ended as told; the state is saved, and the same command continues")
     raise SystemExit(runs.EXIT_STOPPED)
 
 

@@ -168,6 +168,7 @@ def _task(config, recordings, network) -> tuple[training.Task, training.Examples
         auditory.feature_fn(model, config.cochleagram),
         model.reads(config.cochleagram.num_channels, config.cochleagram.num_frames),
         recordings.noise,
+        network,
     )
     return task, examples["test"]
 

@@ -80,6 +80,7 @@ class Task(NamedTuple):
             compiled program and not constants in it.
         grid: Channels and frames that the cochleagrams hold, if not all.
         noise: [piece, time] recorded noise, where the augmentation mixes it into the clips.
+        name: What the network is called while it trains; empty: as its class.
     """
 
     model: Network
@@ -88,6 +89,7 @@ class Task(NamedTuple):
     feature_fn: FeatureFn | None = None
     grid: Grid | None = None
     noise: jax.Array | np.ndarray | None = None
+    name: str = ""
 
 
 class Material(NamedTuple):

@@ -155,7 +155,7 @@ def train_ensemble(
     count = f"{len(keys)} x " if len(keys) > 1 else ""
     with progress_bars.bar(
         config.epochs,
-        f"training {count}{type(task.model).__name__}",
+        f"training {count}{task.name or type(task.model).__name__}",
         unit="epoch",
         initial=max(int(member.epoch) for member in state),
         style=None if progress else "none",

@@ -269,7 +269,7 @@ def test_batch_size_follows_the_memory_at_hand_unless_it_is_given(matrix, monkey
         monkeypatch.setattr(jax, "local_devices", lambda n=limit: [Accelerator(n)])
         sizes.append(chosen())
     assert 1 <= sizes[0] < sizes[1] < sizes[2] == 256
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         chosen()
     assert "256 targets at once (256 metamers) on 1 gpu device: 0 MiB each of 1 GiB" in caplog.text
 
