@@ -15,14 +15,17 @@ def table(run: runs.Run) -> str:
         recognise those that passed, in per cent ("-" where there is none, or nothing passed).
     """
     yields = storage.read_csv(run.path("verification", "yields.csv"))
-    heard = storage.read_csv(run.path("verification", "recognition.csv"))
+    recognition = run.path("verification", "recognition.csv")  # Not of a run of an older version.
+    heard = storage.read_csv(recognition) if recognition.exists() else None
     rows = [("network", "accuracy", "stage", "verified", "median error", "others recognise")]
     for found in yields[yields["word"] == "all"].to_dict("records"):
         network, stage = found["network"], found["stage"]
         result = storage.read_json(run.path("networks", network, "result.json"))
         accuracy = result.get("test_accuracy")
-        of_others = (heard["layer"] == stage) & (heard["listener"] != network)
-        others = heard[(heard["model"] == network) & of_others]
+        others = ()
+        if heard is not None:
+            of_others = (heard["layer"] == stage) & (heard["listener"] != network)
+            others = heard.loc[(heard["model"] == network) & of_others, "proportion"]
         rows.append(
             (
                 network,
@@ -30,7 +33,7 @@ def table(run: runs.Run) -> str:
                 stage,
                 f"{found['passed']}/{found['metamers']}",
                 f"{found['median_relative_error']:.1e}",
-                f"{others['proportion'].mean():.0%}" if len(others) else "-",
+                f"{sum(others) / len(others):.0%}" if len(others) else "-",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -34,6 +34,8 @@ def test_the_table_says_what_the_files_say(tmp_path):
         ["a", "83%", "conv1", "3/4", "1.2e-02", "50%"],
         ["a", "83%", "dense", "0/4", "2.0e-01", "-"],
     ]
+    run.path("verification", "recognition.csv").unlink()
+    assert [line.split()[-1] for line in closing.table(run).splitlines()[1:]] == ["-", "-"]
 
 
 @pytest.fixture
