@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from absl import flags
 
@@ -56,10 +56,10 @@ class Lost(Exception):
 # The process that faults strike.
 
 
-def _run_child(argv: Sequence[str]) -> None:
+def _run_child(mode: str, argv: Sequence[str]) -> None:
     """Runs `experiments.synthesize`, saving after every chunk; "torn:3" dies in write 3."""
     pipeline.synthesize.SAVE_INTERVAL_S = 0.0
-    kind, _, number = _CHILD.value.partition(":")
+    kind, _, number = mode.partition(":")
     if kind == "torn":
         _die_within_write(int(number))
     synthesize.main(argv)
@@ -83,24 +83,25 @@ def _die_within_write(number: int) -> None:
         nonlocal count
         count += 1
         with whole(path) as file:
+            # pyrefly: ignore[invalid-yield]: `write` is all that is asked of it
             yield Torn(file) if count == number else file
 
     atomic.atomic_write = torn
 
 
+def _limit_files(size: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 def _start(folder: pathlib.Path, mode: str = "plain", *more: str, limit: int | None = None):
     """Starts the child on a folder; `limit` is the size in bytes that its files may have."""
-
-    def limited() -> None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.fault_study", f"--workdir={folder}",
          f"--child={mode}", *more],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=limited if limit else None,
+        preexec_fn=functools.partial(_limit_files, limit) if limit else None,
     )  # fmt: skip
 
 
@@ -463,9 +464,22 @@ def _stop_within(config: configs.ExperimentConfig, folder: pathlib.Path, part: s
         pipeline.synthesize_metamers(run, recordings, stop=stop)
 
 
+def _struck(name: str, study: Study) -> dict[str, Any]:
+    """Strikes with one fault as often as asked, and says how often something was lost."""
+    notes, lost = [], 0
+    try:
+        for note in FAULTS[name](study):
+            notes.append(note)
+    except Lost as error:
+        notes.append(str(error))
+        lost = 1
+    print(f"| {name} | {len(notes)} | {lost} |", flush=True)
+    return {"fault": name, "tries": len(notes), "lost": lost, "notes": notes}
+
+
 def main(argv: Sequence[str]) -> None:
     if _CHILD.value:
-        _run_child(argv)
+        _run_child(_CHILD.value, argv)
         return
     chosen = _FAULTS.value or [*FAULTS, _DAMAGES]
     if unknown := sorted(set(chosen) - {*FAULTS, _DAMAGES}):
@@ -478,20 +492,10 @@ def main(argv: Sequence[str]) -> None:
     table, seconds = [], None
     chosen = [name for name in chosen if name != _DAMAGES]
     with tempfile.TemporaryDirectory() as scratch:
-        study = Study(trained, pathlib.Path(scratch)) if chosen else None
-        seconds = None if study is None else study.seconds
-        for name in chosen:
-            row = {"fault": name, "tries": 0, "lost": 0, "notes": []}
-            try:
-                for note in FAULTS[name](study):
-                    row["tries"] += 1
-                    row["notes"].append(note)
-            except Lost as lost:
-                row["tries"] += 1
-                row["lost"] += 1
-                row["notes"].append(str(lost))
-            table.append(row)
-            print(f"| {name} | {row['tries']} | {row['lost']} |", flush=True)
+        if chosen:
+            study = Study(trained, pathlib.Path(scratch))
+            seconds = study.seconds
+            table = [_struck(name, study) for name in chosen]
     storage.write_json(
         _OUT.value, {"seconds_uninterrupted": seconds, "faults": table, "damages": damaged}
     )

@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> None:
         read,
         rules=rules,
         presented=None if key is None else key.presented(),
-        words=None if key is None else experiment.words,
+        words=None if experiment is None else experiment.words,
         chance=_CHANCE.value,
         exclude_layers=_EXCLUDE_LAYERS.value,
         pairing=_pairing(),
@@ -207,13 +207,14 @@ def main(argv: Sequence[str]) -> None:
         storage.write_text(folder / "methods.md", methods.text(found, read, experiment))
         print(f"Methods section: {(folder / 'methods.md').resolve()}")
     if _PROLIFIC.value is not None:
-        print(f"\n{_beside_prolific(found, read, experiment, folder)}")
+        print(f"\n{_beside_prolific(_PROLIFIC.value, found, read, experiment, folder)}")
     if _PSYCH_DS.value is not None:
         dataset = psych_ds.write(found, read, _PSYCH_DS.value, experiment)
         print(f"Psych-DS dataset: {dataset.resolve()}")
 
 
 def _beside_prolific(
+    submitted: str,
     found: tables.Results,
     read: responses.Responses,
     experiment: sessions.Experiment | None,
@@ -223,7 +224,7 @@ def _beside_prolific(
     code = ""
     if experiment is not None:
         code = prolific.code_of(storage.read_json(experiment.private / "design.json"))
-    submissions = prolific.read_submissions(_PROLIFIC.value)
+    submissions = prolific.read_submissions(submitted)
     table = prolific.reconcile(submissions, found.exclusions.sessions, read.sessions, code)
     storage.write_csv(folder / "prolific.csv", responses.neutral(table))
     words = [prolific.in_words(table)]
@@ -292,9 +293,14 @@ def _machines(
     experiment: sessions.Experiment | None,
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """Returns machine listeners' trials and what is known of them, or None and None."""
-    if _MACHINES.value == "none" or (_MACHINES.value is None and experiment is None):
+    if _MACHINES.value == "none":
         return None, None
-    folder = pathlib.Path(_MACHINES.value or experiment.folder / listeners.FOLDER)
+    if _MACHINES.value:
+        folder = pathlib.Path(_MACHINES.value)
+    elif experiment is not None:
+        folder = experiment.folder / listeners.FOLDER
+    else:
+        return None, None
     path = folder if folder.suffix == ".csv" else folder / "trials.csv"
     if _MACHINES.value is None and not path.is_file():
         return None, None
@@ -306,21 +312,20 @@ def _machines(
 
 
 def _read(experiment: sessions.Experiment | None) -> responses.Responses:
-    if _RESPONSES.value is None and experiment is None:
-        raise ValueError("--experiment or --responses must be given")
-    where = _rules("where", _WHERE.value)
+    paths: list[str | os.PathLike] = []
     if _RESPONSES.value is not None:
-        paths = [path for given in _RESPONSES.value for path in paths_in(given)]
+        paths += [path for given in _RESPONSES.value for path in paths_in(given)]
+    elif experiment is None:
+        raise ValueError("--experiment or --responses must be given")
     elif _JATOS_URL.value is None or experiment.responses.is_dir():
-        paths = [experiment.responses]
-    else:
-        paths = []
+        paths.append(experiment.responses)
+    where = _rules("where", _WHERE.value)
     if _JATOS_URL.value is not None:
-        paths.append(_from_jatos(experiment))
+        paths.append(_from_jatos(_JATOS_URL.value, experiment))
     return responses.read(paths, experiment, duplicates=_DUPLICATES.value, where=where)
 
 
-def _from_jatos(experiment: sessions.Experiment | None) -> pathlib.Path:
+def _from_jatos(url: str, experiment: sessions.Experiment | None) -> pathlib.Path:
     if experiment is None:
         raise ValueError("--jatos_url needs --experiment, whose results are downloaded")
     token = os.environ.get(jatos_api.TOKEN_VARIABLE, "").strip()
@@ -329,7 +334,7 @@ def _from_jatos(experiment: sessions.Experiment | None) -> pathlib.Path:
             f"--jatos_url needs an API token in the environment variable {jatos_api.TOKEN_VARIABLE}"
         )
     study = _JATOS_STUDY.value or sessions.jatos_uuid(experiment.design_sha256, "study")
-    found = jatos_api.download(_JATOS_URL.value, experiment.jatos, study=study, token=token)
+    found = jatos_api.download(url, experiment.jatos, study=study, token=token)
     print("\n".join([f"{found.results} results with data in {found.folder}", *found.notes, ""]))
     return found.folder
 

@@ -13,6 +13,7 @@ metamer-jax listen serve. The same run, flags and seed give the same files.
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -56,7 +57,7 @@ def config() -> listening.ListeningConfig:
         ValueError: A setting does not exist or has a value that cannot be.
     """
     found = _changed(listening.ListeningConfig())
-    given = {"consent_html": _html(_CONSENT), "debrief_html": _html(_DEBRIEF)}
+    given: dict[str, Any] = {"consent_html": _html(_CONSENT), "debrief_html": _html(_DEBRIEF)}
     if _QUESTIONNAIRE.value == "none":
         given["questionnaire"] = []
     elif _QUESTIONNAIRE.value:

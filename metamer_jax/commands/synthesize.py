@@ -44,17 +44,17 @@ def _share() -> runs.Share | None:
     Raises:
         ValueError: The flags do not say it.
     """
-    given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    given = address, count, index = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     if given == (None, None, None):
         return None
-    if None in given:
+    if address is None or count is None or index is None:
         raise ValueError(
             "--coordinator, --num_processes and --process_id are given together, got "
             f"{', '.join(map(str, given))}"
         )
-    share = runs.Share(_PROCESS_ID.value, _NUM_PROCESSES.value)
+    share = runs.Share(index, count)
     # Off, since it would take SIGTERM, on which this process saves its own state and ends.
     jax.config.update("jax_enable_preemption_service", False)
     # The first process to finish waits for the others: none goes on without the coordinator.
-    jax.distributed.initialize(*given, shutdown_timeout_seconds=_LONGEST_WAIT_S)
+    jax.distributed.initialize(address, count, index, shutdown_timeout_seconds=_LONGEST_WAIT_S)
     return share

@@ -143,7 +143,7 @@ def run_all(
     keep_clips: bool = False,
     stop: StopRequested = lambda: False,
     on_part: Callable[[str, Sequence[Member], float], None] | None = None,
-    on_round: Callable[[], None] | None = None,
+    on_round: Callable[[], object] | None = None,
 ) -> None:
     """Does what is left.
 
