@@ -93,6 +93,9 @@ class Entry:
 def parse(labels: Sequence[str]) -> tuple[Entry, ...]:
     """Reads "network" or "network:training recipe", or the name of a set, in order.
 
+    Returns:
+        The entries, each once.
+
     Raises:
         ValueError: There is no such network, recipe or set, or one is named twice.
     """
@@ -113,6 +116,9 @@ def settings(base: configs.ExperimentConfig, entry: Entry, seed: int) -> configs
 
     Epochs at most are the comparison's where they are fewer than the recipe's. Targets and the
     null distribution's recordings follow from `base`, so that all runs share them.
+
+    Returns:
+        The run's settings.
     """
     training = base.training
     if entry.training is not None:
@@ -154,6 +160,9 @@ def planned_contrasts(entries: Sequence[Entry]) -> tuple[Contrast, ...]:
     "connection, parameter matched" and the like, at equal sizes. "size": variants of a connection
     that differ in their widths alone. "antialiased" and "training": a network against itself
     without it.
+
+    Returns:
+        The contrasts, those of one question together.
     """
     found = {(e.connection, e.variant, e.training): e for e in entries}
     reference = found.get((entries[0].connection, "", None))

@@ -49,6 +49,9 @@ def recognition_matrix(
         entries: In drawing order, makers and scorers alike.
         stage: Which, or `effects.ALL`.
         num_targets: For the title.
+
+    Returns:
+        The figure.
     """
     rows = matrix[matrix["stage"] == stage]
     titles = {entry.label: entry.title for entry in entries}

@@ -62,6 +62,7 @@ class Member(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The folder of its run, and its name in the cross-tests."""
         return f"{self.entry.folder}-seed{self.seed}"
 
 
@@ -75,6 +76,7 @@ class Home:
 
     @functools.cached_property
     def entries(self) -> tuple[Entry, ...]:
+        """The networks that are compared, in order."""
         return entry_lists.parse(self.comparison.entries)
 
     @functools.cached_property

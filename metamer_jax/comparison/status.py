@@ -18,9 +18,12 @@ _DONE, _LEFT = "x", "."
 
 
 def recorder(home: runner.Home) -> Callable[[str, Sequence[runner.Member], float], None]:
-    """Makes what `work.run_all` calls after every part: it keeps its time and writes the table.
+    """Makes what `runner.run_all` calls after every part: it keeps its time and writes the table.
 
     Times go to timings.jsonl, from which later sittings estimate too, the table to status.txt.
+
+    Returns:
+        A function of the part's kind, its members and the seconds that it took.
     """
 
     def on_part(kind: str, members: Sequence[runner.Member], seconds: float) -> None:

@@ -54,11 +54,15 @@ class Answers(NamedTuple):
 
     @property
     def chance(self) -> float:
+        """Share of right answers by guessing."""
         return 1 / len(self.words)
 
 
 def read_answers(home: Home) -> Answers:
     """Collects the cross-tests that there are.
+
+    Returns:
+        What every network heard in every other's metamers, and in the targets.
 
     Raises:
         ValueError: There are none yet.

@@ -309,6 +309,9 @@ def _public(
 def _said(config: ListeningConfig) -> dict[str, Any]:
     """What the page says and asks, in its language.
 
+    Returns:
+        Language, texts, consent, debrief and questions, as trials.js holds them.
+
     Raises:
         ValueError: There is no such language, or a translation or question lacks something.
     """

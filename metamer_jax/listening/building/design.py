@@ -91,6 +91,9 @@ def latin(combinations: int, words: int, targets: int, conditions: int, *, seed:
         targets: T, targets of each word.
         conditions: How many conditions; T (M, if T < M) or a multiple balance exactly.
         seed: Deals batches where T < M; the rest of the plan does not depend on it.
+
+    Returns:
+        The plan.
     """
     _check_counts(combinations=combinations, words=words, targets=targets, conditions=conditions)
     if targets >= combinations:
@@ -222,6 +225,9 @@ def order(plan: Plan, *, extras: int = 0, seed: int = 0) -> Ordered:
         extras: Natural and catch trials of each condition, spread evenly over its batches at
             random places. They are told apart by number, 0 to extras - 1.
         seed: Seed of the shuffling.
+
+    Returns:
+        The presentations in the order in which they are heard.
     """
     columns: list[tuple[int, int, int, int, int]] = []
     for condition in np.unique(plan.condition):

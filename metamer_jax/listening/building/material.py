@@ -217,6 +217,12 @@ def _choose_naturals(
 
     The former are such as every network classifies correctly. None has the samples of a target:
     nobody hears a recording twice.
+
+    Returns:
+        Tables (`NATURAL_COLUMNS`) of natural and catch trials together, and of practice.
+
+    Raises:
+        ValueError: Fewer recordings serve than are wanted.
     """
     targets = storage.read_npz(run.path("targets", "targets.npz"))["target_id"]
     fingerprints = verification.fingerprints(recordings.waveforms)

@@ -150,6 +150,9 @@ def read_json(path: str | os.PathLike, flag: str) -> Any:
         path: The file.
         flag: What errors call it.
 
+    Returns:
+        What it holds.
+
     Raises:
         ValueError: It is not there or not JSON.
     """

@@ -31,6 +31,9 @@ class Choice:
 def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Choice]:
     """Lays out the metamers that may be played.
 
+    Returns:
+        The plan, holes filled as far as they can be, and what its numbers stand for.
+
     Raises:
         ValueError: None may be played.
     """
@@ -118,6 +121,9 @@ def _thin(heard: "pd.DataFrame", combinations: list[tuple[str, str]]) -> list[st
     Args:
         heard: Rows of the manifest, metamers alone.
         combinations: (model, layer), the cells.
+
+    Returns:
+        Sentences, none where every listener hears as many metamers as there are cells.
     """
     trials = heard.groupby("condition").size()
     if not len(trials) or trials.min() >= len(combinations):

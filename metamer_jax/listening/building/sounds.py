@@ -56,6 +56,9 @@ def antiphase_check(
         level_db: RMS of the two louder tones, dB re full scale.
         seed: Seed of the trials' order.
         tone_s: Length of a tone; anything but 1 s is for tests.
+
+    Returns:
+        Six trials.
     """
     time = np.arange(round(tone_s * sample_rate_hz)) / sample_rate_hz
     tone = np.sqrt(2) * 10 ** (level_db / 20) * np.sin(2 * np.pi * 200 * time)
@@ -82,6 +85,9 @@ def huggins_check(
         level_db: RMS of the noises, dB re full scale.
         seed: Seed of the noises and the trials' order.
         noise_s: Length of a noise; anything but 1 s is for tests.
+
+    Returns:
+        Six trials.
     """
     random = np.random.default_rng([seed, 2])
     size = round(noise_s * sample_rate_hz)
@@ -152,6 +158,9 @@ def condition_recording(
 
 def to_int16(sound: np.ndarray) -> np.ndarray:
     """Rounds a sound of full scale 1.0 to 16 bits, as `audio.encode_wav` would.
+
+    Returns:
+        Same shape, int16.
 
     Raises:
         ValueError: It would clip.

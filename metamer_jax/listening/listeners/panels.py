@@ -71,6 +71,9 @@ def panel(
         networks: Names of `models.PRESETS`; empty: `DEFAULT_NETWORKS`.
         epochs: At most, in place of the recipes'.
 
+    Returns:
+        The listeners, not yet trained.
+
     Raises:
         ValueError: There is no such recipe or network, or `count` is negative.
     """

@@ -51,6 +51,7 @@ class Session:
     told: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def place(self, more: str = "") -> str:
+        """Where it stands, in words: the file, the place in it and, given `more`, in that."""
         return ", ".join(part for part in (self.file, self.where, more) if part)
 
 

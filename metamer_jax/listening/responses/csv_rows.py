@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NoReturn
 
 from metamer_jax.listening.serving import sessions
 
@@ -37,11 +38,11 @@ class ResponseError(ValueError):
     def __init__(self, where: object, problem: str):
         super().__init__(f"{where}: {problem}")
 
-    @classmethod
-    def as_told(cls, message: str) -> "ResponseError":
-        """Returns the error of a message that names its place already."""
-        where, _, problem = message.partition(": ")
-        return cls(where, problem)
+
+def raise_again(message: str) -> NoReturn:
+    """Raises the `ResponseError` that had this message, place and all."""
+    where, _, problem = message.partition(": ")
+    raise ResponseError(where, problem)
 
 
 def read_rows(

@@ -133,6 +133,9 @@ def _pressed(row: Mapping[str, str]) -> str | int | None:
     """The word that our page adds, else jsPsych's own `response`: a button's place, from 0.
 
     Digits there are a place whatever the words are, also where words are digits themselves.
+
+    Returns:
+        The word, or a button's place from 0; None: none was pressed.
     """
     word, response = row.get("response_word", ""), row.get("response", "").strip()
     # jsPsych writes "null" where no button was pressed; a word "null" stands among choices.

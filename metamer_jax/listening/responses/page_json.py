@@ -39,6 +39,9 @@ def documents(content: bytes, place: str) -> list[tuple[str, Any]]:
 def from_json(doc: object, file: str, where: str, source: str) -> Session:
     """Makes a session of parsed JSON.
 
+    Returns:
+        The session.
+
     Raises:
         ResponseError: It is not what the page saves.
     """

@@ -106,7 +106,7 @@ def read(
         if len(summary):
             tables, about = [trials, *tables], [summary]
     if not tables:  # Not one bad session among others: what was given is not of this experiment.
-        raise ResponseError.as_told(rejected[0]["reason"])
+        csv_rows.raise_again(rejected[0]["reason"])
     trials = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     trial_table.check_sessions_differ(tables)
     about += [trial_table.summarize(table) for table in reader.tables]
@@ -151,6 +151,9 @@ def from_sessions(
         source: Where they come from, for the column of that name.
         name: What errors call them.
 
+    Returns:
+        As `read`.
+
     Raises:
         ResponseError: As `read`.
     """
@@ -160,7 +163,7 @@ def from_sessions(
         raise ResponseError(name, "no responses found")
     trials, summary, rejected = joining.join(kept, AnswerKey(experiment))
     if rejected:
-        raise ResponseError.as_told(rejected[0]["reason"])
+        csv_rows.raise_again(rejected[0]["reason"])
     return Responses(trials, summary)
 
 
@@ -337,6 +340,9 @@ class _Reader:
         Args:
             path: The archive, or the folder that it was unzipped to.
             entries: Name, size in bytes, and what reads its content, of each file.
+
+        Raises:
+            ResponseError: A file is too long, or there are no results.
         """
         empty, first, before = 0, len(self.sessions), self._found()
         for name, size, content_of in entries:

@@ -185,6 +185,9 @@ def _repeats(table: pd.DataFrame) -> pd.Series:
 
     The first that was answered to the end stays, or the first, if none was: whoever begins anew
     after a breakdown has heard some of it before, and the row says so.
+
+    Returns:
+        [session] bool.
     """
     share = table["answered"] / table["presented"].clip(lower=1)
     order = table.assign(_unfinished=share < 1, _at=table.index)

@@ -39,10 +39,12 @@ class Results:
 
     @property
     def simulated(self) -> bool:
+        """Whether the answers are simulated."""
         return self.source == simulated.SOURCE
 
     @property
     def machine(self) -> bool:
+        """Whether networks answered."""
         return self.source == listeners.SOURCE
 
 
@@ -373,6 +375,12 @@ def _power(metamers: pd.DataFrame, shares: bool, reason: str, seed: int) -> pd.D
     """For the next experiment: as many trials and metamers a cell as in this one.
 
     First without a difference between metamers, then with one, the same metamers for all listeners.
+
+    Returns:
+        Rows of `analysis.power`, first those without a difference between metamers.
+
+    Raises:
+        ValueError: The answers are shares: the number of trials is not known.
     """
     if shares:
         raise ValueError(reason)

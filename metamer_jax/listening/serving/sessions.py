@@ -50,10 +50,12 @@ class Experiment:
 
     @property
     def private(self) -> pathlib.Path:
+        """What tells the answers: manifest and design."""
         return self.folder / "private"
 
     @property
     def responses(self) -> pathlib.Path:
+        """Where the server keeps the sessions."""
         return self.folder / "responses"
 
     @property
@@ -72,6 +74,9 @@ def load_experiment(folder: str | os.PathLike) -> Experiment:
 
     Args:
         folder: What `metamer-jax listen build` wrote, with public/ and private/.
+
+    Returns:
+        The experiment.
 
     Raises:
         ValueError: private/design.json is not there, or lacks something.
@@ -124,6 +129,9 @@ def is_whole(value: object) -> TypeGuard[int]:
 
 def parse_json(content: bytes | str) -> Any:
     """Reads JSON strictly: UTF-8, no NaN, no bottomless nesting, no text that UTF-8 cannot hold.
+
+    Returns:
+        The value.
 
     Raises:
         SessionError: It is something else.

@@ -228,6 +228,7 @@ class SessionStore:
         return {condition: found.get(condition, (0, 0)) for condition in self.experiment.conditions}
 
     def close(self) -> None:
+        """Closes the database; what was saved stays."""
         with self._lock:
             self._database.close()
 
@@ -358,6 +359,9 @@ def read_bodies(path: str | os.PathLike) -> list[tuple[str, str]]:
     """Reads all sessions of a store: pairs of session id and JSON, in the order of the ids.
 
     The server may be running.
+
+    Returns:
+        (session id, JSON).
 
     Raises:
         ValueError: The file is not such a store.
