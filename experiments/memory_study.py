@@ -14,6 +14,8 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -92,10 +94,12 @@ def _targets(folder: pathlib.Path) -> None:
 
 def _pipeline(folder: pathlib.Path) -> None:
     model = types.SimpleNamespace(stage_names=(_STAGE,))
-    pipeline.synthesize.load_network = lambda *_: (model, {})
-    auditory.with_filters = lambda variables, *_: variables
-    auditory.stage_fn = lambda *_, **__: every_other_sample
-    with runs.open_run(folder / "run", _config()) as run:
+    with (
+        mock.patch.object(pipeline.synthesize, "load_network", lambda *_: (model, {})),
+        mock.patch.object(auditory, "with_filters", lambda variables, *_: variables),
+        mock.patch.object(auditory, "stage_fn", lambda *_, **__: every_other_sample),
+        runs.open_run(folder / "run", _config()) as run,
+    ):
         pipeline.synthesize_metamers(run, _recordings(folder))
 
 
@@ -104,7 +108,7 @@ def _report(folder: pathlib.Path) -> None:
 
 
 def _synthesize(folder: pathlib.Path) -> None:
-    sounds = _recordings(folder).waveforms
+    sounds: Any = _recordings(folder).waveforms  # NumPy's, mapped from a file.
     made = metamers.synthesize(
         jax.random.key(0),
         sounds,
@@ -153,7 +157,7 @@ def measure(count: int, duration_s: float, parts: Sequence[str] = tuple(PARTS)) 
 
 
 def main(argv: Sequence[str]) -> None:
-    if _PART.value is not None:
+    if _PART.value is not None and _FOLDER.value is not None:
         folder = pathlib.Path(_FOLDER.value)
         if _PART.value == "recordings":
             _write_recordings(folder, int(_TARGETS.value[0]))

@@ -91,6 +91,9 @@ def text(results: Results, read: responses.Responses, experiment: sessions.Exper
         read: What it was given.
         experiment: What was taken.
 
+    Returns:
+        The section; what no file tells stands in it as "[to be added: ...]".
+
     Raises:
         ValueError: The experiment's design or manifest cannot be read.
     """
