@@ -47,9 +47,11 @@ def design(
     taps, stride, num_samples = config.lowpass_taps, config.stride, config.num_samples
     count = _frames_per_block(config)
     rows = -(-(taps + (count - 1) * stride) // (count * stride))
+    # [frame of a block, tap]: `rows` blocks of samples reach to the end of the last frame's kernel.
     kernel = np.zeros((count, rows * count * stride))
     for frame, row in enumerate(kernel):
         row[frame * stride : frame * stride + taps] = filter_design.envelope_kernel(taps, stride)
+    # [sample of a block, row and frame]: for one product with the blocks, see `_strided_lowpass`.
     kernel = kernel.reshape(count, rows, -1).transpose(2, 1, 0).reshape(count * stride, -1)
     before = -filter_design.envelope_offset(num_samples, taps, stride, config.lowpass_padding)
     blocks = -(-config.num_frames // count)

@@ -79,6 +79,15 @@ def half_cosine_bank(
     is half a period of a cosine over `2 * sample_factor` steps of the scale; `sample_factor`
     low-pass and as many high-pass filters complete the outermost ones.
 
+    With E the ERB-number, c_k the centre of filter k and w = sample_factor steps its half-width,
+
+        H_k(f) = cos(pi (E(f) - c_k) / 2 w),    |E(f) - c_k| < w.
+
+    Filters whose centres lie w apart are a cosine and a sine where they overlap, so the squares of
+    every sample_factor-th filter sum to one between the first centre and the last; below the
+    first, sqrt(1 - H^2) brings what is missing, and likewise above the last. Of such banks there
+    are sample_factor, one between the other's filters, hence the division by its root.
+
     Args:
         num_samples: Length of the clip, samples.
         sample_rate_hz: Samples per second.

@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"Report: {path.resolve()}")
 
 
-def _work(home: runner.Home, stop) -> None:
+def _work(home: runner.ComparisonFolder, stop) -> None:
     runs.check(home.folder, home.comparison, may_differ=runner.MAY_DIFFER)
     recordings = None
     if any(runner.left(home)):  # Then what cannot be is said before the folder is made.
@@ -96,7 +96,7 @@ def _work(home: runner.Home, stop) -> None:
         )
 
 
-def _home() -> runner.Home:
+def _home() -> runner.ComparisonFolder:
     """Reads the flags.
 
     Raises:
@@ -111,7 +111,7 @@ def _home() -> runner.Home:
         seeds=tuple(int(seed) for seed in _SEEDS.value),
         experiment=base,
     )
-    return runner.Home(folder, comparison)
+    return runner.ComparisonFolder(folder, comparison)
 
 
 def _base(folder: pathlib.Path) -> configs.ExperimentConfig:

@@ -121,12 +121,12 @@ def networks_from() -> str | None:
 
 @contextlib.contextmanager
 def open_run(
-    share: Callable[[], runs.Share | None] = lambda: None,
+    shard: Callable[[], runs.Shard | None] = lambda: None,
 ) -> Iterator[tuple[runs.Run, data.Recordings, Callable[[], bool]]]:
     """Opens the run that the flags ask for, to compute in it until done or told to end.
 
     Args:
-        share: Says which of several processes this is. Called before anything is computed.
+        shard: Says which of several processes this is. Called before anything is computed.
 
     Yields:
         The run, its recordings, and the function that says whether to end.
@@ -134,10 +134,10 @@ def open_run(
     Raises:
         ValueError: The flags do not make settings, or the run cannot be.
     """
-    (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), share()))
+    (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), shard()))
     with (
         runs.stop_on_sigterm() as stop,
-        pipeline.open_run(folder, config, networks_from=networks_from(), share=of_run) as opened,
+        pipeline.open_run(folder, config, networks_from=networks_from(), shard=of_run) as opened,
     ):
         yield *opened, stop
 

@@ -33,12 +33,12 @@ _LONGEST_WAIT_S = 7 * 24 * 3600
 
 
 def main(argv: Sequence[str]) -> None:
-    with settings.open_run(_share) as (run, recordings, stop):
+    with settings.open_run(_shard) as (run, recordings, stop):
         pipeline.synthesize_metamers(run, recordings, stop=stop)
     print(f"Metamers: {run.path('metamers').resolve()}")
 
 
-def _share() -> runs.Share | None:
+def _shard() -> runs.Shard | None:
     """Joins the other processes where there are any, and returns which of them this one is.
 
     Raises:
@@ -52,9 +52,9 @@ def _share() -> runs.Share | None:
             "--coordinator, --num_processes and --process_id are given together, got "
             f"{', '.join(map(str, given))}"
         )
-    share = runs.Share(index, count)
+    shard = runs.Shard(index, count)
     # Off, since it would take SIGTERM, on which this process saves its own state and ends.
     jax.config.update("jax_enable_preemption_service", False)
     # The first process to finish waits for the others: none goes on without the coordinator.
     jax.distributed.initialize(address, count, index, shutdown_timeout_seconds=_LONGEST_WAIT_S)
-    return share
+    return shard

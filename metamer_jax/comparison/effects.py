@@ -1,8 +1,8 @@
 """What the answers say: means and planned differences, with intervals and tests.
 
-A maker's score is how often others recognise its metamers. Judges of a difference between two
-networks are the networks of neither's connection over frequency: no network judges its kin.
-Networks that were not trained make metamers, but judge nothing. Scores are means over the judges, a
+A maker's score is how often others recognise its metamers. Raters of a difference between two
+networks are the networks of neither's connection over frequency: no network rates its kin.
+Networks that were not trained make metamers, but rate nothing. Scores are means over the raters, a
 fixed panel; intervals are over what was sampled, the makers' seeds and the targets.
 """
 
@@ -17,7 +17,7 @@ from metamer_jax.comparison import bootstrap
 from metamer_jax.comparison.entries import CONNECTION, SIZE, Contrast, Entry
 from metamer_jax.comparison.tables import Answers
 
-ITSELF, OTHER_SEED, KIN, OTHERS = WHO = (
+ITSELF, OTHER_SEED, SAME_CONNECTION, OTHERS = WHO = (
     "itself",
     "same network, other seed",
     "same connection",
@@ -38,7 +38,7 @@ class Resampling(NamedTuple):
 DEFAULT = Resampling()
 
 
-def judges(answers: Answers, connections: frozenset[str]) -> np.ndarray:
+def raters(answers: Answers, connections: frozenset[str]) -> np.ndarray:
     """Places, among the scorers, of the trained networks of none of these connections."""
     chosen = [
         i
@@ -88,7 +88,7 @@ def curves(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
             if not len(scorers):
                 continue
             mask = np.where(there[scorers], 1.0, np.nan)[:, :, None, None]
-            own = _over_judges(correct[np.ix_(scorers, makers)] * mask)
+            own = _over_raters(correct[np.ix_(scorers, makers)] * mask)
             verified = dict(_by_stage(answers, own * passed[makers]))
             about = {"entry": entry.label, "who": who, "seeds": int(there.any(axis=0).sum())}
             about |= {"scorers": len(scorers), "targets": correct.shape[-1]}
@@ -110,7 +110,7 @@ def _listens(answers, makers, who) -> np.ndarray:
             return None
         if scorer.entry == maker.entry:
             return OTHER_SEED
-        return KIN if scorer.entry.connection == maker.entry.connection else OTHERS
+        return SAME_CONNECTION if scorer.entry.connection == maker.entry.connection else OTHERS
 
     return np.array(
         [[kind(scorer, answers.makers[m]) == who for m in makers] for scorer in answers.scorers]
@@ -127,7 +127,7 @@ def _mean(values, resampling):
     return {"mean": mean, "low": low, "high": high}
 
 
-def _over_judges(values):
+def _over_raters(values):
     """Mean along the first axis of what is there; NaN where nothing is."""
     there = np.isfinite(values)
     sums, counts = np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0)
@@ -159,7 +159,7 @@ def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
                 if not (same == itself).any():
                     continue
                 mask = np.where(same == itself, 1.0, np.nan)[:, :, None, None]
-                values = _over_judges(correct[np.ix_(scorers, list(makers))] * mask)
+                values = _over_raters(correct[np.ix_(scorers, list(makers))] * mask)
                 about = {"scorer": scorer_entry.label, "maker": entry.label, "itself": itself}
                 for stage, of_stage in _by_stage(answers, values):
                     rows.append(about | {"stage": stage} | _mean(of_stage, resampling))
@@ -170,7 +170,7 @@ def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
 
 
 def scores(answers: Answers, entry: Entry, chosen: np.ndarray, stage: str) -> np.ndarray:
-    """What judges (places in the scorers) recognise at a stage or `ALL`: [seed, judge, target]."""
+    """What raters (places in the scorers) recognise at a stage or `ALL`: [seed, rater, target]."""
     correct = np.moveaxis(answers.correct[np.ix_(chosen, _makers(answers, entry))], 1, 0)
     return dict(_by_stage(answers, correct))[stage]
 
@@ -197,13 +197,13 @@ def difference(
 ) -> tuple[float, float, np.ndarray]:
     """Scores of the two networks of a contrast, and draws of their difference.
 
-    Targets are resampled jointly (the difference is paired over targets and judges), seeds of the
+    Targets are resampled jointly (the difference is paired over targets and raters), seeds of the
     two networks each by themselves.
 
     Returns:
         Mean of `of`, mean of `against`, [resample] differences.
     """
-    chosen = judges(answers, contrast.connections)
+    chosen = raters(answers, contrast.connections)
     of, draws_of = _draws(answers, contrast.of, chosen, stage, resampling)
     against, draws_against = _draws(answers, contrast.against, chosen, stage, resampling)
     return of, against, draws_of - draws_against
@@ -224,7 +224,7 @@ def differences(
     for contrast in contrasts:
         if not {contrast.of, contrast.against} <= present:
             continue
-        chosen = judges(answers, contrast.connections)
+        chosen = raters(answers, contrast.connections)
         for stage in [*(answers.stages[i] for i in network_stages(answers)), ALL]:
             row = {"question": contrast.question, "of": contrast.of.label}
             row |= {"against": contrast.against.label, "stage": stage}
@@ -270,7 +270,7 @@ def magnitudes(
             for c in contrasts
             if c.question == question
             and {c.of, c.against} <= present
-            and len(judges(answers, c.connections))
+            and len(raters(answers, c.connections))
         ]
         for stage in stages if usable else ():
             each = [difference(answers, c, stage, resampling) for c in usable]

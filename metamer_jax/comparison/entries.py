@@ -146,7 +146,7 @@ class Contrast:
 
     @property
     def connections(self) -> frozenset[str]:
-        """Those of the two: networks of these do not judge between them."""
+        """Those of the two: networks of these do not rate them."""
         return frozenset((self.of.connection, self.against.connection))
 
 

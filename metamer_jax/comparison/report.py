@@ -8,7 +8,7 @@ from metamer_jax.comparison import effects, runner, status
 from metamer_jax.comparison.entries import CONNECTION, SIZE
 
 
-def report(home: runner.Home, answers, found, entries, resampling) -> Iterator[str]:
+def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -> Iterator[str]:
     """Yields the lines of report.md.
 
     Args:

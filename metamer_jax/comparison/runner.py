@@ -1,7 +1,7 @@
 """The work of a comparison: train, synthesise, verify, cross-test; each part once.
 
     with open_folder(folder, comparison):
-        run_all(Home(folder, comparison), recordings)
+        run_all(ComparisonFolder(folder, comparison), recordings)
 
 Every entry and seed is an ordinary run folder, runs/<entry>-seed<seed>/, on which every other
 driver works too. Recordings, split, targets and the recordings of the null distribution are the
@@ -67,7 +67,7 @@ class Member(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Home:
+class ComparisonFolder:
     """A comparison's folder."""
 
     folder: pathlib.Path
@@ -138,7 +138,7 @@ class Home:
 
 
 def run_all(
-    home: Home,
+    home: ComparisonFolder,
     recordings: Recordings,
     *,
     together: bool = True,
@@ -238,13 +238,16 @@ def _verify(home, members, recordings, natural, *, stop):
 # Cross-tests.
 
 
-def made(home: Home) -> list[Member]:
+def made(home: ComparisonFolder) -> list[Member]:
     """The members whose metamers are made."""
     return [m for m in home.members if home.is_done(SYNTHESIZE, m)]
 
 
 def cross_test(
-    home: Home, members: Sequence[Member] | None = None, *, stop: StopRequested = lambda: False
+    home: ComparisonFolder,
+    members: Sequence[Member] | None = None,
+    *,
+    stop: StopRequested = lambda: False,
 ) -> None:
     """Lets every trained network hear the metamers of every stage of the members, and the targets.
 
@@ -328,7 +331,7 @@ def open_folder(folder: str | os.PathLike, comparison: Comparison) -> runs.Run:
     return runs.open_run(folder, comparison, may_differ=MAY_DIFFER)
 
 
-def left(home: Home) -> Iterator[tuple[str, Member]]:
+def left(home: ComparisonFolder) -> Iterator[tuple[str, Member]]:
     """The parts of the work that are not done, in no particular order."""
     for member in home.members:
         for kind in KINDS:

@@ -17,12 +17,12 @@ def pairwise(
     """Tests every planned difference as the paper did, and over listeners.
 
     "paper" is Student's t over single trials, as if every answer were independent; "listener" a
-    paired t over the judges (each its own network and seed), with targets and makers' seeds as
+    paired t over the raters (each its own network and seed), with targets and makers' seeds as
     they are. Both understate what another choice of targets or seeds would change: the intervals of
     `effects.differences` do not.
 
     Args:
-        answers: Says who judges.
+        answers: Says who rates.
         trials: From `tables.recognition`.
         contrasts: The planned differences.
         seed: Of permutations and bootstrap.
@@ -34,7 +34,7 @@ def pairwise(
     present = set(effects.entries_of(answers))
     found = []
     for contrast in contrasts:
-        chosen = effects.judges(answers, contrast.connections)
+        chosen = effects.raters(answers, contrast.connections)
         if not {contrast.of, contrast.against} <= present or not len(chosen):
             continue
         pair = (contrast.against.label, contrast.of.label)
@@ -60,14 +60,14 @@ def pairwise(
 def variance(answers: Answers, *, permutations: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Analyses of variance with the targets as subjects: connection, size and stage.
 
-    "connection x stage": the plain networks of every connection, each judged by the networks of
+    "connection x stage": the plain networks of every connection, each rated by the networks of
     other connections (so not all by the same). "connection x size": connections that have the same
-    controls, judged by the networks of the first entry's connection alone; recognition is the mean
+    controls, rated by the networks of the first entry's connection alone; recognition is the mean
     over the networks' stages.
 
     Returns:
-        Rows of `analysis.anova` with columns `design`, `entries` and `judges`; empty where there
-        are too few entries or judges.
+        Rows of `analysis.anova` with columns `design`, `entries` and `raters`; empty where there
+        are too few entries or raters.
     """
     entries = effects.entries_of(answers)
     plain = [e for e in entries if not e.variant and e.training is None]
@@ -90,21 +90,21 @@ def variance(answers: Answers, *, permutations: int = 2000, seed: int = 0) -> pd
             seed=seed,
         )
         labels = ", ".join(entry.label for entry in used)
-        found.append(result.assign(design=name, entries=labels, judges=table.attrs["judges"]))
+        found.append(result.assign(design=name, entries=labels, raters=table.attrs["raters"]))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _by_connection_and_stage(answers, entries) -> pd.DataFrame:
     rows, counts = [], []
     for entry in entries:
-        chosen = effects.judges(answers, frozenset((entry.connection,)))
+        chosen = effects.raters(answers, frozenset((entry.connection,)))
         counts.append(len(chosen))
         for place in effects.network_stages(answers) if len(chosen) else ():
             stage = answers.stages[place]
             values = effects.scores(answers, entry, chosen, stage)
             rows += _rows(answers, values, connection=entry.connection, stage=stage)
     table = pd.DataFrame(rows)
-    table.attrs["judges"] = f"{min(counts, default=0)} to {max(counts, default=0)}"
+    table.attrs["raters"] = f"{min(counts, default=0)} to {max(counts, default=0)}"
     return table if counts and min(counts) else table.iloc[:0]
 
 
@@ -122,7 +122,7 @@ def _crossed(entries, plain):
 def _by_connection_and_size(answers, entries) -> pd.DataFrame:
     if not entries:
         return pd.DataFrame()
-    chosen = effects.judges(answers, frozenset(e.connection for e in entries))
+    chosen = effects.raters(answers, frozenset(e.connection for e in entries))
     if not len(chosen):
         return pd.DataFrame()
     rows = []
@@ -131,12 +131,12 @@ def _by_connection_and_size(answers, entries) -> pd.DataFrame:
         size = entry.variant or "as published"
         rows += _rows(answers, values, connection=entry.connection, size=size)
     table = pd.DataFrame(rows)
-    table.attrs["judges"] = str(len(chosen))
+    table.attrs["raters"] = str(len(chosen))
     return table
 
 
 def _rows(answers, values, **cell):
-    """A row per target of [seed, judge, target]."""
+    """A row per target of [seed, rater, target]."""
     means = np.nanmean(values, axis=(0, 1))
     return [
         {"target": int(target), "recognition": mean, **cell}

@@ -17,7 +17,9 @@ _LETTERS = {
 _DONE, _LEFT = "x", "."
 
 
-def recorder(home: runner.Home) -> Callable[[str, Sequence[runner.Member], float], None]:
+def recorder(
+    home: runner.ComparisonFolder,
+) -> Callable[[str, Sequence[runner.Member], float], None]:
     """Makes what `runner.run_all` calls after every part: it keeps its time and writes the table.
 
     Times go to timings.jsonl, from which later sittings estimate too, the table to status.txt.
@@ -39,7 +41,7 @@ def recorder(home: runner.Home) -> Callable[[str, Sequence[runner.Member], float
     return on_part
 
 
-def table(home: runner.Home) -> str:
+def table(home: runner.ComparisonFolder) -> str:
     """Says for every entry and seed which parts are done, and what is left."""
     width = max(len(entry.title) for entry in home.entries)
     cell = 1 + sum(len(name) + 1 for name in _LETTERS.values())
@@ -83,7 +85,7 @@ def _left(home) -> list[str]:
     return [*lines, known + (f", without {' and '.join(unknown)}" if unknown and total else "")]
 
 
-def seconds_each(home: runner.Home) -> Callable[[str, runner.Member], float | None]:
+def seconds_each(home: runner.ComparisonFolder) -> Callable[[str, runner.Member], float | None]:
     """Estimates how long a part takes one member, from the parts that were timed.
 
     Returns:

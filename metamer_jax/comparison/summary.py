@@ -16,7 +16,9 @@ FOLDER = "report"
 _DPI = 120  # Small enough for git.
 
 
-def write(home: runner.Home, *, resamples: int = effects.DEFAULT.resamples) -> pathlib.Path:
+def write(
+    home: runner.ComparisonFolder, *, resamples: int = effects.DEFAULT.resamples
+) -> pathlib.Path:
     """Writes the report of what is there so far.
 
     Leaves report/: recognition.csv (an answer a row), matrix.csv and matrix.npz, curves.csv,

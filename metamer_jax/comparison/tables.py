@@ -11,7 +11,7 @@ import pandas as pd
 
 from metamer_jax import models, storage
 from metamer_jax.comparison import runner
-from metamer_jax.comparison.runner import Home, Member
+from metamer_jax.comparison.runner import ComparisonFolder, Member
 from metamer_jax.verification import TEXTS
 
 
@@ -58,7 +58,7 @@ class Answers(NamedTuple):
         return 1 / len(self.words)
 
 
-def read_answers(home: Home) -> Answers:
+def read_answers(home: ComparisonFolder) -> Answers:
     """Collects the cross-tests that there are.
 
     Returns:
@@ -144,7 +144,7 @@ def recognition(answers: Answers) -> pd.DataFrame:
     return table[heard.ravel() >= 0].reset_index(drop=True)
 
 
-def accuracy(home: Home) -> pd.DataFrame:
+def accuracy(home: ComparisonFolder) -> pd.DataFrame:
     """A row per trained network: accuracies, parameters, and the size of every stage."""
     rows = []
     for member in home.members:
@@ -176,7 +176,7 @@ def stage_sizes(network: str, num_words: int, config) -> Mapping[str, int]:
     return {name: math.prod(stage.shape) for name, stage in stages.items()}
 
 
-def verification(home: Home) -> pd.DataFrame:
+def verification(home: ComparisonFolder) -> pd.DataFrame:
     """The tables verification/metamers.csv of all runs, with columns entry and network_seed."""
     tables = [
         _verified(home, m).assign(entry=m.entry.label, network_seed=m.seed)

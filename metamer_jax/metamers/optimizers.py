@@ -212,6 +212,10 @@ def _first_direction(gradient, first_step):
 def _inverse_hessian_times(gradient, steps, changes, products):
     """The two-loop recursion; pairs without a product are passed over.
 
+    With rho = 1 / s.y of each pair, newest first: a = rho s.q, q <- q - a y; then oldest first:
+    r <- r + s (a - rho y.r). It is what the updates H <- (I - rho s y') H (I - rho y s') + rho s s'
+    make of the gradient, without a matrix.
+
     Between the loops stands the inverse Hessian to begin with, (s.y / y.y) I of the newest pair
     of step s and change of gradient y (Nocedal and Wright, equation 7.20).
 

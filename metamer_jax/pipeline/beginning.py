@@ -27,7 +27,7 @@ def open_run(
     config: ExperimentConfig,
     *,
     networks_from: str | os.PathLike | None = None,
-    share: runs.Share | None = None,
+    shard: runs.Shard | None = None,
 ) -> Iterator[tuple[runs.Run, Recordings]]:
     """Opens a run once its settings and recordings are known to be good for every stage.
 
@@ -37,7 +37,7 @@ def open_run(
         folder: The run's folder.
         config: Its settings.
         networks_from: Folder of a run whose trained networks it takes instead of training.
-        share: As of `runs.open_run`.
+        shard: As of `runs.open_run`.
 
     Yields:
         The open run and its recordings; data/summary.json says what they are.
@@ -52,7 +52,7 @@ def open_run(
     source = None if networks_from is None else _source_of_networks(networks_from, config)
     recordings = data.load(config.data)
     check_recordings(config, recordings)
-    with runs.open_run(folder, config, share=share) as run:
+    with runs.open_run(folder, config, shard=shard) as run:
         storage.write_json(run.path("data", "summary.json"), recordings.summary)
         if source is not None:
             _take_networks(run, source)

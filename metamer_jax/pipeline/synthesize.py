@@ -54,10 +54,10 @@ def synthesize_metamers(
         network: load_network(run, network, len(recordings.words))
         for network in run.config.networks
     }
-    if run.share.index == 0:
+    if run.shard.index == 0:
         write_targets(run, recordings, targets)
-    if run.share.count > 1:
-        storage.write_json(run.path("metamers", shards.FILE), {"processes": run.share.count})
+    if run.shard.count > 1:
+        storage.write_json(run.path("metamers", shards.FILE), {"processes": run.shard.count})
     mesh = devices.device_mesh()
     for network, (model, variables) in networks.items():
         missing = [
@@ -79,7 +79,7 @@ def synthesize_metamers(
             _synthesize_stage(
                 run, recordings, targets, network, model, variables, stage, mesh, stop
             )
-            if run.share.count == 1:
+            if run.shard.count == 1:
                 shards.join_batches(run, targets, network, stage)
 
 
@@ -96,18 +96,18 @@ def _take_from_another_network(run, network, stage):
 
 
 def _synthesize_stage(run, recordings, targets, network, model, variables, stage, mesh, stop):
-    """Makes what is missing of this process's share, one file a batch."""
+    """Makes what is missing of this process's shard, one file a batch."""
     config = run.config.synthesis.for_stage(stage, network)
     folder = run.path("metamers", network, stage)
     stage_fn = metamers.parametrised(
         auditory.stage_fn(model, stage, run.config.cochleagram, relu_override=config.relu_override),
         _parametrisation(run),
     )
-    mine = np.array_split(targets, run.share.count)[run.share.index]
+    mine = np.array_split(targets, run.shard.count)[run.shard.index]
     # Batches are full but the last, and whole ones stay: so the rest falls into the same batches.
     left = mine[~np.isin(mine, [*shards.finished(run, network, stage)])]
     origin = shards.origin(run, network, stage)
-    label = f"{network} {stage}" + (f" ({run.share})" if run.share.count > 1 else "")
+    label = f"{network} {stage}" + (f" ({run.shard})" if run.shard.count > 1 else "")
     each = len(config.seeds) * config.steps
     with progress.bar(len(mine) * each, label, unit="step") as bar:
         bar.update((len(mine) - len(left)) * each)

@@ -43,7 +43,7 @@ def default_folder(preset: str, dataset: str, seed: int) -> pathlib.Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class Shard:
     """One process's part of a run that several work on at once, each writing its own files."""
 
     index: int = 0
@@ -69,7 +69,7 @@ class Run:
     folder: pathlib.Path
     config: Any
     resumed: bool  # Whether the folder held this run already.
-    share: Share = Share()
+    shard: Shard = Shard()
     saved: Mapping[str, Any] = dataclasses.field(repr=False, default_factory=dict)  # config.json.
     problems: list[str] = dataclasses.field(default_factory=list)  # Of a tolerant reader.
     _locks: list[int] = dataclasses.field(repr=False, default_factory=list)
@@ -131,7 +131,7 @@ def open_run(
     config: Any,
     *,
     may_differ: Sequence[str] = MAY_DIFFER,
-    share: Share | None = None,
+    shard: Shard | None = None,
 ) -> Run:
     """Makes a run's folder, or opens it to continue the run.
 
@@ -143,7 +143,7 @@ def open_run(
         folder: Where; missing parents are made.
         config: The run's settings, a frozen dataclass of `configs`.
         may_differ: Dotted fields (or groups of them) that need not be as they were.
-        share: Which of several processes this is; they may have the folder open together. None:
+        shard: Which of several processes this is; they may have the folder open together. None:
             it wants the folder to itself.
 
     Returns:
@@ -158,10 +158,10 @@ def open_run(
     folder = pathlib.Path(folder)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        locks = _lock_folder(folder, share)
-    run = Run(folder, config, False, share or Share(), _locks=locks)
+        locks = _lock_folder(folder, shard)
+    run = Run(folder, config, False, shard or Shard(), _locks=locks)
     try:
-        if share is None:
+        if shard is None:
             _remove_temporaries(folder)  # Else they may be another process's, being written.
         run.resumed = _check_or_write_config(folder, config, may_differ)
     except BaseException:
@@ -278,18 +278,18 @@ def _as_far_as_understood(kind: type, settings: Any) -> Any:
     return config
 
 
-def _lock_folder(folder: pathlib.Path, share: Share | None) -> list[int]:
+def _lock_folder(folder: pathlib.Path, shard: Shard | None) -> list[int]:
     """Returns open files that hold the folder's locks; the system frees them if we are killed.
 
-    Processes with a share hold the folder's lock together, and each one of its own.
+    Processes with a shard hold the folder's lock together, and each one of its own.
     """
     if fcntl is None:
         return []
-    if share is None:
+    if shard is None:
         return _lock(folder, ".lock", fcntl.LOCK_EX)
     together = _lock(folder, ".lock", fcntl.LOCK_SH)
     try:
-        own = f".lock-{share.index}-of-{share.count}"
+        own = f".lock-{shard.index}-of-{shard.count}"
         return together + _lock(folder, own, fcntl.LOCK_EX)
     except BaseException:
         for lock in together:

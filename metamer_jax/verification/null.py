@@ -211,7 +211,8 @@ def _draw_pairs(
         excluded = int((counts * (counts - 1) // 2).sum())
     if total == excluded:
         raise ValueError("fingerprints say that all recordings are duplicates: no pair is left")
-    # Pairs are numbered row by row in the upper triangle. Drawing `excluded` more than wanted
+    # Pairs (i, j), i < j < n, are numbered row by row in the upper triangle: row i has n - 1 - i of
+    # them, and (i, j) is number row_starts[i] + j - i - 1. Drawing `excluded` more than wanted
     # leaves enough whichever of them are duplicates.
     if num_pairs + excluded >= total:
         numbers = np.arange(total)
@@ -268,7 +269,15 @@ def _snr_db(
     second: np.ndarray,
     num_features: int,
 ) -> np.ndarray:
-    """SNR [pair] in dB of the second recording as a rendering of the first, from moments."""
+    """SNR [pair] in dB of the second recording as a rendering of the first, from moments.
+
+    With n features, means s', m' and centred norms S, M, whose correlation is r,
+
+        sum s^2 = S^2 + n s'^2,    sum (s - m)^2 = S^2 + M^2 - 2 r S M + n (s' - m')^2.
+
+    Returns:
+        [pair], NaN where the first recording's activation is zero throughout.
+    """
     energy = norms**2 + num_features * means**2
     signal = energy[first]
     covariance = np.nan_to_num(correlation) * norms[first] * norms[second]  # 0 if one is constant.

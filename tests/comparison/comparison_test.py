@@ -173,9 +173,9 @@ class TestEffects:
         assert rows[True] == pytest.approx(np.mean([correct[i, i, 1] for i in (0, 5)]))
         assert rows[False] == pytest.approx(np.mean([correct[0, 5, 1], correct[5, 0, 1]]))
 
-    def test_differences_are_judged_by_neither_connection(self, answers):
+    def test_differences_are_rated_by_neither_connection(self, answers):
         contrast = entries.Contrast("connection", answers.makers[1].entry, answers.makers[0].entry)
-        chosen = effects.judges(answers, contrast.connections)
+        chosen = effects.raters(answers, contrast.connections)
         assert [answers.scorers[i].entry.label for i in chosen] == ["frequency_local"] * 2
         found = effects.differences(answers, [contrast], effects.Resampling(300))
         correct = (answers.heard[..., 0] == answers.labels).astype(float)
@@ -196,7 +196,7 @@ class TestEffects:
         *_, draws = effects.difference(same, contrast, "logits", effects.Resampling(100))
         np.testing.assert_allclose(draws, 0, atol=1e-12)
 
-    def test_nobody_to_judge_is_said(self, answers):
+    def test_nobody_to_rate_is_said(self, answers):
         few = answers._replace(
             scorers=answers.scorers[:2], heard=answers.heard[:2], natural=answers.natural[:2]
         )
@@ -216,12 +216,12 @@ class TestEffects:
         less = found.loc["connection minus size", "conv1"]["magnitude"]
         assert less == pytest.approx(row["magnitude"] - found.loc["size", "conv1"]["magnitude"])
 
-    def test_tests_have_the_trials_of_the_judges(self, answers):
+    def test_tests_have_the_trials_of_the_raters(self, answers):
         contrasts = entries.planned_contrasts(list(dict.fromkeys(m.entry for m in answers.makers)))
         trials = tables.recognition(answers)
         found = significance.pairwise(answers, trials, contrasts[:1])
         paper = found[(found["method"] == "paper") & (found["layer"] == "logits")].iloc[0]
-        assert paper["n"] == 2 * 2 * 2 * 5  # Networks, their seeds, judges, targets.
+        assert paper["n"] == 2 * 2 * 2 * 5  # Networks, their seeds, raters, targets.
         listener = found[(found["method"] == "listener") & (found["layer"] == "logits")].iloc[0]
         assert listener["n"] == 2
         both = effects.differences(answers, contrasts[:1], effects.Resampling(20))
@@ -252,7 +252,7 @@ def finished(settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     labels = ("frequency_grouped", "frequency_grouped:untrained")
     comparison = runner.Comparison(entries=labels, seeds=(0, 1), experiment=settings)
-    home, parts = runner.Home(folder, comparison), []
+    home, parts = runner.ComparisonFolder(folder, comparison), []
     with runner.open_folder(folder, comparison):
         with home.open(home.members[0]) as run:
             recordings = pipeline.load_recordings(run)
@@ -330,13 +330,13 @@ class TestWork:
 
     def test_nothing_is_done_twice_and_more_seeds_can_be_added(self, finished):
         home, _, recordings = finished
-        again, parts = runner.Home(home.folder, home.comparison), []
+        again, parts = runner.ComparisonFolder(home.folder, home.comparison), []
         runner.run_all(again, recordings, keep_clips=True, on_part=lambda *part: parts.append(part))
         assert parts == []
         assert "Everything is done." in status.table(again)
         more = dataclasses.replace(home.comparison, seeds=(0, 1, 2))
         with runner.open_folder(home.folder, more):
-            table = status.table(runner.Home(home.folder, more))
+            table = status.table(runner.ComparisonFolder(home.folder, more))
         assert "left: train        2, about" in table
 
     def test_changed_clips_are_kept_for_all_networks_until_they_are_trained(self, finished):

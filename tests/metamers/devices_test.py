@@ -113,13 +113,13 @@ def test_two_processes_share_the_targets_and_verification_joins_them(trained, fo
 
 def test_shares_work_side_by_side_and_keep_others_out(folder, trained):
     config = trained[1]
-    first = runs.open_run(folder, config, share=runs.Share(0, 2))
-    second = runs.open_run(folder, config, share=runs.Share(1, 2))
+    first = runs.open_run(folder, config, shard=runs.Shard(0, 2))
+    second = runs.open_run(folder, config, shard=runs.Shard(1, 2))
     with first, second:
         with pytest.raises(runs.FolderInUseError, match="in use by process"):
             runs.open_run(folder, config)
         with pytest.raises(runs.FolderInUseError, match="in use by process"):
-            runs.open_run(folder, config, share=runs.Share(1, 2))
+            runs.open_run(folder, config, shard=runs.Shard(1, 2))
     runs.open_run(folder, config).close()
     with pytest.raises(ValueError, match=r"index must lie in \[0, count\), got index=2, count=2"):
-        runs.Share(2, 2)
+        runs.Shard(2, 2)
