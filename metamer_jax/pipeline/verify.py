@@ -227,6 +227,7 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
     tables, long = {c: [] for c in found}, {c: [] for c in found}
     heard = {c: [] for c in (*found, hearing.NATURAL)}
     words = np.asarray(recordings.words)
+    names = {name: np.asarray(class_names(run, name, recordings.words)) for name in networks}
     with progress.bar(total, "verifying", unit="sound") as bar:
 
         def prepare(waveforms):
@@ -240,7 +241,7 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
             spoken = words[recordings.labels[targets[rows]]]
             heard[hearing.NATURAL].append(
                 hearing.of_targets(
-                    targets[rows], spoken, _said(networks, words, originals["played"])
+                    targets[rows], spoken, _said(networks, names, originals["played"])
                 )
             )
             for network, (model, variables) in networks.items():
@@ -259,14 +260,14 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                         versions,
                         metamer,
                         null=nulls[network][stage],
-                        words=class_names(run, network, recordings.words),
+                        words=tuple(names[network].tolist()),
                         config=run.config.verification,
                     )
                     table = table.assign(network=network, level_db=level_db.ravel())
                     tables[network, stage].append(table)
-                    said = {network: words[versions["played"].metamers.predictions]}
+                    said = {network: names[network][versions["played"].metamers.predictions]}
                     others = {name: each for name, each in networks.items() if name != network}
-                    said |= _said(others, words, sounds["played"])
+                    said |= _said(others, names, sounds["played"])
                     of_words = np.repeat(spoken, num_seeds)
                     heard[network, stage].append(hearing.of_metamers(table, of_words, said))
                     long[network, stage].append(measured.assign(network=network))
@@ -277,10 +278,10 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
     )
 
 
-def _said(networks, words, cochleagrams):
-    """Returns {network: [sound] the word that it hears in exact cochleagrams}."""
+def _said(networks, names, sounds):
+    """Returns {network: [sound] which of its classes, by name, it hears in sounds}."""
     return {
-        name: words[exact.run_network(model, variables, cochleagrams, stages=()).predictions]
+        name: names[name][exact.run_network(model, variables, sounds, stages=()).predictions]
         for name, (model, variables) in networks.items()
     }
 

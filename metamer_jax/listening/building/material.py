@@ -142,13 +142,17 @@ def _source(run: runs.Run) -> dict[str, Any]:
             network: {stage: found["pairs"] for stage, found in stages.items()}
             for network, stages in storage.read_json(null).items()
         }
-    results = {
+    paths = {
         network: run.path("networks", network, "result.json") for network in run.config.networks
     }
+    results = {
+        network: storage.read_json(path) for network, path in paths.items() if path.is_file()
+    }
+    # A network that came trained was not tested here.
     about["accuracy"] = {
-        network: storage.read_json(path)["test_accuracy"]
-        for network, path in results.items()
-        if path.is_file()
+        network: result["test_accuracy"]
+        for network, result in results.items()
+        if "test_accuracy" in result
     }
     return about
 

@@ -232,7 +232,8 @@ def _recordings(design: Mapping[str, Any]) -> str:
 def _metamers(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
     run = design.get("run") or {}
     played = manifest[manifest["kind"] == "metamer"]
-    distinct = played.drop_duplicates(["model", "layer", "target_id", "metamer_seed"])
+    names = ["model", "layer", "target_id", "metamer_seed"]  # Old designs name fewer.
+    distinct = played.drop_duplicates([name for name in names if name in played])
     synthesis = run.get("synthesis") or {}
     made = (
         f"A metamer is a sound that produces at one stage of a network the activation that a "
@@ -317,6 +318,8 @@ def _chosen(design: Mapping[str, Any], distinct: pd.DataFrame) -> str:
 
 
 def _sounds(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    if not {"sample_rate_hz", "level_db"} <= set(design):
+        return _TO_ADD.format("sample rate and level of the sounds")
     ramp = f"{1000 * design['ramp_s']:g}-ms raised-cosine ramps" if "ramp_s" in design else "ramps"
     return (
         f"All sounds were 16-bit files at {design['sample_rate_hz']:g} Hz with {ramp}, at an RMS "
@@ -326,6 +329,8 @@ def _sounds(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
 
 
 def _quieter(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    if "rms" not in manifest:
+        return ""
     files = manifest.drop_duplicates("stimulus_id")
     level = 20 * np.log10(pd.to_numeric(files["rms"], errors="coerce"))
     quieter = int((level < design["level_db"] - 0.01).sum())
