@@ -41,6 +41,7 @@ def folders(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_an_untrained_network_goes_through_the_pipeline(folders):
     folder = folders / "untrained"
     result = storage.read_json(folder / "networks/frequency_grouped/result.json")

@@ -79,6 +79,7 @@ def workdir(tmp_path_factory):
     return run_folder
 
 
+@pytest.mark.slow
 def test_from_a_run_to_a_report(browser, workdir, tmp_path):
     folder = tmp_path / "experiment"
     drive("build_listening_test", f"--workdir={workdir}", f"--out={folder}", *SETTINGS)

@@ -239,6 +239,7 @@ class TestAgreement:
         pd.testing.assert_frame_equal(only, machines.agreement(people, panel))
 
 
+@pytest.mark.slow
 def test_the_driver_listens_and_says_that_nobody_did(finished, trained):
     run, _ = finished
     done = subprocess.run(

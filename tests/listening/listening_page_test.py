@@ -636,6 +636,7 @@ class TestAroundTheSounds:
         check(session, folder)
 
     @pytest.mark.parametrize("language", ["de", "es"])
+    @pytest.mark.slow
     def test_every_screen_is_in_its_language(self, browser, tmp_path, language):
         folder = build_experiment(
             tmp_path, language=language, headphone_check="antiphase", questionnaire=None

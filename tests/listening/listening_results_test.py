@@ -222,6 +222,7 @@ class TestTables:
 
 
 class TestDriver:
+    @pytest.mark.slow
     def test_simulated_listeners_from_end_to_end(self, tmp_path):
         listening_folder.make(tmp_path, num_conditions=3)
         curves = tmp_path / "curves.json"

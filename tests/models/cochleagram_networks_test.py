@@ -262,6 +262,7 @@ def test_a_sound_is_heard_and_matched_alike_in_any_company(heard):
     assert np.abs(made[0].waveform[1] - made[0].waveform[2]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_run_of_two_kinds_of_networks(tmp_path, monkeypatch):
     """Each network's own stages; running statistics in synthesis and verification."""
     monkeypatch.setattr(models, "MODELS", {**models.MODELS, "tiny": tiny_network.Tiny})

@@ -54,6 +54,7 @@ def config(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_a_published_network(config, tmp_path):
     report = pipeline.reproduce(config, tmp_path / "run")
     assert "cochcnn9_small" in report.read_text("utf-8")

@@ -6,6 +6,7 @@ import types
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import small_run
 
 from metamer_jax import auditory, configs, pipeline, runs
@@ -19,6 +20,7 @@ def every_other_sample(variables, waveform):
     return 3 * waveform[::2]
 
 
+@pytest.mark.slow
 def test_ten_thousand_targets_stream_through(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     recordings = Recordings(

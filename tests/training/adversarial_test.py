@@ -275,6 +275,7 @@ def train(config):
 PLAIN = configs.TrainingConfig(epochs=12, batch_size=16, patience=0, learning_rate=3e-3)
 
 
+@pytest.mark.slow
 def test_training_against_attacks_makes_robust():
     attack = AdversarialConfig(epsilon=0.1, num_steps=3, warmup_epochs=4)
     robust = train(dataclasses.replace(PLAIN, adversarial=attack))

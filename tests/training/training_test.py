@@ -95,6 +95,7 @@ def test_learns_a_toy_task(name):
     assert result.records[-1]["train_loss"] < result.records[0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_learns_from_changed_waveforms():
     config = dataclasses.replace(AUGMENTED, epochs=25, learning_rate=3e-3)
     model = small_model()
