@@ -7,13 +7,14 @@ can have, whatever an archive makes of it.
 
 import codecs
 import collections
+import errno
+import functools
 import gzip
 import logging
 import pathlib
 import tarfile
 import typing
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import IO, NamedTuple
 
@@ -26,10 +27,7 @@ NOISE_FOLDERS = ("_background_noise_", "_silence_")  # Speech Commands' sounds w
 # The official split's lists of "<word>/<name>.wav"; what is in neither is for training.
 LISTS: Mapping[str, str] = {"validation_list.txt": "validation", "testing_list.txt": "test"}
 _MAX_NOISE_BYTES = 4 * sound_files.MAX_BYTES  # All of it is in memory at once.
-_DAMAGE = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError),
-    NotImplementedError,  # Of a zip whose flags ask for what never was.
-)
+_DAMAGE = (*storage.ZIP_DAMAGE, tarfile.TarError)
 
 
 class DamagedArchiveError(ValueError):
@@ -224,8 +222,8 @@ def read(
     except _DAMAGE as error:
         raise DamagedArchiveError(f"{source} is damaged: {error}") from error
     except OSError as error:
-        if error.errno is not None:  # The disk's trouble, not the archive's.
-            raise
+        if error.errno not in (None, errno.EINVAL):  # The disk's trouble; a place before the file's
+            raise  # start is the archive's.
         raise DamagedArchiveError(f"{source} is damaged: {error}") from error
 
 
@@ -254,7 +252,8 @@ def _read_zip(path, wanted):
             name = None if member.is_dir() else _name(member.filename)
             if name is not None:
                 # Reading to the end checks the member's CRC.
-                yield name, _bounded(archive.open(member), name) if wanted(name) else None
+                opened = functools.partial(archive.open, member)
+                yield name, _bounded(opened, name) if wanted(name) else None
 
 
 def _check_packing(path: pathlib.Path, member: zipfile.ZipInfo) -> None:
@@ -272,13 +271,13 @@ def _check_packing(path: pathlib.Path, member: zipfile.ZipInfo) -> None:
         )
 
 
-def _bounded(file: IO[bytes], name: str) -> Content:
-    """What is in a member, however large it says that it is."""
-    with file:
-        try:
+def _bounded(opened: Callable[[], IO[bytes]], name: str) -> Content:
+    """What is in a member, wherever and however large it says that it is."""
+    try:
+        with opened() as file:
             return storage.read_at_most(file, sound_files.MAX_BYTES)
-        except ValueError as error:
-            return audio.AudioFileError(name, f"unreadable ({error})")
+    except ValueError as error:
+        return audio.AudioFileError(name, f"unreadable ({error})")
 
 
 def _read_tar(path, wanted):
@@ -291,7 +290,7 @@ def _read_tar(path, wanted):
                 if not wanted(name):
                     yield name, None
                 elif member.isfile() and (file := archive.extractfile(member)) is not None:
-                    yield name, _bounded(file, name)
+                    yield name, _bounded(lambda file=file: file, name)
                 else:
                     yield name, audio.AudioFileError(name, "unreadable (a link, no file)")
         # tarfile takes a damaged header for the end, and reads no checksum behind the end.

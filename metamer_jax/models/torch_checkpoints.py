@@ -17,11 +17,12 @@ import pathlib
 import pickletools
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
+
+from metamer_jax.storage import ZIP_DAMAGE
 
 # torch.save before 1.6 begins with these two numbers, pickled.
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -37,8 +38,6 @@ _DTYPES = {
 }  # fmt: skip
 _TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 _PARAMETERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
-# What zipfile raises; the third of passwords and unknown compressions.
-_DAMAGE = (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error)
 # Other files that people have in the place of a checkpoint, by how they begin.
 _OTHER_KINDS = (
     (rb"version https://git-lfs", "a git-lfs pointer, not the file itself: run `git lfs pull`"),
@@ -232,12 +231,12 @@ def _read_zip(path, size):
                 with zipfile.ZipFile(path) as again:
                     try:
                         return again.read(f"{folder}data/{storage.key}")
-                    except (KeyError, *_DAMAGE) as error:
+                    except (KeyError, ValueError, *ZIP_DAMAGE) as error:
                         raise ValueError(f"{path} is damaged: {error}") from error
 
             with archive.open(pickles[0]) as file:
                 return _follow(file, _Tensors(load), path)
-    except _DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise ValueError(
             f"{path} is cut short or damaged: a zip of {size:,} bytes, {error}; download it again"
         ) from error

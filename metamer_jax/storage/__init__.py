@@ -7,6 +7,7 @@ a damaged file raises `DamagedFileError`, and `is_done` says no, so that the par
 
 from metamer_jax.storage.atomic import atomic_write
 from metamer_jax.storage.reading import (
+    ZIP_DAMAGE,
     DamagedFileError,
     in_rows,
     is_done,
@@ -34,6 +35,7 @@ from metamer_jax.storage.writing import (
 )
 
 __all__ = [
+    "ZIP_DAMAGE",
     "DamagedFileError",
     "Rows",
     "StorageError",

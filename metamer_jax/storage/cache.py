@@ -132,7 +132,7 @@ def _load(
         reason = f"{damaged} was altered" if damaged else f"holds {[*found]}, not {sorted(expect)}"
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, *reading.ZIP_DAMAGE) as error:
         reason = str(error)
     if path.exists():
         warnings.warn(f"{path} is damaged ({reason}): making it anew", stacklevel=3)

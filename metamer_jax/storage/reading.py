@@ -4,12 +4,14 @@ import csv
 import hashlib
 import json
 import logging
+import lzma
 import math
 import mmap
 import os
 import pathlib
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 64
+# What zipfile raises of an archive that is cut short or altered; RuntimeError of passwords, and its
+# subclass NotImplementedError of ways of packing. Besides, ValueError of offsets before the file's
+# start, and OSError without a number of bzip2's data.
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 class DamagedFileError(ValueError):
@@ -85,7 +91,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, *ZIP_DAMAGE) as error:
         raise DamagedFileError(f"{path} cannot be read: {error}") from error
 
 
@@ -127,7 +133,7 @@ def map_npz(path: Path, *, check: bool = True) -> dict[str, np.ndarray]:
                 found[entry.filename.removesuffix(".npy")] = value
     except DamagedFileError:
         raise
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, *ZIP_DAMAGE) as error:
         raise DamagedFileError(f"{path} cannot be read: {error}") from error
     return found
 

@@ -218,6 +218,29 @@ def test_archives_that_cannot_be_unpacked_say_how_to_repack(tmp_path, load):
             load(archive=locked, **given)
 
 
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_damaged_archive_is_named_however_it_is_packed(tmp_path, method):
+    path, draw = tmp_path / "a.zip", np.random.default_rng(method)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in contents(each=1).items():
+            archive.writestr(name, content)
+    whole, told = path.read_bytes(), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for at in draw.integers(len(whole), size=3):
+            damaged[at] = draw.integers(256)
+        path.write_bytes(damaged)
+        try:
+            for _, content in archives.read(path, lambda _: True):
+                told += isinstance(content, audio.AudioFileError)
+        except ValueError as error:
+            assert "a.zip is" in str(error), repr(error)
+            told += 1
+    assert told > 200
+
+
 # Lists of the official split.
 
 

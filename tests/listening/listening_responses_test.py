@@ -395,6 +395,12 @@ class TestJatos:
         middle = content.index(b"data.txt") + 40
         path.write_bytes(content[:middle] + b"\0" * 20 + content[middle + 20 :])
         assert str(path) in error_of(path, experiment)
+        for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            with zipfile.ZipFile(path, "w", method) as archive:
+                archive.writestr("study_result_0/comp-result_0/data.txt", "0" * 100)
+            content = path.read_bytes()
+            path.write_bytes(content.replace(content[84:94], bytes(10)))
+            assert f"{path}: not a readable archive" in error_of(path, experiment)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("study/index.html", "page")
         assert "no results in this archive" in error_of(path, experiment)

@@ -17,7 +17,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -200,7 +199,7 @@ class _Client:
                     if known and not name.endswith("metadata.json"):
                         ids = (int(known[2]), int(known[3]))
                         yield known[1], ids, archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (ValueError, OSError, *storage.ZIP_DAMAGE) as error:
             raise JatosError(
                 f"JATOS at {self._url} answers {what} with no archive that can be read: {error}"
             ) from error

@@ -7,12 +7,12 @@ import os
 import pathlib
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from metamer_jax import storage
 from metamer_jax.listening.responses import (
     csv_rows,
     google_form,
@@ -28,10 +28,6 @@ from metamer_jax.listening.serving import sessions, store
 
 _JATOS_FOLDERS = ("study_result_", "comp-result_")
 _MOST_BYTES = 1 << 28  # Of one file or entry of an archive: more is no answers to questions.
-# Cut short, altered, encrypted, or packed in a way that zipfile does not know.
-_BAD_ARCHIVE = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError),
-)
 _SUFFIXES = (
     *(".json", ".jsonl", ".txt", ".csv", ".tsv", ".zip", ".jzip", ".jrzip", ".sqlite", ".db"),
 )
@@ -327,7 +323,9 @@ class _Reader:
                         if not entry.is_dir()
                     ],
                 )
-        except _BAD_ARCHIVE as error:
+        except ResponseError:
+            raise
+        except (ValueError, OSError, *storage.ZIP_DAMAGE) as error:
             raise ResponseError(path, f"not a readable archive: {error}") from error
 
     def _archive(
