@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from absl import flags
@@ -176,6 +177,10 @@ def main(argv: Sequence[str]) -> None:
         required=_required(),
     )
     read = _simulated(experiment) if _SIMULATE.value else _read(experiment)
+    # What the end needs is looked at before the analysis, which takes long.
+    submissions = None if _PROLIFIC.value is None else prolific.read_submissions(_PROLIFIC.value)
+    if _PSYCH_DS.value is not None:
+        psych_ds.earlier(_PSYCH_DS.value)
     key = None if experiment is None else responses.AnswerKey(experiment)
     panel, about = _machines(experiment)
     found = tables.analyze(
@@ -206,15 +211,15 @@ def main(argv: Sequence[str]) -> None:
     if experiment is not None:
         storage.write_text(folder / "methods.md", methods.text(found, read, experiment))
         print(f"Methods section: {(folder / 'methods.md').resolve()}")
-    if _PROLIFIC.value is not None:
-        print(f"\n{_beside_prolific(_PROLIFIC.value, found, read, experiment, folder)}")
+    if submissions is not None:
+        print(f"\n{_beside_prolific(submissions, found, read, experiment, folder)}")
     if _PSYCH_DS.value is not None:
         dataset = psych_ds.write(found, read, _PSYCH_DS.value, experiment)
         print(f"Psych-DS dataset: {dataset.resolve()}")
 
 
 def _beside_prolific(
-    submitted: str,
+    submissions: pd.DataFrame,
     found: tables.Results,
     read: responses.Responses,
     experiment: sessions.Experiment | None,
@@ -224,7 +229,6 @@ def _beside_prolific(
     code = ""
     if experiment is not None:
         code = prolific.code_of(storage.read_json(experiment.private / "design.json"))
-    submissions = prolific.read_submissions(submitted)
     table = prolific.reconcile(submissions, found.exclusions.sessions, read.sessions, code)
     storage.write_csv(folder / "prolific.csv", responses.neutral(table))
     words = [prolific.in_words(table)]
@@ -259,13 +263,17 @@ def _networks() -> pd.DataFrame | None:
 def _planned() -> dict[str, list[dict[str, object]]] | None:
     if _CONTRASTS.value is None:
         return None
-    try:
-        planned = json.loads(pathlib.Path(_CONTRASTS.value).read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"--contrasts: {_CONTRASTS.value} is not JSON: {error}") from error
+    planned = _json("contrasts", _CONTRASTS.value)
     if not isinstance(planned, dict):
         raise ValueError("--contrasts: expected an object of names and terms")
     return planned
+
+
+def _json(flag: str, path: str) -> Any:
+    try:
+        return json.loads(pathlib.Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--{flag}: {path} is not JSON: {error}") from error
 
 
 def _pairing() -> analysis.Pairing | None:
@@ -373,12 +381,7 @@ def _simulated(experiment: sessions.Experiment | None) -> responses.Responses:
         raise ValueError("--simulate needs --experiment, which the listeners take")
     if _RESPONSES.value is not None or _JATOS_URL.value is not None:
         raise ValueError("--simulate excludes --responses and --jatos_url")
-    curves = None
-    if _CURVES.value is not None:
-        try:
-            curves = json.loads(pathlib.Path(_CURVES.value).read_text("utf-8"))
-        except ValueError as error:
-            raise ValueError(f"--curves: {_CURVES.value} is not JSON: {error}") from error
+    curves = None if _CURVES.value is None else _json("curves", _CURVES.value)
     model = simulated.ListenerModel(careless=_CARELESS.value)
     found = simulated.simulate(experiment, _SIMULATE.value, curves, model, seed=_SEED.value)
     return responses.from_sessions(found, experiment, source=simulated.SOURCE)

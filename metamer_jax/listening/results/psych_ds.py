@@ -151,7 +151,7 @@ def write(
         ValueError: The folder holds something else.
     """
     folder = pathlib.Path(folder)
-    before = _earlier(folder)
+    before = earlier(folder)
     study = "listening" if experiment is None else experiment.experiment_id
     stem = f"study-{re.sub('[^A-Za-z0-9]', '', study) or 'listening'}"
     design = {} if experiment is None else storage.read_json(experiment.private / "design.json")
@@ -183,12 +183,19 @@ def write(
     return folder
 
 
-def _earlier(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the description of an earlier export.
+def earlier(folder: str | os.PathLike) -> dict[str, Any]:
+    """Reads the description of an earlier export, if the folder may take another.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The description; empty of a new folder.
 
     Raises:
         ValueError: The folder holds files, and no dataset's description.
     """
+    folder = pathlib.Path(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return {}
     found = storage.read_json(folder / DESCRIPTION) if (folder / DESCRIPTION).is_file() else None
