@@ -2,8 +2,8 @@
 
 import http.server
 import json
-import threading
 
+import listening_folder
 import listening_page_test
 import pytest
 from listening_page_test import build_experiment, check, go_on, hosted, opened, state_of, stored
@@ -58,12 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def datapipe():
-    with StandIn() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with listening_folder.served(StandIn()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def in_place_of_datapipe(context, server):

@@ -1,6 +1,12 @@
 """A tiny experiment, made by hand, and sessions of it: for tests of serving and reading."""
 
+import contextlib
 import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
 
 from metamer_jax import storage
 from metamer_jax.listening.serving import sessions
@@ -10,6 +16,30 @@ MODELS = ("conv2d", "frequency_grouped")
 LAYERS = ("cochleagram", "conv1", "dense")
 SHA = "ab" * 32
 PAGE = "<!doctype html><title>page</title>"
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def served(server):
+    """Lets a server answer until the end; yields it."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def analyze(*flags, **environment):
+    """Runs the analysis as from a shell."""
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.analyze_responses", *map(str, flags)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | environment,
+    )
 
 
 def make(folder, num_conditions=2, catch=2, layers=LAYERS, words=WORDS, repeats=2):

@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 
+import listening_folder
 import listening_material
 import pandas as pd
 import pytest
@@ -115,12 +115,10 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def hosted(public):
     """Serves a folder on loopback, as a static host would; yields its address."""
     handler = functools.partial(QuietHandler, directory=str(public))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with listening_folder.served(
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    ) as server:
         yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@ import dataclasses
 import html
 import json
 import pathlib
-import subprocess
-import sys
 
 import listening_folder
 import numpy as np
@@ -20,16 +18,6 @@ from metamer_jax.listening.results import exclusions, summary, tables, writing
 
 ROOT = pathlib.Path(__file__).parents[2]
 HUMAN = "tests/reference/human_responses/auditory_3.csv"
-
-
-def analyze(*flags):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.analyze_responses", *map(str, flags)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 class TestPaper:
@@ -227,7 +215,7 @@ class TestDriver:
         listening_folder.make(tmp_path, num_conditions=3)
         curves = tmp_path / "curves.json"
         curves.write_text('{"conv2d": {"conv1": 0.0}}')
-        done = analyze(
+        done = listening_folder.analyze(
             f"--experiment={tmp_path}", "--simulate=6", "--draws=100", f"--curves={curves}"
         )
         assert done.returncode == 0, done.stderr
@@ -238,7 +226,7 @@ class TestDriver:
         assert not (tmp_path / "analysis").exists()
 
     def test_a_published_table(self, tmp_path):
-        done = analyze(
+        done = listening_folder.analyze(
             *(f"--responses={HUMAN}", "--where=observer=human", f"--out={tmp_path}"),
             *("--exclude_layers=natural_audio", "--draws=100", "--chance=0.125"),
             *("--network_where=observer=network", "--scheme=feather2023"),
@@ -279,7 +267,7 @@ class TestDriver:
         rows = pd.read_csv(ROOT / HUMAN).query("observer == 'human' and model in @models")
         rows.to_csv(tmp_path / "two.csv", index=False)
         given = (f"--responses={tmp_path / 'two.csv'}", f"--out={tmp_path}", "--draws=50")
-        done = analyze(*given, "--chance=0.125", f"--pairing={pairs}")
+        done = listening_folder.analyze(*given, "--chance=0.125", f"--pairing={pairs}")
         assert done.returncode == 0, done.stderr
         found = storage.read_csv(tmp_path / "compare_models.csv").set_index("layer")
         assert list(found["layer_b"].fillna("")[:2]) == ["avgpool", "final"]
@@ -301,6 +289,6 @@ class TestDriver:
         ],
     )
     def test_mistakes_are_told_without_a_traceback(self, flags, message):
-        done = analyze(*flags)
+        done = listening_folder.analyze(*flags)
         assert done.returncode != 0 and "Traceback" not in done.stderr
         assert message in done.stdout + done.stderr

@@ -10,8 +10,8 @@ import pandas as pd
 from metamer_jax import auditory, configs, models, pipeline, runs, storage
 from metamer_jax.data import Recordings
 from metamer_jax.listening.serving import sessions
+from metamer_jax.pipeline.hearing import SOURCE
 
-SOURCE = "machine"
 FOLDER = "machine_listeners"  # Of an experiment or a run: what they answered.
 
 _PAPER = configs.TRAINING_RECIPES["paper"]
