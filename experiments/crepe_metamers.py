@@ -28,7 +28,7 @@ from metamer_jax.commands import drivers
 from metamer_jax.figures import style
 
 _OUT = flags.DEFINE_string("out", "docs/_static/crepe", "Folder for sounds, table and figure.")
-_STEPS = flags.DEFINE_integer("steps", 150, "Steps of recipe fast, of its 299.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 299, "Steps of recipe fast.", lower_bound=1)
 
 _RATE_HZ, _FRAME, _HOP = 16000, 1024, 512  # CREPE's; its hop is the user's.
 _SAMPLES = _FRAME + 16 * _HOP  # 0.58 s, every sample in a frame.
@@ -153,6 +153,7 @@ def _crepe_pitch(model, sound):
     """CREPE's own [frame], Hz: the centre of the likeliest bin."""
     wrapped, variables = model
     bins = np.asarray(mj.stage_fn(wrapped, "output")(variables, sound)).argmax(-1)
+    # Bins of 20 cents re 10 Hz, the first as in the published code of Kim et al. (2018).
     return 10 * 2 ** ((20 * bins + 1997.3794084376191) / 1200)
 
 
