@@ -44,13 +44,15 @@ def recognition_curves(
     rows = max(-(-len(networks) // 2), len(others))  # Of the legend.
     top_in = max(0.25 + 0.19 * rows, 0.5)
     with style.house_style(grid=False):
-        figure = Figure(figsize=(wide + own, 3.0 + top_in))
+        below_in = 0.86  # Slanted names of stages and, below, what they are.
+        height_in = below_in + 2.22 + top_in
+        figure = Figure(figsize=(wide + own, height_in))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(wide - 0.8, own - 0.45))
         figure.subplots_adjust(
             left=0.6 / (wide + own),
             right=1 - 0.1 / (wide + own),
-            bottom=0.78 / (3.0 + top_in),
-            top=3.0 / (3.0 + top_in),
+            bottom=below_in / height_in,
+            top=1 - top_in / height_in,
             wspace=0.42,
         )
         for axis, shown in ((left, others), (right, ["own"])):

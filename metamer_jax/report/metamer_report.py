@@ -15,11 +15,11 @@ from metamer_jax.report import charts, page, recognition, sample
 from metamer_jax.report.contents import CochleagramFn, Key, RunContents, picture_name, sound_name
 from metamer_jax.report.run_folder import RunFolder
 
-_MODULES = {
+_COMMANDS = {
     "training": "train",
     "metamers": "synthesize",
     "verification": "verify",
-    "listening": "build_listening_test",
+    "listening": "listen build",
 }
 
 
@@ -339,5 +339,5 @@ def _render(
 
 def _commands(folder: pathlib.Path) -> dict[str, str]:
     """Returns what makes the parts that may be missing."""
-    found = {part: f"metamer-jax {module} --workdir={folder}" for part, module in _MODULES.items()}
+    found = {part: f"metamer-jax {name} --workdir={folder}" for part, name in _COMMANDS.items()}
     return found | {"listening": f"{found['listening']} --out={folder / 'listening'}"}

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from metamer_jax import configs, figures
+from metamer_jax.commands.__main__ import MODULES
 from metamer_jax.report import write_report
 
 SAMPLE_RATE_HZ = 8000
@@ -447,6 +448,8 @@ class TestUnfinished:
         path = folder / missing
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         text = read(write_report(folder, cochleagram_fn=fake_cochleagram, save_figures=False)).text
+        for command in re.findall(r"metamer-jax ((?:listen )?\S+)", text):
+            assert command in MODULES
         if missing != "targets/targets.csv":
             assert "not yet" in text.lower() or missing == "targets"
 
