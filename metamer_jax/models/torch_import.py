@@ -22,6 +22,7 @@ import numpy as np
 
 from metamer_jax.models import torch_checkpoints
 from metamer_jax.models.blocks import CochleagramNetwork
+from metamer_jax.storage import ZIP_DAMAGE
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 # Counts of batches, which only a PyTorch batch norm without a momentum uses.
@@ -74,7 +75,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except Exception as error:
+    except (ValueError, KeyError, OSError, *ZIP_DAMAGE) as error:
         objects = "allow_pickle" in str(error)
         raise ValueError(
             f"{path} must hold plain arrays: {'it has Python objects' if objects else error}"
