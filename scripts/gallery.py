@@ -1,55 +1,60 @@
-"""Makes the gallery of the documentation from a finished run: docs/_static/gallery/.
+"""Makes the documentation's gallery and first picture from a finished run.
 
   bash scripts/reproduce.sh --workdir=runs/gallery
   .venv/bin/python scripts/gallery.py --workdir=runs/gallery
 
 For the first target of every word that is asked for: the recording and its metamers, network by
 network and stage by stage, the very samples that the run wrote to be played, as FLAC; and
-table.html, which docs/gallery.md includes, with what verification says of each as played.
+table.html, which docs/gallery.md includes, with what verification says of each as played. All of
+these are in docs/_static/gallery/. docs/metamers.png has the cochleagrams of the first word's.
 """
 
 import html
 import pathlib
 from collections.abc import Sequence
 
-import pandas as pd
+import numpy as np
 import soundfile
 from absl import app, flags
 
+from metamer_jax import audio, cochleagram, figures, pipeline, runs
+from metamer_jax.auditory import exact
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a verified run.", required=True)
 _OUT = flags.DEFINE_string("out", "docs/_static/gallery", "Folder for the sounds and the table.")
+_PICTURE = flags.DEFINE_string("picture", "docs/metamers.png", "File for the cochleagrams.")
 _WORDS = flags.DEFINE_list("words", ["yes", "stop", "left"], "Words to show.")
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
-    run, out = pathlib.Path(_WORKDIR.value), pathlib.Path(_OUT.value)
+    out = pathlib.Path(_OUT.value)
+    run = runs.read_run(_WORKDIR.value, needs=["verification"])
+    table = pipeline.read_verified(run)
+    table = table[table["seed"] == table["seed"].iloc[0]]
+    targets = [table.loc[table["word"] == word, "target_id"].head(1) for word in _WORDS.value]
+    if not targets or any(of_word.empty for of_word in targets):
+        raise app.UsageError(f"--words: the run has {', '.join(sorted(set(table['word'])))}")
+    rows = [table[table["target_id"] == of_word.item()] for of_word in targets]
     out.mkdir(parents=True, exist_ok=True)
     for path in (*out.glob("*.flac"), *out.glob("table.html")):
         path.unlink()
-    table = pd.read_csv(run / "verification" / "metamers.csv")
-    parts = [
-        _word(run, out, word, table[table["target_id"] == target_id])
-        for word in _WORDS.value
-        for target_id in table.loc[table["word"] == word, "target_id"].head(1)
-    ]
-    if len(parts) < len(_WORDS.value):
-        raise app.UsageError(f"--words: the run has {', '.join(sorted(set(table['word'])))}")
-    (out / "table.html").write_text("\n".join(parts), "utf-8")
+    (out / "table.html").write_text("\n".join(_word(run, out, each) for each in rows), "utf-8")
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"{len(list(out.glob('*.flac')))} sounds, {size / 1e6:.1f} MB: {out}")
+    _picture(run, rows[0]).savefig(_PICTURE.value, dpi=100)
+    print(f"Cochleagrams: {_PICTURE.value}")
 
 
-def _word(run, out, word, rows):
+def _word(run, out, rows):
     """Returns the heading and the table of one target's metamers, and writes their sounds."""
-    target_id = rows["target_id"].iloc[0]
-    recording = _sound(run / "targets" / "wav" / f"{target_id}_{word}.wav", out, f"{word}.flac")
+    word = rows["word"].iloc[0]
+    target = pipeline.target_wav(run, rows["target_id"].iloc[0], word)
+    recording = _sound(target, out, f"{word}.flac")
     cells = {}
     for row in rows.itertuples():
-        name = f"{target_id}_{row.seed}_{word}.wav"
-        path = run / "metamers" / row.network / row.stage / "wav" / name
-        player = _sound(path, out, f"{word}_{row.network}_{row.stage}.flac")
+        player = _sound(_metamer(run, row), out, f"{word}_{row.network}_{row.stage}.flac")
         said = html.escape(f"heard as “{row.prediction}”, {row.verdict}")
         error = f"relative error {row.relative_error:.3f}"
         cells.setdefault(row.stage, {})[row.network] = f"<td>{player}<br>{said}<br>{error}</td>"
@@ -62,6 +67,27 @@ def _word(run, out, word, rows):
     return (
         f"<h2>“{html.escape(word)}”</h2><p>The recording: {recording}</p>"
         f'<div class="table-wrapper"><table class="docutils"><tr>{head}</tr>{body}</table></div>'
+    )
+
+
+def _metamer(run, row):
+    return pipeline.metamer_wav(run, row.network, row.stage, row.target_id, row.seed, row.word)
+
+
+def _picture(run, rows):
+    """Returns a figure of the cochleagrams of one target and its metamers, as played."""
+    word, config = rows["word"].iloc[0], run.config.cochleagram
+    files = [pipeline.target_wav(run, rows["target_id"].iloc[0], word)]
+    files += [_metamer(run, row) for row in rows.itertuples()]
+    images = exact.dense_cochleagrams(np.stack([audio.read(path)[0] for path in files]), config)
+    pictures = {network: [("target", images[0])] for network in run.config.networks}
+    for row, image in zip(rows.itertuples(), images[1:], strict=True):
+        pictures[row.network].append((row.stage, image))
+    return figures.metamer_grid(
+        pictures,
+        center_hz=np.asarray(cochleagram.design_cochleagram(config).center_hz),
+        duration_s=config.duration_s,
+        word=word,
     )
 
 
