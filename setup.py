@@ -51,6 +51,7 @@ setuptools.setup(
         "notebook": ["ipykernel", "jupyterlab"],
         "docs": ["furo", "myst-parser", "sphinx"],
         "dev": [
+            "axe-playwright-python==0.1.8",  # Brings axe 4.12.1; a newer one may have new rules.
             "check-jsonschema",
             "espeakng-loader>=0.2.4",
             "ipykernel",

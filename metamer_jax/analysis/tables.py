@@ -203,11 +203,11 @@ def own_layers(table: pd.DataFrame) -> dict[Hashable, list[Hashable]]:
     where it has no others, else as they come.
 
     Returns:
-        Model (None in a table without) to its layers.
+        Model (None in a table without), in the order of all tables, to its layers.
     """
     codes, labels = levels(table["layer"], appearance=True)
     if "model" in table.columns:
-        model_codes, models = levels(table["model"], appearance=True)
+        model_codes, models = levels(table["model"])
     else:
         model_codes, models = np.zeros(len(table), int), [None]
     index = np.full(len(table), np.nan)

@@ -155,7 +155,7 @@ def observers(table: pd.DataFrame, *, source: str = "") -> Figure:
             names = list(dict.fromkeys(own["layer"]))
             for observer, line, fill in (
                 ("human", "-", None),
-                ("network", "--", "white"),
+                ("network", "--", style.PAPER),
             ):
                 rows = own[own["observer"] == observer].set_index("layer").reindex(names)
                 y, low, high = (
@@ -179,7 +179,10 @@ def observers(table: pd.DataFrame, *, source: str = "") -> Figure:
             axis.set(ylim=(0, 104))
             if i % columns == 0:
                 axis.set_ylabel("Recognised (%)")
-        axes[0].legend(loc="lower left")
+        # Outside the panels: curves may run anywhere.
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8
+        )
     return figure
 
 

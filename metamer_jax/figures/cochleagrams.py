@@ -37,6 +37,7 @@ def cochleagram_pair(
     center_hz: np.ndarray,
     frame_rate_hz: float,
     titles: tuple[str, str] = ("target", "metamer"),
+    unit: str = "arbitrary units",
 ) -> Figure:
     """Draws a target's cochleagram beside its metamer's, on the target's colour scale.
 
@@ -46,6 +47,7 @@ def cochleagram_pair(
         center_hz: [channel], centre frequencies, ascending.
         frame_rate_hz: Frames per second.
         titles: Over the left and the right panel.
+        unit: Of the compressed envelope.
 
     Returns:
         The figure.
@@ -79,7 +81,7 @@ def cochleagram_pair(
             axis.grid(False)
             axis.set_yticks([place for _, place in ticks], [hz_label(f) for f, _ in ticks])
         axes[0].set_ylabel("Frequency (Hz)")
-        figure.colorbar(image, ax=axes, label="Compressed envelope", pad=0.01)
+        figure.colorbar(image, ax=axes, label=f"Compressed envelope ({unit})", pad=0.01)
     return figure
 
 
@@ -89,6 +91,7 @@ def metamer_grid(
     center_hz: np.ndarray,
     duration_s: float,
     word: str,
+    unit: str = "arbitrary units",
 ) -> Figure:
     """Draws a target and its metamers from every stage, one row per network.
 
@@ -97,6 +100,7 @@ def metamer_grid(
         center_hz: [channel] centre frequencies, Hz, ascending.
         duration_s: Of the sound.
         word: What is spoken.
+        unit: Of the compressed envelope.
 
     Returns:
         The figure.
@@ -109,7 +113,7 @@ def metamer_grid(
         top = max(np.max(image) for row in pictures.values() for _, image in row)
         for line, (network, row) in zip(axes, pictures.items(), strict=True):
             for axis, (label, image) in zip(line, row, strict=True):
-                axis.imshow(
+                drawn = axis.imshow(
                     image,
                     origin="lower",
                     aspect="auto",
@@ -130,5 +134,7 @@ def metamer_grid(
             fontsize=10,
             color=style.INK,
         )
-        figure.tight_layout()
+        figure.tight_layout(rect=(0, 0, 1 - 0.75 / figure.get_figwidth(), 1))
+        bar = figure.colorbar(drawn, ax=axes, pad=0.15 / figure.get_figwidth(), fraction=0.02)
+        bar.set_label(f"Compressed envelope ({unit})")
     return figure

@@ -215,6 +215,8 @@ def confusions(
             side * len(across) + 0.9, (side + (0.25 if columns else 0.5)) * len(down) + 0.7, source
         )
         axes = figure.subplots(len(down), len(across), squeeze=False)
+        few = len(words) <= 16  # Numbers of more words than that would be too small to read.
+        image = None
         for i, row in enumerate(down):
             for j, column in enumerate(across):
                 axis = axes[i, j]
@@ -228,9 +230,10 @@ def confusions(
                     continue
                 share = part.pivot(index="word", columns="response", values="share")
                 percent = 100 * share.reindex(index=words, columns=answers).to_numpy(float)
-                # Numbers of more words than that would be too small to read.
-                written = np.nan_to_num(percent) >= (0.5 if len(words) <= 16 else np.inf)
-                style.percentages(axis, percent, written=written, fontsize=5.5 if columns else 7.5)
+                written = np.nan_to_num(percent) >= (0.5 if few else np.inf)
+                image = style.percentages(
+                    axis, percent, written=written, fontsize=5.5 if columns else 7.5
+                )
                 size = 6 if columns else 8
                 bottom, left = i == len(down) - 1, j == 0
                 axis.set_xticks(
@@ -241,6 +244,8 @@ def confusions(
                     axis.set_ylabel("Spoken" if layer is None else f"{model}\nSpoken", fontsize=8.5)
                 if bottom:
                     axis.set_xlabel("Answered (%)", fontsize=8.5)
+        if image is not None and not few:
+            figure.colorbar(image, ax=axes, label="Share of the word spoken (%)", shrink=0.6)
     return figure
 
 

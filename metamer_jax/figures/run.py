@@ -55,7 +55,7 @@ def training_curves(
         if kept_epoch is not None:
             axis.axvline(kept_epoch, color=style.MUTED, linewidth=1, linestyle=":", label="kept")
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-        label = "Accuracy (%)" if measure == "accuracy" else "Cross-entropy"
+        label = "Accuracy (%)" if measure == "accuracy" else "Cross-entropy (nats)"
         axis.set(xlabel="Epoch", ylabel=label, title=title)
         axis.legend()
     return figure
@@ -153,7 +153,7 @@ def error_traces(
             axis.plot(steps, values[place], color=color, linewidth=0.8, alpha=0.8)
         axis.plot(steps, np.nanmedian(values, axis=0), color=style.NETWORKS[0])
         _log_axis(axis, values)
-        axis.set(title=title, xlabel="Gradient step")
+        axis.set(title=title, xlabel="Gradient step", ylabel="Relative error")
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
     return figure
 
@@ -251,9 +251,11 @@ def confusion(counts: np.ndarray, words: Sequence[str], *, title: str = "") -> F
         size = label_in + 0.33 * max(len(words), 5) + 0.12
         figure, axis = style.one_panel(size, size + 0.2, left_in=label_in, bottom_in=label_in)
         # Numbers of more words than that would be too small to read.
-        written = percent >= (0.5 if len(words) <= 16 else np.inf)
-        style.percentages(axis, percent, written=written)
+        few = len(words) <= 16
+        image = style.percentages(axis, percent, written=percent >= (0.5 if few else np.inf))
+        if not few:
+            figure.colorbar(image, ax=axis, label="Share of the word spoken (%)", shrink=0.6)
         axis.set_xticks(range(len(words)), words, rotation=45, ha="right")
         axis.set_yticks(range(len(words)), words)
-        axis.set(xlabel="Recognised (%)", ylabel="Spoken", title=title)
+        axis.set(xlabel="Recognised (% of each word spoken)", ylabel="Spoken", title=title)
     return figure

@@ -8,6 +8,7 @@ import matplotlib
 import matplotlib.axes
 import matplotlib.colors
 import matplotlib.figure
+import matplotlib.image
 import numpy as np
 
 Figure = matplotlib.figure.Figure
@@ -24,9 +25,9 @@ FAIL = "#cc4436"
 NETWORKS = ("#2f78c4", "#d9702b", "#2f9e6e", "#a55bc4", "#c2a21d", "#c74f77", "#4aa3b8", "#7d6b5d")
 _STAGES = ("#1f9a8a", "#3d8fd1", "#8a70d6", "#c65a9f", "#de6f4a")
 COLORMAP = "magma"
-# From a theme-neutral tint to full colour; the numbers carry the values.
+# A theme-neutral tint, so light at its fullest that ink can be read on it on light and on dark.
 _TINT = matplotlib.colors.LinearSegmentedColormap.from_list(
-    "tint", [(*matplotlib.colors.to_rgb(NETWORKS[0]), a) for a in (0.0, 1.0)]
+    "tint", [(*matplotlib.colors.to_rgb(NETWORKS[0]), a) for a in (0.0, 0.62)]
 )
 
 
@@ -106,7 +107,7 @@ def percentages(
     written: np.ndarray | None = None,
     fontsize: float = 7.5,
     aspect: Literal["auto", "equal"] | None = None,
-) -> None:
+) -> matplotlib.image.AxesImage:
     """Draws a matrix of percentages, each cell coloured by its number and the number in it.
 
     Args:
@@ -115,13 +116,15 @@ def percentages(
         written: [row, column], whose numbers are written. None: all that there are.
         fontsize: Of the numbers, points.
         aspect: As of `imshow`.
+
+    Returns:
+        What a colour bar is drawn from, where the numbers are not written.
     """
-    axis.imshow(np.nan_to_num(percent), cmap=_TINT, vmin=0, vmax=100, aspect=aspect)
+    image = axis.imshow(np.nan_to_num(percent), cmap=_TINT, vmin=0, vmax=100, aspect=aspect)
     axis.grid(False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     for row, column in np.argwhere(np.isfinite(percent) if written is None else written):
-        value = percent[row, column]
-        color = "white" if value > 55 else INK
-        text = {"ha": "center", "va": "center", "fontsize": fontsize, "color": color}
-        axis.text(column, row, f"{value:.0f}", **text)
+        text = {"ha": "center", "va": "center", "fontsize": fontsize, "color": INK}
+        axis.text(column, row, f"{percent[row, column]:.0f}", **text)
+    return image

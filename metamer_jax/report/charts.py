@@ -84,7 +84,7 @@ def _draw_errors(run: RunContents, network: str, finish: Callable) -> tuple[Any,
         failed = np.array([row is not None and not row["passed"] for row in rows])
         panels.append(
             finish(
-                figures.error_traces(*found, failed=failed, title=f"{network}: {stage}"),
+                figures.error_traces(*found, failed=failed, title=stage),
                 f"Relative error of single metamers of {network} at {stage} by gradient step",
                 _file_name("error", network, stage),
             )

@@ -56,6 +56,8 @@ def number(value: object, digits: int = 3) -> str:
         return f"{int(value):,}"
     if not isinstance(value, float):
         return str(value)
+    if 10**digits <= abs(value) < 1e5:
+        return f"{value:,.0f}"
     return f"{value:.{digits}g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.{digits - 1}e}"
 
 
@@ -70,7 +72,7 @@ def percent(value: float | None, digits: int = 0) -> str:
     """Writes a share as a percentage, and a dash where there is none."""
     if value is None or value != value:
         return "–"
-    return f"{100 * float(value):.{digits}f} %"
+    return f"{100 * float(value):.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def p_value(value: float | None, undefined: str = "–") -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 import zipfile
 
+import browsing
 import listening_folder
 import listening_material
 import pandas as pd
@@ -72,27 +73,7 @@ ANSWERED = "!document.querySelector('#jspsych-audio-button-response-btngroup')"
 NEXT = "#jspsych-html-button-response-btngroup button"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no browser among {names}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield browser
-        browser.close()
+browser = browsing.browser  # The fixture.
 
 
 def build_experiment(folder, **changes):

@@ -3,7 +3,9 @@ import dataclasses
 import html
 import json
 import pathlib
+import re
 
+import browsing
 import listening_folder
 import numpy as np
 import pandas as pd
@@ -97,11 +99,23 @@ def simulated(tmp_path_factory):
     return read, found
 
 
+browser = browsing.browser  # The fixture.
+
+
+@pytest.fixture(scope="module")
+def written(simulated, tmp_path_factory):
+    """The folder of an analysis in which nothing is missing."""
+    read, found = simulated
+    assert found.omitted == {}
+    folder = tmp_path_factory.mktemp("analysis")
+    writing.write(found, read, folder)
+    return folder
+
+
 class TestTables:
-    def test_every_table_is_made_and_labelled(self, simulated, tmp_path):
+    def test_every_table_is_made_and_labelled(self, simulated, written):
         read, found = simulated
-        assert found.omitted == {}
-        writing.write(found, read, tmp_path)
+        tmp_path = written
         for name in found.tables:
             table = storage.read_csv(tmp_path / f"{name}.csv")
             both = name in analysis.suite.BESIDE_MACHINES
@@ -119,6 +133,25 @@ class TestTables:
         for name, drawing in analyses.DRAWINGS.items():
             assert (tmp_path / "figures" / f"{name}.png").is_file(), name
             assert drawing.title in html.unescape(page)
+
+    @pytest.mark.parametrize("size", browsing.SIZES)
+    def test_the_report_fits_the_window_and_axe_finds_no_fault(self, browser, written, size):
+        width, height = browsing.SIZES[size]
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto((written / "report.html").as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide <= 0
+        for what, button in (("table", "CSV"), ("figure", "SVG"), ("figure", "PNG")):
+            there = page.locator(f"main {what}").count()
+            assert (
+                page.get_by_role("button", name=re.compile(f"^Save.*{button}", re.I)).count()
+                == there
+            )
+        assert browsing.violations(page) == []
+        page.close()
 
     def test_networks_judge_the_sounds_of_each_listener(self, simulated):
         _, found = simulated

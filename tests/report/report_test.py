@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 
+import browsing
 import numpy as np
 import pandas as pd
 import pytest
@@ -489,28 +490,7 @@ class TestFigures:
         np.testing.assert_allclose(figure.axes[0].lines[-1].get_ydata(), [1.0, 0.5, 0.5])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no browser among {names}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--autoplay-policy=no-user-gesture-required",
-            ],
-        )
-        yield browser
-        browser.close()
+browser = browsing.browser  # The fixture.
 
 
 @pytest.fixture(scope="module")
@@ -547,14 +527,36 @@ class TestInABrowser:
         assert all(url.startswith(("file:", "data:")) for url in opened.requests)
         assert opened.problems == []
 
-    @pytest.mark.parametrize("width", [1280, 390])
-    def test_fits_the_window(self, opened, width):
-        opened.set_viewport_size({"width": width, "height": 900})
+    @pytest.mark.parametrize("size", browsing.SIZES)
+    def test_fits_the_window_and_axe_finds_no_fault(self, opened, size):
+        width, height = browsing.SIZES[size]
+        opened.set_viewport_size({"width": width, "height": height})
         opened.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        opened.wait_for_function(
+            """() => [...document.querySelectorAll(".scroll")].every((box) =>
+              box.scrollWidth <= box.clientWidth + 1
+              || box.previousElementSibling.textContent.includes("scrolls sideways"))"""
+        )
+        assert (opened.locator(".sideways").count() > 0) == (size == "phone")
         wide = opened.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert wide <= 0
+        assert browsing.violations(opened) == []
+
+    def test_all_that_is_shown_can_be_saved(self, opened):
+        for what in ("table", "figure.chart", "audio"):
+            everything = opened.locator(f"main {what}").count()
+            assert (
+                opened.locator(f"main {what}[data-save]:not([data-save=''])").count()
+                == everything
+                > 0
+            )
+            names = opened.evaluate(
+                "what => [...document.querySelectorAll(what)].map(e => e.dataset.save)", what
+            )
+            if what != "audio":  # One is shown again where it failed.
+                assert len(set(names)) == len(names)
 
     def test_one_sound_plays_at_a_time(self, opened):
         # In one go inside the page: a busy machine may take longer than a sound lasts.

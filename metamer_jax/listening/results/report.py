@@ -246,6 +246,8 @@ _COLUMNS = {
     "compare_models_paper": "layer model_a model_b proportion_a proportion_b statistic df p "
     "p_holm n unit reason",
     "anova_observers": "model effect F df1 df2 p p_gg p_hf np2 p_perm scheme n left_out reason",
+    "power": "unit n power ci_low ci_high proportion_a proportion_b trials listener_sd model_sd "
+    "item_sd items alpha simulations",
     "stimuli": "model layer word target_id correct trials proportion wilson_low wilson_high "
     "item_rest_r modal_response modal_share reason",
     "machine_recognition": "model layer mean ci_low ci_high n correct trials",
@@ -257,20 +259,35 @@ _COLUMNS = {
 
 
 def _shown(name: str, table: pd.DataFrame) -> dict[str, Any]:
+    whole = table
     columns = [c for c in _COLUMNS.get(name, "").split() if c in table]
     table = table[columns] if columns else table.drop(columns="source", errors="ignore")
     # Columns that say nothing take room.
-    return _cells(table.loc[:, [c for c in table if c != "reason" or (table[c] != "").any()]])
+    says_something = [c for c in table if c != "reason" or (table[c] != "").any()]
+    return _cells(table.loc[:, says_something], whole)
 
 
-def _cells(table: pd.DataFrame) -> dict[str, Any]:
-    """A table as texts: names of columns, which of them are numbers, and rows."""
+_LONG = 30  # Characters that a column of texts is given more room for.
+
+
+def _cells(table: pd.DataFrame, whole: pd.DataFrame | None = None) -> dict[str, Any]:
+    """A table as texts: names of columns, their kinds, and rows; and all of it, to be saved."""
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table]
     rows = [
         [_text(value, str(name)) for value, name in zip(row, table, strict=True)]
         for row in table.itertuples(index=False)
     ]
-    return {"names": [str(n).replace("_", " ") for n in table], "numeric": numeric, "rows": rows}
+    longest = [max((len(row[i]) for row in rows), default=0) for i in range(len(numeric))]
+    return {
+        "names": [str(n).replace("_", " ") for n in table],
+        "numeric": numeric,
+        "kinds": [
+            "num" if is_number else "long" if n > _LONG else ""
+            for is_number, n in zip(numeric, longest, strict=True)
+        ],
+        "rows": rows,
+        "whole": table if whole is None else whole,
+    }
 
 
 _SHARES = (

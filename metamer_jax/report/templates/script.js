@@ -208,8 +208,31 @@
       () => save(new Blob([bytesOf(audio.src)], { type: "audio/wav" }), audio.dataset.save))));
   }
 
-  // A table wider than the screen says so.
+  // A figure is not shrunk until it cannot be read: it scrolls.
+  const LEAST = 0.7;
+  for (const svg of all("figure.chart > svg")) {
+    const box = document.createElement("div");
+    svg.before(box);
+    box.append(svg);
+  }
+  function legible() {
+    for (const svg of all("figure.chart > div > svg")) {
+      const box = svg.parentElement;
+      if (LEAST * parseFloat(svg.style.width) > box.clientWidth) {
+        box.className = "scroll";
+        box.tabIndex = 0;
+        box.setAttribute("role", "region");
+        box.setAttribute("aria-label", `Scrolls sideways: ${svg.getAttribute("aria-label")}`);
+      } else {
+        for (const name of ["class", "tabindex", "role", "aria-label"]) box.removeAttribute(name);
+      }
+    }
+  }
+
+  // What is wider than the screen says so.
   function sideways() {
+    legible();
+    for (const told of all(".sideways")) if (!told.nextElementSibling.matches(".scroll")) told.remove();
     for (const box of all(".scroll")) {
       const hidden = box.scrollWidth > box.clientWidth + 1;
       let told = box.previousElementSibling;
@@ -217,7 +240,7 @@
         if (!hidden) continue;
         told = document.createElement("p");
         told.className = "sideways";
-        told.textContent = "↔ This table scrolls sideways.";
+        told.textContent = `↔ This ${box.querySelector("table") ? "table" : "figure"} scrolls sideways.`;
         box.before(told);
       }
       told.hidden = !hidden;
