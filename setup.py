@@ -44,6 +44,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "speech": ["espeakng-loader>=0.2.4"],
         "listening": ["starlette", "uvicorn"],  # The server of an experiment.
+        "pilot": ["playwright"],  # A browser that takes an experiment by script.
         "statistics": ["mixedlm>=1.3", "statsmodels"],  # Analyses of answers.
         "torch": ["torch>=2.13,<2.14", "torchax>=0.0.13,<0.1"],
         # Of torchcrepe and resemblyzer, which scripts/environment.sh installs, what they need.

@@ -5,30 +5,18 @@ import shutil
 
 import pytest
 
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+from metamer_jax.listening import piloting
+
+SIZES = piloting.SIZES
 
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no browser among {names}")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not any(map(shutil.which, piloting.BROWSERS)):
+        pytest.skip(f"no browser among {piloting.BROWSERS}")
+    with piloting.launched() as browser:
         yield browser
-        browser.close()
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 HIDE = """
 import sys
-for name in ("mixedlm", "statsmodels", "starlette", "uvicorn"):
+for name in ("mixedlm", "playwright", "statsmodels", "starlette", "uvicorn"):
     sys.modules[name] = None
 """
 ASK = """
@@ -39,10 +39,10 @@ ask("kappa", lambda: analysis.error_consistency(trials, None, kinds=None))
 ask("mixed", lambda: analysis.mixed_model(trials, kinds=None))
 ask("recognition", lambda: analysis.recognition(trials, kinds=None, resamples=9))
 """
-SERVE = """
+DRIVER = """
 import runpy
-sys.argv = ["serve_listening_test", "--experiment=none"]
-runpy.run_module("experiments.serve_listening_test", run_name="__main__")
+sys.argv = ["{0}", "--experiment=none"]
+runpy.run_module("experiments.{0}", run_name="__main__")
 """
 
 
@@ -62,10 +62,22 @@ def test_analyses_name_the_extra():
         assert text.endswith(f"needs the package {package}: pip install 'metamer_jax[statistics]'")
 
 
-def test_the_server_names_the_extra():
-    found = run(SERVE)
+@pytest.mark.parametrize(
+    "driver, line",
+    [
+        (
+            "serve_listening_test",
+            "the listening server needs uvicorn: pip install 'metamer_jax[listening]'",
+        ),
+        (
+            "pilot_listening_test",
+            "a pilot needs the package playwright: pip install 'metamer_jax[pilot]'",
+        ),
+    ],
+)
+def test_drivers_name_the_extra(driver, line):
+    found = run(DRIVER.format(driver))
     assert found.returncode == 2
-    line = "the listening server needs uvicorn: pip install 'metamer_jax[listening]'"
     assert found.stderr.splitlines()[-1].endswith(line)
     assert "Traceback" not in found.stderr
 

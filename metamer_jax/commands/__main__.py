@@ -15,6 +15,7 @@ MODULES = {
     "verify": "verify",
     "report": "report",
     "listen build": "build_listening_test",
+    "listen pilot": "pilot_listening_test",
     "listen serve": "serve_listening_test",
     "listen machines": "machine_listeners",
     "listen analyze": "analyze_responses",

@@ -35,7 +35,7 @@ def test_help_lists_every_command_with_a_line(capsys, monkeypatch):
     for line, name in zip(lines, program.MODULES, strict=True):
         assert line.startswith(f"  {name} ") and len(line.split()) > 5
     status, out, _ = told(capsys, monkeypatch, "listen", "--help")
-    assert status == 0 and len(out.splitlines()) == 2 + 4
+    assert status == 0 and len(out.splitlines()) == 2 + 5
 
 
 @pytest.mark.parametrize("words", [(), ("listen",), ("traine",), ("listen", "carefully")])

@@ -19,7 +19,7 @@ import listening_material
 import pandas as pd
 import pytest
 
-from metamer_jax.listening import responses
+from metamer_jax.listening import piloting, responses
 from metamer_jax.listening.building import build, page_texts
 from metamer_jax.listening.config import ListeningConfig
 from metamer_jax.listening.serving import sessions
@@ -36,42 +36,7 @@ CONFIG = ListeningConfig(
     questionnaire=[],
     contact="lab@example.org",
 )
-# Plays ten times as fast, and keeps a list of what was played that outlives a reload.
-FAST = """
-  const note = (what) => {
-    const before = JSON.parse(sessionStorage.getItem("played") || "[]");
-    sessionStorage.setItem("played", JSON.stringify([...before, what]));
-  };
-  const start = AudioBufferSourceNode.prototype.start;
-  AudioBufferSourceNode.prototype.start = function (...given) {
-    this.playbackRate.value = window.SPEED || 10;
-    note("buffer");
-    return start.apply(this, given);
-  };
-  const play = HTMLMediaElement.prototype.play;
-  HTMLMediaElement.prototype.play = function () {
-    this.playbackRate = window.SPEED || 10;
-    note(this.src);
-    return play.apply(this);
-  };
-"""
-STATE = """() => {
-  const group = document.querySelector("#jspsych-audio-button-response-btngroup");
-  if (group) return group.querySelector("button").disabled ? "listening" : "choose";
-  if (document.querySelector("#noise")) return "calibration";
-  if (document.querySelector("#comments")) return "comments";
-  if (document.querySelector("#json")) return "end";
-  if (document.querySelector("form.questions")) return "questions";
-  if (document.querySelector("#withdrawn")) return "withdrawn";
-  const word = document.querySelector("#word");
-  if (word) return word.disabled ? "listening" : "type";
-  const button = document.querySelector("#jspsych-html-button-response-btngroup button");
-  if (button) return button.textContent.includes("Play the sound") ? "play" : "message";
-  return document.querySelector("#stage h1 ~ form, #stage .main") ? "first" : "";
-}"""
 ANSWERED = "!document.querySelector('#jspsych-audio-button-response-btngroup')"
-NEXT = "#jspsych-html-button-response-btngroup button"
-
 
 browser = browsing.browser  # The fixture.
 
@@ -106,7 +71,7 @@ def hosted(public):
 def opened(browser, **options):
     """Yields a function that opens pages of one new browser profile and watches them."""
     context = browser.new_context(viewport={"width": 1100, "height": 760}, **options)
-    context.add_init_script(FAST)
+    context.add_init_script(piloting.FAST)
 
     def open_page(url):
         page = context.new_page()
@@ -125,7 +90,7 @@ def state_of(page, *wanted, timeout_s=30):
     """Waits until the page is in one of those states (any, without) and returns it."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        state = page.evaluate(STATE)
+        state = page.evaluate(piloting.STATE)
         if state and (state in wanted or not wanted):
             return state
         page.wait_for_timeout(15)
@@ -153,7 +118,7 @@ def go_on(page, until, *, key="3", on_state=lambda state: None):
             wait_until(page, "!document.querySelector('#stage .screen:not(:has(.questions))')")
         elif state == "calibration":
             page.click("#noise")
-            page.click(NEXT)
+            page.click(piloting.NEXT)
             wait_until(page, "!document.querySelector('#noise')")
         elif state == "questions":
             for i in range(page.locator("form.questions select").count()):
@@ -271,23 +236,6 @@ class TestFromAFile:
             trials[["trial", "stimulus_id", "response", "correct"]],
         )
 
-    def test_right_answers_pass_the_headphone_check(self, browser, tmp_path):
-        folder = build_experiment(tmp_path, headphone_check="huggins", practice_trials=0)
-        text = (folder / "public/trials.js").read_text("utf-8")
-        data = json.loads(text.removeprefix("window.EXPERIMENT = ").strip().removesuffix(";"))
-        with opened(browser) as open_page:
-            page = open_page((folder / "public/index.html").as_uri())
-            for trial in data["headphone"]:
-                go_on(page, "choose")
-                page.keyboard.press(str(trial["correct"]))
-                wait_until(
-                    page, "!document.querySelector('#jspsych-audio-button-response-btngroup')"
-                )
-            state_of(page, "message")
-            headphone = stored(page)["headphone"]
-        assert headphone["passed"] is True
-        assert headphone["checks"]["huggins"] == {"right": 6, "of": 6, "passed": True}
-
 
 @pytest.fixture(scope="module")
 def url(folder):
@@ -390,24 +338,6 @@ class TestFromAHost:
             page.get_by_role("button", name="Continue").click()
             state_of(page, "calibration")
 
-    @pytest.mark.parametrize("width", [360, 1100])
-    def test_fits_the_window(self, browser, url, width):
-        with opened(browser) as open_page:
-            page = open_page(url)
-            page.set_viewport_size({"width": width, "height": 640})
-            wide = []
-
-            def measure(state):
-                excess = page.evaluate(
-                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-                )
-                wide.append(excess)
-
-            at_trial(page, 1)
-            go_on(page, "choose", on_state=measure)
-            measure("choose")
-            assert max(wide) <= 0
-
 
 class TestFromTheServer:
     def test_a_session_arrives_and_the_participant_is_sent_on(self, browser, tmp_path):
@@ -465,6 +395,75 @@ def _served(folder):
             process.wait(20)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return build_experiment(
+        tmp_path_factory.mktemp("whole"),
+        server=True,
+        questionnaire=None,
+        headphone_check="huggins",
+        confidence=True,
+        practice_trials=2,
+    )
+
+
+class TestPilot:
+    """Every screen of the page at a desktop's and a phone's size: seen, measured, and sent."""
+
+    @pytest.mark.parametrize("size", piloting.SIZES)
+    def test_all_screens_are_seen_and_without_fault(self, browser, whole, tmp_path, size):
+        faults = []
+
+        def look(page):
+            faults.extend(browsing.violations(page))
+
+        done = piloting.pilot(browser, whole, tmp_path, size, speed=60, look=look)
+        assert done.problems == [] and faults == []
+        names = "".join(path.name for path in done.screens)
+        for screen in (
+            *(
+                "first-words",
+                "questions",
+                "calibration",
+                "headphone-check",
+                "once-more",
+                "practice",
+            ),
+            *("the-study", "play", "listening", "choose", "confidence", "break", "welcome-back"),
+            *("comments", "what-this-study", "end-thank-you", "withdraw", "withdrawn"),
+        ):
+            assert screen in names, screen
+        assert sorted(done.screens) == sorted(tmp_path.iterdir())
+        headphone = done.session["headphone"]
+        assert headphone["attempts"] == 2 and headphone["passed"] is True
+        assert headphone["first_checks"]["huggins"] == {"right": 0, "of": 6, "passed": False}
+        assert headphone["checks"]["huggins"] == {"right": 6, "of": 6, "passed": True}
+        assert [a["attempt"] for a in headphone["answers"]] == 6 * [1] + 6 * [2]
+        assert len(set(t["response"] for t in done.session["trials"])) == 8
+        assert done.session["reloads"] == 2
+        check(done.session, whole)
+        assert not (whole / "responses").exists()  # Listeners' answers are no pilot's.
+
+    def test_what_the_page_gets_wrong_is_told(self, browser, tmp_path):
+        folder = build_experiment(
+            tmp_path / "e", consent_html="<p style='width:2000px'>Wide</p>", practice_trials=0
+        )
+        file = folder / "public/timeline.js"
+        wrong = file.read_text("utf-8").replace(
+            "s.choice_order[place];\n            mine.rt", "s.choice_order[0];\n            mine.rt"
+        )
+        assert wrong != file.read_text("utf-8")
+        file.write_text(wrong)
+        done = piloting.pilot(browser, folder, tmp_path / "pictures", speed=60)
+        wide, answers, _ = done.problems  # The consent's text is seen twice.
+        assert "pixels wider than the screen" in wide
+        assert answers.startswith("answers to ") and answers.endswith("are not kept")
+
+    def test_a_size_that_there_is_not_is_named(self, tmp_path):
+        with pytest.raises(ValueError, match="size: expected one of desktop, phone, got 'watch'"):
+            piloting.pilot(None, tmp_path, tmp_path, "watch")
+
+
 QUESTIONS = (
     {"name": "age", "type": "number", "label": "Age?", "min": 16, "max": 120},
     {
@@ -511,39 +510,6 @@ class TestAroundTheSounds:
         assert answers == {"age": 34, "hearing": "normal", "native_language": None}
         assert session["consent"]["version"] == "v2 <b>"
         assert sessions.check_session(session, sessions.load_experiment(folder))
-
-    def test_a_failed_headphone_check_is_tried_once_more(self, browser, tmp_path):
-        folder = build_experiment(tmp_path, headphone_check="huggins", practice_trials=0)
-        text = (folder / "public/trials.js").read_text("utf-8")
-        data = json.loads(text.removeprefix("window.EXPERIMENT = ").strip().removesuffix(";"))
-        right = {trial["stimulus_id"]: trial["correct"] for trial in data["headphone"]}
-        with opened(browser) as open_page:
-            page = open_page((folder / "public/index.html").as_uri())
-            for trial in data["headphone"]:
-                go_on(page, "choose")
-                page.keyboard.press(str(trial["correct"] % 3 + 1))
-                wait_until(
-                    page, "!document.querySelector('#jspsych-audio-button-response-btngroup')"
-                )
-            state_of(page, "message")
-            assert "Let us try that once more" in page.inner_text("#stage")
-            assert stored(page)["headphone"]["passed"] is None
-            page.reload()  # The second try is there after a reload too.
-            page.get_by_role("button", name="Continue").click()
-            state_of(page, "message")
-            assert "Let us try that once more" in page.inner_text("#stage")
-            for trial in data["headphone"]:
-                go_on(page, "choose")
-                page.keyboard.press(str(trial["correct"]))
-                wait_until(
-                    page, "!document.querySelector('#jspsych-audio-button-response-btngroup')"
-                )
-            state_of(page, "message")
-            headphone = stored(page)["headphone"]
-        assert headphone["passed"] is True and headphone["attempts"] == 2
-        assert headphone["first_checks"]["huggins"] == {"right": 0, "of": 6, "passed": False}
-        second = [a for a in headphone["answers"] if a["attempt"] == 2]
-        assert all(a["answer"] == right[a["stimulus_id"]] for a in second) and len(second) == 6
 
     def test_withdrawing_deletes_everywhere(self, browser, tmp_path):
         folder = build_experiment(tmp_path, server=True)

@@ -43,7 +43,7 @@ ListeningPage.makePresentation = (page, host) => {
   }
 
   const playButton = () =>
-    `<button type="button" class="jspsych-btn main">&#9654;&#xFE0E; ${t("play")}</button>`;
+    `<button type="button" class="jspsych-btn main" data-play>&#9654;&#xFE0E; ${t("play")}</button>`;
 
   const numbered = (labels) => (choice, i) =>
     `${labels.length <= 9 ? `<kbd aria-hidden="true">${i + 1}</kbd>` : ""}${escaped(labels[i])}`;

@@ -131,7 +131,8 @@ ListeningPage.makeTimeline = (page, store, delivery) => {
     const left = E.practice.slice(store.session.practice.length);
     if (!left.length) return [];
     const timeline = [at("where_practice"), message(`<h1>${t("practice_heading")}</h1>
-      ${t("practice_intro", { sounds: sounds(left.length) })}`)];
+      ${t("practice_intro", { sounds: sounds(left.length) })}
+      ${E.task === "words" ? "" : t(`${E.task}_intro`)}`)];
     left.forEach((trial) => {
       let given = null;
       const number = E.practice.indexOf(trial) + 1;
