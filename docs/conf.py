@@ -10,7 +10,7 @@ author = "The metamer_jax authors"
 release = version = metamer_jax.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["benchmarks/**"]
+exclude_patterns = ["benchmarks/**", "_static/**"]
 nitpicky = False  # Types of other packages have no inventory here: nothing is fetched.
 
 myst_heading_anchors = 3

@@ -1,11 +1,13 @@
 """The methods section: what it says is what the design, the answers and the analysis say."""
 
+import dataclasses
 import json
 import re
 
 import listening_folder
 import pytest
 
+from metamer_jax import configs
 from metamer_jax.listening import responses
 from metamer_jax.listening.results import exclusions, methods, tables
 
@@ -20,6 +22,8 @@ RUN = {
         "loss": "half_sum_of_squares",
         "recipe": "fast",
         "learning_rate": 0.15,
+        "cochleagram_learning_rate": 0.65,
+        "conv1_learning_rate": None,
         "schedule": "linear",
         "relu_override": True,
         "as_played": True,
@@ -32,6 +36,12 @@ RUN = {
     },
     "null_pairs": {"conv2d": {"conv1": 51360}, "frequency_grouped": {"conv1": 51300}},
     "accuracy": {"conv2d": 0.934, "frequency_grouped": 0.921},
+    "trained": {
+        "conv2d": {"parameters": 1625608, "best_epoch": 31},
+        "frequency_grouped": {"parameters": 1866376, "best_epoch": 38},
+    },
+    "cochleagram": dataclasses.asdict(configs.CochleagramConfig()),
+    "training": dataclasses.asdict(configs.TRAINING_RECIPES["augmented"]),
     "recordings": {
         "counts": {"train": {"all": 800}, "validation": {"all": 90}, "test": {"all": 110}},
         "speakers": {"train": 16, "validation": 2, "test": 2},
@@ -66,15 +76,25 @@ def written(tmp_path_factory):
     path.write_text(json.dumps(json.loads(path.read_text()) | DESIGN | {"conditions": 2}))
     manifest = folder / "private" / "manifest.csv"
     head, *rows = manifest.read_text().splitlines()
+    error = {"cochleagram": 0.0711, "conv1": 0.0334, "dense": 0.000214}
     manifest.write_text(
-        "\n".join([f"{head},metamer_seed,rms", *(f"{row},0,0.0708" for row in rows)])
+        "\n".join(
+            [f"{head},metamer_seed,rms,relative_error"]
+            + [
+                f"{row},0,0.0708,{next((e for name, e in error.items() if name in row), '')}"
+                for row in rows
+            ]
+        )
     )
     key = responses.AnswerKey(experiment)
 
     def session(i, **changes):
         told = {"age": 20 + 2 * i, "gender": "female" if i % 2 else "male", "answered": "x"}
         return listening_folder.session(
-            key, 1 + i % 2, f"s{i}", f"p{i}", questionnaire=told, **changes
+            *(key, 1 + i % 2, f"s{i}", f"p{i}"),
+            questionnaire=told,
+            consent={"version": "v1", "given": "2026-01-01T10:00:00Z"},
+            **changes,
         )
 
     given = [session(i) for i in range(5)]
@@ -102,9 +122,9 @@ def written(tmp_path_factory):
         "age: mean 24.0, SD 3.2, 20 to 28",
         "gender: male 3, female 2",
         "1 as the headphone check was failed",
-        "1000 recordings of 4 words by 20 speakers, 1 s long, sampled at 16000 Hz",
+        "1000 recordings of 4 words (down, go, left, 7) by 20 speakers, 1 s long, sampled at 16000",
         "800 for training, 90 for validation, 110 for test, no speaker in two of these",
-        "conv2d (test accuracy 93.4 %) and frequency_grouped (test accuracy 92.1 %)",
+        "and frequency_grouped (1,866,376 trainable parameters, test accuracy 92.1 %)",
         "stages cochleagram, conv1 and dense by 299 steps of Adam from pink noise",
         "51300 to 51360 pairs of different recordings (null distribution, of 321 recordings)",
         "at most 5 % of the norm",
@@ -113,7 +133,21 @@ def written(tmp_path_factory):
         "Milne et al., 2021",
         "at least 6 of 6 right",
         "sessions that failed were excluded afterwards",
-        "one of 2 conditions, each of 12 metamers and 2 natural recordings as catch trials",
+        "2 conditions, each of 12 metamers and 2 natural recordings as catch trials",
+        "each was taken by 2 to 3 of the listeners who count",
+        "All gave their informed consent on the first page (version v1 of it).",
+        "conv2d (1,625,608 trainable parameters, test accuracy 93.4 %)",
+        "half-cosine filters, as wide as 50 that span 20 to 8000 Hz evenly",
+        "and 4 times as dense, their Hilbert envelopes sampled at 200 Hz and raised to the power",
+        "with AdamW (recipe 'augmented', learning rate 0.002, batches of 64) for at most 40 epochs",
+        "(31 to 38)",
+        "learning rate 0.15, 0.65 at cochleagram, linear schedule",
+        "was of conv2d 0.071 at cochleagram, 0.033 at conv1, 0.00021 at dense; of frequency",
+        "the design had no place for 9 more",
+        "listeners give a two-sided paired t test between two networks at one stage (level 0.05,",
+        "of conv2d 100 % at cochleagram, 80 % at conv1, 100 % at dense",
+        "less conv2d: +20 points at conv1 (t(4) = 1.00, p = .374, corrected p = .374, dz = 0.45)",
+        "no test at cochleagram (zero variance), dense (zero variance)",
         "4-alternative forced choice, chance 25 %",
         "(n up to 5)",
         "jax 0.10.2 and flax 0.12.8",
@@ -135,8 +169,17 @@ def test_what_was_not_done_is_not_said(written):
 
 def test_what_no_file_tells_is_marked(written):
     marked = re.findall(r"\*\*\[to be added: (.*?)\]\*\*", written[0])
-    for what in ("recruited", "approved", "paid", "preregistered", "before the answers were seen"):
+    for what in (
+        *("recruited", "approved", "paid", "hearing was measured", "number of listeners"),
+        *("dB SPL", "architectures", "preregistered", "before the answers were seen"),
+    ):
         assert any(what in each for each in marked)
+
+
+def test_the_documentation_shows_one_as_it_is_written_today(written):
+    shown = (listening_folder.ROOT / "docs/_static/methods.md").read_text("utf-8")
+    marks = re.compile(r"^#+ .*$|\*\*\[to be added: .*?\]\*\*", re.MULTILINE)
+    assert marks.findall(shown) == marks.findall(written[0])
 
 
 def test_every_source_is_in_the_references_and_no_other(written):

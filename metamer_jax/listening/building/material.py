@@ -131,6 +131,8 @@ def _source(run: runs.Run) -> dict[str, Any]:
         "synthesis_recipe": run.config.synthesis.recipe,
         "synthesis": dataclasses.asdict(run.config.synthesis),
         "verification": dataclasses.asdict(run.config.verification),
+        "cochleagram": dataclasses.asdict(run.config.cochleagram),
+        "training": dataclasses.asdict(run.config.training),
         "environment": storage.read_json(run.path("config.json")).get("environment") or {},
     }
     summary = run.path("data", "summary.json")
@@ -147,6 +149,11 @@ def _source(run: runs.Run) -> dict[str, Any]:
     }
     results = {
         network: storage.read_json(path) for network, path in paths.items() if path.is_file()
+    }
+    about["trained"] = {
+        network: {"parameters": result["parameters"], "best_epoch": result["best_epoch"]}
+        for network, result in results.items()
+        if result.get("best_epoch")
     }
     # A network that came trained was not tested here.
     about["accuracy"] = {

@@ -15,11 +15,13 @@ import pandas as pd
 import metamer_jax
 from metamer_jax import analysis, storage
 from metamer_jax.listening import responses
+from metamer_jax.listening.building import comparisons
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.results.tables import Results
 from metamer_jax.listening.serving import sessions
+from metamer_jax.report import page
 
-_SOFTWARE = ("numpy", "scipy", "pandas", "statsmodels")
+_SOFTWARE = ("numpy", "scipy", "pandas", "statsmodels", "mixedlm")
 _REFERENCES = {
     "Woods": "Woods, K. J. P., Siegel, M. H., Traer, J., & McDermott, J. H. (2017). Headphone "
     "screening to facilitate web-based auditory experiments. Attention, Perception, & "
@@ -46,6 +48,10 @@ _REFERENCES = {
     "Neural Information Processing Systems, 33, 13890-13902.",
     "Miller": "Miller, G. A., & Nicely, P. E. (1955). An analysis of perceptual confusions among "
     "some English consonants. Journal of the Acoustical Society of America, 27, 338-352.",
+    "Warden": "Warden, P. (2018). Speech Commands: A dataset for limited-vocabulary speech "
+    "recognition. arXiv:1804.03209.",
+    "Glasberg": "Glasberg, B. R., & Moore, B. C. J. (1990). Derivation of auditory filter shapes "
+    "from notched-noise data. Hearing Research, 47, 103-138.",
     "Nili": "Nili, H., Wingfield, C., Walther, A., Su, L., Marslen-Wilson, W., & Kriegeskorte, N. "
     "(2014). A toolbox for representational similarity analysis. PLoS Computational Biology, 10, "
     "e1003553.",
@@ -63,6 +69,8 @@ _CITED = {
     "Geirhos et al., 2020": "Geirhos",
     "Miller & Nicely, 1955": "Miller",
     "Nili et al., 2014": "Nili",
+    "Warden, 2018": "Warden",
+    "Glasberg & Moore, 1990": "Glasberg",
 }
 _TO_ADD = "**[to be added: {}]**"
 _CHECKS = {
@@ -74,12 +82,14 @@ _CHECKS = {
     "named; it was passed with at least {limit} of {of} right.",
 }
 _TASKS = {
-    "words": "They then chose the word that they had heard from {n} {how} ({n}-alternative forced "
-    "choice, chance {chance})",
-    "same_different": "Each trial played two sounds, and listeners said whether these were the "
+    "words": "Listeners chose the word that they had heard {how} ({n}-alternative forced choice, "
+    "chance {chance})",
+    "same_different": "Each trial played two sounds with {pause} of silence between them, a "
+    "metamer and its recording or one of them twice, and listeners said whether these were the "
     "same or different (chance {chance})",
-    "abx": "Each trial played three sounds, and listeners said whether the third was the first or "
-    "the second (ABX, chance {chance})",
+    "abx": "Each trial played three sounds with {pause} of silence between them, a metamer and its "
+    "recording in either order and one of them again, and listeners said whether the third was the "
+    "first or the second (ABX, chance {chance})",
 }
 
 
@@ -101,25 +111,36 @@ def text(results: Results, read: responses.Responses, experiment: sessions.Exper
     path = experiment.private / "manifest.csv"
     manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
     parts = [
-        ("Participants", [_participants(results, read), _exclusions(results)]),
-        ("Stimuli", [_recordings(design), _metamers(design, manifest), _sounds(design, manifest)]),
+        ("Participants", [_participants(results, read), _number(results), _exclusions(results)]),
         (
-            "Procedure",
-            [_session(design, read), _headphones(design, results), _trials(design, manifest)],
+            "Stimuli",
+            [
+                *(_recordings(design), _networks(design), _metamers(design, manifest)),
+                _sounds(design, manifest),
+            ],
+        ),
+        (
+            "Apparatus and procedure",
+            [
+                *(_session(design, read), _headphones(design, results)),
+                *(_conditions(design, manifest, results, read), _trials(design, manifest)),
+            ],
         ),
         ("Statistical analysis", [_statistics(results), _further(results)]),
+        ("Results in brief", [_recognized(results), _compared(results)]),
         ("Software and data", [_software(results, design)]),
     ]
     body = "\n\n".join(
         f"## {title}\n\n" + "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
         for title, paragraphs in parts
+        if any(paragraphs)
     )
     cited = sorted(_REFERENCES[key] for cited, key in _CITED.items() if cited in body)
     top = "# Methods\n\n"
     if results.simulated:
         top += (
-            "**Simulated listeners: no person took part.** The text shows what it will say of "
-            "people.\n\n"
+            "**Simulated listeners: no person took part.** They answered at random around curves "
+            "of recognition that were put in; the text shows what it will say of people.\n\n"
         )
     return f"{top}{body}\n\n## References\n\n" + "\n".join(f"- {each}" for each in cited) + "\n"
 
@@ -128,14 +149,14 @@ def _participants(results: Results, read: responses.Responses) -> str:
     account = results.exclusions.sessions
     people, taken = account["participant"].nunique(), len(account)
     kept = account[account["kept"]]
+    who = f"{_count(people, 'participant')} took part"
     if results.simulated:
         who = f"{_count(people, 'simulated listener')} took the experiment"
-        where = ""
-    else:
-        who = f"{_count(people, 'participant')} took part"
-        where = " " + _TO_ADD.format(
-            "where and how they were recruited, what they were paid, who approved the study"
-        )
+    where = " " + _TO_ADD.format(
+        "where and how participants were recruited, what they were paid, who approved the study, "
+        "whether their hearing was measured"
+    )
+    where += _consent(read)
     sessions_of = "" if taken == people else f" in {_count(taken, 'session')}"
     counted = (
         f"The analysis has the {len(results.exclusions.trials)} answers of "
@@ -144,6 +165,37 @@ def _participants(results: Results, read: responses.Responses) -> str:
     )
     told = _told(read.questionnaire, set(kept["session"]))
     return f"{who}{sessions_of}.{where} {counted}{' ' + told if told else ''}"
+
+
+def _consent(read: responses.Responses) -> str:
+    """That consent was given, to which text."""
+    table = read.questionnaire
+    versions = [] if table is None or "consent_version" not in table else table["consent_version"]
+    named = sorted(
+        {str(version) for version in versions if str(version) not in ("", "nan", "None")}
+    )
+    if not named:
+        return ""
+    return f" All gave their informed consent on the first page (version {_listed(named)} of it)."
+
+
+def _number(results: Results) -> str:
+    """How many listeners, and what so many can show."""
+    said = _TO_ADD.format("how the number of listeners was decided")
+    table = results.tables.get("power")
+    if table is None or not len(table):
+        return said
+    listeners = results.exclusions.trials["participant"].nunique()
+    table = table[table["items"].isna() & (table["n"] <= max(listeners, table["n"].min()))]
+    if table.empty:
+        return said
+    row = table.loc[table["n"].idxmax()]
+    return (
+        f"{said} By simulation, {row['n']:g} listeners give a two-sided paired t test between two "
+        f"networks at one stage (level {row['alpha']:g}, {_count(int(row['trials']), 'trial')} per "
+        f"listener and network) a power of {row['power']:.2f} where the shares of right answers "
+        f"are {row['proportion_a']:.2f} and {row['proportion_b']:.2f}."
+    )
 
 
 def _told(questionnaire: pd.DataFrame | None, kept: set[str]) -> str:
@@ -205,10 +257,11 @@ def _recordings(design: Mapping[str, Any]) -> str:
     summary = run.get("recordings") or {}
     counts, speakers = summary.get("counts") or {}, summary.get("speakers") or {}
     dataset = str(run.get("dataset") or _TO_ADD.format("the recordings and their source"))
-    words = f"{_count(len(design['words']), 'word')}"
+    named = list(design["words"])
     if design.get("task", "words") != "words":
-        words = _count(len(design.get("played_words") or ()), "word")
-    about = f"Recordings were of the dataset {dataset}"
+        named = list(design.get("played_words") or ())
+    words = _count(len(named), "word") + (f" ({', '.join(named)})" if len(named) <= 16 else "")
+    about = f"Recordings were of the dataset {dataset}{_DATASETS.get(dataset, '')}"
     if counts:
         every = sum(count.get("all", 0) for count in counts.values())
         about += f": {every} recordings of {words}"
@@ -219,14 +272,54 @@ def _recordings(design: Mapping[str, Any]) -> str:
         split = [f"{counts[name]['all']} for {splits[name]}" for name in splits if name in counts]
         by = ", no speaker in two of these" if summary.get("split") == "speaker" else ""
         about += f" ({', '.join(split)}{by})"
-    accuracy = run.get("accuracy") or {}
-    models = design.get("models") or []
-    named = [
-        f"{model} (test accuracy {100 * accuracy[model]:.1f} %)" if model in accuracy else model
-        for model in models
-    ]
-    trained = f"{about}. The networks were {_listed(named)}, which recognise these words."
-    return f"{trained} Metamers were made of recordings of the test set only."
+    return f"{about}. Metamers were made of recordings of the test set only."
+
+
+_DATASETS = {
+    "spoken_words": ", which is synthesised (espeak-ng)",
+    "mini_speech_commands": ", a part of Speech Commands (Warden, 2018)",
+    "speech_commands": ", Speech Commands (Warden, 2018)",
+}
+
+
+def _networks(design: Mapping[str, Any]) -> str:
+    """What was trained, on what, and how well it recognises."""
+    run = design.get("run") or {}
+    accuracy, trained = run.get("accuracy") or {}, run.get("trained") or {}
+    named = []
+    for model in design.get("models") or []:
+        facts = []
+        if model in trained:
+            facts.append(f"{trained[model]['parameters']:,} trainable parameters")
+        if model in accuracy:
+            facts.append(f"test accuracy {100 * accuracy[model]:.1f} %")
+        named.append(f"{model} ({', '.join(facts)})" if facts else str(model))
+    said = f"The networks were {_listed(named)}, which recognise these words."
+    said += " " + _TO_ADD.format("their architectures, or where these are described")
+    ear, training = run.get("cochleagram"), run.get("training")
+    if trained and ear:
+        compressed = {
+            "power": f"raised to the power {ear['power']:g}",
+            "decibel": "in decibels",
+        }.get(str(ear["compression"]), "not compressed")
+        said += (
+            f" Each took a cochleagram of the sound: half-cosine filters, as wide as "
+            f"{ear['num_filters']} that span {ear['low_hz']:g} to {ear['high_hz']:g} Hz evenly on "
+            f"the ERB-number scale (Glasberg & Moore, 1990)"
+            + (f" and {ear['sample_factor']} times as dense" if ear["sample_factor"] > 1 else "")
+            + f", their Hilbert envelopes sampled at {ear['envelope_rate_hz']:g} Hz and "
+            f"{compressed}."
+        )
+    if trained and training:
+        epochs = _span([found["best_epoch"] for found in trained.values()])
+        with_decay = "AdamW" if training["weight_decay"] else "Adam"
+        said += (
+            f" They were trained with {with_decay} (recipe {training['recipe']!r}, learning rate "
+            f"{training['learning_rate']:g}, batches of {training['batch_size']}) for at most "
+            f"{_count(training['epochs'], 'epoch')}; the weights of the epoch with the lowest loss "
+            f"on the validation set were kept ({epochs})."
+        )
+    return said
 
 
 def _metamers(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
@@ -244,8 +337,8 @@ def _metamers(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
         made += (
             f" by {synthesis['steps']} steps of {_OPTIMIZERS.get(synthesis['optimizer'])} from "
             f"{synthesis['start']} noise, which lower {_LOSSES.get(synthesis['loss'])} "
-            f"(recipe {synthesis['recipe']!r}, learning rate {synthesis['learning_rate']:g}, "
-            f"{synthesis['schedule']} schedule)"
+            f"(recipe {synthesis['recipe']!r}, learning rate {synthesis['learning_rate']:g}"
+            f"{_other_rates(synthesis)}, {synthesis['schedule']} schedule)"
         )
         if synthesis.get("relu_override"):
             made += "; gradients passed the rectification of the matched stage"
@@ -253,7 +346,15 @@ def _metamers(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
             made += (
                 "; the network was given each sound as it is played, with ramps and at its level"
             )
-    return f"{made}. {_verification(run)} {_chosen(design, distinct)}"
+    chosen = _chosen(design, distinct)
+    return f"{made}. {_verification(run)} {chosen}{_matched(design, distinct)}"
+
+
+def _other_rates(synthesis: Mapping[str, Any]) -> str:
+    """The learning rates of stages that have their own."""
+    stages = ("cochleagram", "conv1")
+    rates = {stage: synthesis.get(f"{stage}_learning_rate") for stage in stages}
+    return "".join(f", {rate:g} at {stage}" for stage, rate in rates.items() if rate is not None)
 
 
 _OPTIMIZERS = {
@@ -297,6 +398,26 @@ def _verification(run: Mapping[str, Any]) -> str:
     return f"{passed}{few}. Verified were the 16-bit files that were played."
 
 
+def _matched(design: Mapping[str, Any], distinct: pd.DataFrame) -> str:
+    """How well the metamers that were played match, stage by stage."""
+    if "relative_error" not in distinct or distinct.empty:
+        return ""
+    table = distinct.assign(
+        error=pd.to_numeric(distinct["relative_error"], errors="coerce"),
+        place=pd.to_numeric(distinct["layer_index"], errors="coerce"),
+    )
+    shown = []
+    for model in design.get("models") or []:
+        layers = table[table["model"] == model].groupby("layer")
+        medians = layers["error"].median()[layers["place"].first().sort_values().index]
+        named = [f"{error:.2g} at {layer}" for layer, error in medians.items()]
+        shown.append(f"of {model} {', '.join(named)}")
+    return (
+        f" The median distance of their activations from the recordings', relative to the norm of "
+        f"these, was {'; '.join(shown)}."
+    )
+
+
 def _chosen(design: Mapping[str, Any], distinct: pd.DataFrame) -> str:
     config = design.get("config") or {}
     available, played = design.get("metamers_available"), len(distinct)
@@ -309,6 +430,8 @@ def _chosen(design: Mapping[str, Any], distinct: pd.DataFrame) -> str:
         if config.get("require_correct"):
             only.append("a network misclassified the recording")
         said += f" (as {' or '.join(only)})" if only and out else ""
+        spare = available - out - (played - failed)
+        said += f"; the design had no place for {spare} more" if spare > 0 and not failed else ""
     said += "."
     if failed:
         said += f" {failed} of those that were played had failed verification."
@@ -322,8 +445,8 @@ def _sounds(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
         return _TO_ADD.format("sample rate and level of the sounds")
     ramp = f"{1000 * design['ramp_s']:g}-ms raised-cosine ramps" if "ramp_s" in design else "ramps"
     return (
-        f"All sounds were 16-bit files at {design['sample_rate_hz']:g} Hz with {ramp}, at an RMS "
-        f"of {design['level_db']:g} dB re full scale (an RMS of 1)"
+        f"All sounds were mono 16-bit files at {design['sample_rate_hz']:g} Hz with {ramp}, at an "
+        f"RMS of {design['level_db']:g} dB re full scale (an RMS of 1)"
         f"{_quieter(design, manifest)}."
     )
 
@@ -336,7 +459,11 @@ def _quieter(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
     quieter = int((level < design["level_db"] - 0.01).sum())
     if not quieter:
         return ""
-    return f"; {quieter} of {len(files)} were quieter, as their peaks would have been clipped"
+    most = design["level_db"] - float(level.min())
+    return (
+        f"; {quieter} of {len(files)} were quieter, by {most:.1f} dB at most, as their peaks would "
+        f"have been clipped"
+    )
 
 
 def _session(design: Mapping[str, Any], read: responses.Responses) -> str:
@@ -353,7 +480,12 @@ def _session(design: Mapping[str, Any], read: responses.Responses) -> str:
     how = f"in a browser (jsPsych 8){form}"
     questions = "" if config.get("questionnaire") == [] else ", answered questions about themselves"
     return (
-        f"The experiment was taken {how}. Listeners read the information, consented{questions}, "
+        f"The experiment was taken {how}; its sounds were the same at both ears. "
+        + _TO_ADD.format(
+            "where it was taken and with which sound card and headphones, the level in dB SPL and "
+            "how it was calibrated, if it was"
+        )
+        + f" Listeners read the information, consented{questions}, "
         f"and set the volume: beginning at a quarter of the range, a noise at the level of the "
         f"sounds was to be loud but comfortable.{took} They could withdraw at any time, upon "
         f"which their answers were deleted."
@@ -376,8 +508,13 @@ def _headphones(design: Mapping[str, Any], results: Results) -> str:
     return " ".join(["Headphones were checked first.", *said])
 
 
-def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
-    config = design.get("config") or {}
+def _conditions(
+    design: Mapping[str, Any],
+    manifest: pd.DataFrame,
+    results: Results,
+    read: responses.Responses,
+) -> str:
+    """Who heard what: conditions, how they were dealt, and what is balanced in them."""
     heard = manifest[pd.to_numeric(manifest["condition"]) > 0]
     kinds = heard.groupby(["condition", "kind"]).size().unstack(fill_value=0)
     named = [
@@ -392,18 +529,37 @@ def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
     batches = int(pd.to_numeric(heard["batch"]).max())
     parts = "one part" if batches == 1 else f"{batches} parts with breaks between them"
     rule = {
-        "latin": "No condition had a recording twice; combinations of network and stage were "
-        "spread evenly over its parts and balanced over the conditions"
+        "latin": "No condition had a recording twice, so that no listener heard two metamers of "
+        "one; combinations of network and stage were spread evenly over its parts and balanced "
+        "over the conditions"
         + (", but for the places left empty." if design.get("holes") else "."),
         "shuffle": "Metamers were assigned to conditions at random.",
     }.get(str(design.get("design")), "")
+    kept = results.exclusions.sessions[results.exclusions.sessions["kept"]]
+    taken = kept["condition"].astype(str).value_counts()
+    every = taken.reindex(heard["condition"].unique(), fill_value=0)
+    sources = set(read.sessions["source"])
+    dealt = ", the least taken first" if sources & {"server", simulated.SOURCE} else ""
+    return (
+        f"There were {_count(design['conditions'], 'condition')}, each of {_listed(named)} in "
+        f"{parts}, in an order drawn at random for the condition. {rule} A listener took one "
+        f"condition{dealt}; each was taken by {_span(every)} of the listeners who count."
+    )
+
+
+def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    config = design.get("config") or {}
     n = len(design["words"])
     typed = n > config.get("typed_beyond", n)
-    how = "by typing, with suggestions" if typed else "buttons"
-    task = _TASKS[design.get("task", "words")].format(n=n, how=how, chance=_chance(1 / n))
+    how = f"from {n} by typing it, with suggestions" if typed else f"with one of {n} buttons"
+    task = _TASKS[design.get("task", "words")].format(
+        n=n, how=how, chance=_chance(1 / n), pause=f"{comparisons.PAUSE_S:g} s"
+    )
     practice = int((pd.to_numeric(manifest["condition"]) == 0).sum())
+    compares = design.get("task", "words") != "words"
+    sounds = "a recording and itself played backwards" if compares else "natural recordings"
     trained = (
-        f"After {_count(practice, 'practice trial')} with natural recordings and feedback, "
+        f"Practice came first: {_count(practice, 'trial')} with {sounds} and feedback. "
         if practice
         else ""
     )
@@ -417,12 +573,10 @@ def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
         if config.get("confidence")
         else ""
     )
-    ours = f"{trained}listeners heard one of {_count(design['conditions'], 'condition')}, "
     return (
-        f"{ours[0].upper()}{ours[1:]}each of {_listed(named)} in {parts}, "
-        f"in random order. {rule} A sound was played once, at the press of a "
-        f"button, and could be answered when it had ended. {task}; the order of the answers was "
-        f"{order}. There was no feedback.{sure}"
+        f"{trained}A sound was played once, at the press of a button, and could be answered when "
+        f"it had ended, without a limit of time. {task}; the order of the answers was {order}. In "
+        f"the experiment itself there was no feedback.{sure}"
     )
 
 
@@ -431,7 +585,8 @@ def _statistics(results: Results) -> str:
     unit = settings["unit"]
     said = [
         f"The unit of analysis was the {'listener' if unit == 'participant' else unit}: shares of "
-        f"right answers were averaged over trials first. Chance was {_chance(settings['chance'])}."
+        f"right answers were averaged over trials first. Chance was {_chance(settings['chance'])}. "
+        f"Tests are two-sided unless it is said otherwise."
     ]
     if "recognition" in have and settings["resamples"]:
         said.append(
@@ -439,7 +594,10 @@ def _statistics(results: Results) -> str:
             f"{settings['resamples']} samples)."
         )
     if "recognition" in have and "p_chance" in results.tables["recognition"]:
-        said.append("Recognition was compared with chance by binomial tests over trials.")
+        said.append(
+            "Recognition was compared with chance by binomial tests over trials, which take all "
+            "answers as independent."
+        )
     if "compare_models" in have:
         table = results.tables["compare_models"]
         pairings = {"name": "name", "index": "place in the network"}
@@ -467,6 +625,53 @@ def _statistics(results: Results) -> str:
     return " ".join(said)
 
 
+def _recognized(results: Results) -> str:
+    """The shares of right answers, with their intervals."""
+    table = results.tables.get("recognition")
+    if table is None or table.empty:
+        return ""
+    said = []
+    for model, rows in table.groupby("model", sort=False):
+        shares = []
+        for row in rows.to_dict("records"):
+            low, high = (100 * row[end] for end in ("ci_low", "ci_high"))
+            interval = f" [{low:.0f}, {high:.0f}]" if low == low and high == high else ""
+            shares.append(f"{100 * row['mean']:.0f} %{interval} at {row['layer']}")
+        said.append(f"of {model} {', '.join(shares)}")
+    n = _span(table["n"])
+    return (
+        f"Right answers to metamers (means over the {n} listeners of each stage, 95 % intervals): "
+        f"{'; '.join(said)}."
+    )
+
+
+def _compared(results: Results) -> str:
+    """The networks' differences, with their tests."""
+    table = results.tables.get("compare_models")
+    if table is None or "compare_models" not in _with_numbers(results):
+        return ""
+    said = []
+    for (a, b), rows in table.groupby(["model_a", "model_b"], sort=False):
+        tests, untested = [], []
+        for row in rows.to_dict("records"):
+            if row["reason"]:
+                untested.append(f"{row['layer']} ({row['reason']})")
+                continue
+            tests.append(
+                f"{100 * row['difference']:+.0f} points at {row['layer']} (t({row['df']:g}) = "
+                f"{row['statistic']:.2f}, {_p(row['p'])}, corrected {_p(row['p_holm'])}, dz = "
+                f"{row['dz']:.2f})"
+            )
+        tests += [f"no test at {', '.join(untested)}"] if untested else []
+        said.append(f"{b} less {a}: {'; '.join(tests)}.")
+    return " ".join(said)
+
+
+def _p(value: float) -> str:
+    shown = page.p_value(value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
+
+
 def _further(results: Results) -> str:
     settings, have = results.settings, _with_numbers(results)
     sentences = {
@@ -476,9 +681,10 @@ def _further(results: Results) -> str:
         f"({settings['correction']}).",
         "bayes_factors": f"Evidence for no difference is given as JZS Bayes factors (Rouder et "
         f"al., 2009; Cauchy prior of width {analysis.bayes.MEDIUM:.3f}).",
-        "equivalence": f"Two one-sided tests ask for equivalence within {settings['bound']:g}.",
-        "mixed_model": "A logistic mixed model had crossed random effects of listeners and of "
-        "recordings.",
+        "equivalence": f"Two one-sided tests ask whether shares of right answers are equivalent "
+        f"to within {settings['bound']:g}.",
+        "mixed_model": f"A logistic mixed model had network, stage and their interaction as fixed "
+        f"effects and crossed random effects {_random_effects(results)}.",
         "curve_summary": "The stage at which half was recognised was estimated by a logistic "
         "curve, its interval by bootstrap over listeners.",
         "split_half": "Reliability is the split-half correlation with Spearman-Brown's correction.",
@@ -490,6 +696,17 @@ def _further(results: Results) -> str:
         "response_times": "Response times are described, from the beginning of the sound.",
     }
     return " ".join(sentence for name, sentence in sentences.items() if name in have)
+
+
+def _random_effects(results: Results) -> str:
+    table = results.tables.get("mixed_model", pd.DataFrame())
+    names = {
+        "listener_sd": "of listeners",
+        "listener_by_first_sd": "of listeners by network",
+        "item_sd": "of recordings",
+        "metamer_sd": "of metamers",
+    }
+    return _listed([said for sd, said in names.items() if sd in table and table[sd].notna().any()])
 
 
 def _with_numbers(results: Results) -> set[str]:
