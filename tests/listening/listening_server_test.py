@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import listening_folder
 import pytest
 import uvicorn
 
+from metamer_jax import storage
 from metamer_jax.listening import responses
 from metamer_jax.listening.serving import guards, server, sessions, store
 
@@ -534,6 +536,22 @@ class TestHostileClients:
         store.SessionStore(opened.folder, opened.experiment, max_sessions=3).close()
         assert young.exists() and not old.exists()
 
+    def test_what_cannot_be_stored_is_told_in_one_line_that_says_why(
+        self, opened, monkeypatch, caplog
+    ):
+        opened, key = opened
+
+        def full(session):
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(opened, "save", full)
+        with serving(server.make_app(key.experiment, opened)) as port:
+            status, reply = post(port, listening_folder.session(key))
+        assert (status, reply) == (503, {"error": "not stored: try again"})
+        (record,) = caplog.records
+        assert record.getMessage().endswith("could not be stored: database or disk is full")
+        assert record.exc_info is None
+
     def test_slow_headers_meet_a_deadline_and_others_are_served(self, opened):
         opened, key = opened
         app = server.make_app(key.experiment, opened)
@@ -612,6 +630,27 @@ class TestWithdrawal:
         for name in ("asked", "../x"):
             with pytest.raises(ValueError, match="session_id"):
                 server.withdraw(folder, name)
+
+    def test_a_file_that_another_process_is_writing_does_not_come_back(self, tmp_path, monkeypatch):
+        experiment = listening_folder.make(tmp_path)
+        session = listening_folder.session(responses.AnswerKey(experiment), session_id="leaves")
+        write = storage.atomic_write
+        with (
+            store.SessionStore(experiment.responses, experiment) as server_store,
+            store.SessionStore(experiment.responses, experiment) as other,
+        ):
+            withdrawal = threading.Thread(target=other.withdraw, args=("leaves",))
+
+            def overtaken(path):
+                withdrawal.start()
+                withdrawal.join(0.3)
+                return write(path)
+
+            monkeypatch.setattr(storage, "atomic_write", overtaken)
+            server_store.save(session)
+            withdrawal.join()
+        assert _bodies(tmp_path) == []
+        assert not (experiment.responses / "leaves.json").exists()
 
     @pytest.mark.parametrize("body", [b"{}", b'{"session_id": "../x"}', b"[]", b"x"])
     def test_what_names_no_session_is_refused(self, served, body):

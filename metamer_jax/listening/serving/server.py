@@ -164,7 +164,7 @@ async def _stored(call, *arguments):
         _log.error("%s", error)
         raise HTTPException(503, "no more sessions are taken") from error
     except (sqlite3.Error, OSError) as error:
-        _log.exception("a session could not be stored")
+        _log.error("a session could not be stored: %s", error)
         raise HTTPException(503, "not stored: try again") from error
 
 

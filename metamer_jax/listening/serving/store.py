@@ -285,8 +285,10 @@ class SessionStore:
 
     def _write_file(self, session_id: str) -> None:
         """Writes the JSON file of what the database holds."""
-        with self._lock:  # Read and written under it, or an older state could come last.
-            row = self._database.execute(
+        # Read and written within one transaction, which keeps other processes out too: or an older
+        # state could come last, or a session that another one withdrew come back.
+        with self._transaction() as database:
+            row = database.execute(
                 "SELECT body FROM sessions WHERE session_id = ?", (session_id,)
             ).fetchone()
             if row is None:  # Withdrawn in between.
