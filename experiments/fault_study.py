@@ -5,17 +5,22 @@
 
 Works on copies of a run with trained networks. After every fault the same command is run again to
 its end; "lost" counts the tries after which finished work was gone, the message was not the one
-expected, or the metamers were not, bit for bit, those of an uninterrupted run. "silent" counts
-damages after which no message named the file.
+expected, or what was made was not, bit for bit, that of an uninterrupted run (but for seconds).
+"silent" counts damages after which no message named the file. Kills strike a part (training,
+synthesis, verification, report) after its imports and before its end; the notes in the JSON say
+where each one landed.
 """
 
+import collections
 import contextlib
+import faulthandler
 import functools
 import hashlib
 import logging
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,9 +32,10 @@ from typing import Any, BinaryIO
 
 from absl import flags
 
-from experiments import damages
+from experiments import damages, disks
 from metamer_jax import configs, pipeline, runs, storage
-from metamer_jax.commands import drivers, settings, synthesize
+from metamer_jax.commands import drivers, report, settings, synthesize, train, verify
+from metamer_jax.runs import manifest
 from metamer_jax.storage import atomic
 
 flags.adopt_module_key_flags(settings)
@@ -47,6 +53,14 @@ _CHILD = flags.DEFINE_string("child", None, "Used by the study itself.")
 
 _WAIT_S = 600
 _DAMAGES = "damages"
+_AT_WORK = "at work\n"
+# The parts of a run, one after the other: the command, and what of `pipeline` does the work.
+_PARTS = {
+    "training": (train, "train_networks"),
+    "synthesis": (synthesize, "synthesize_metamers"),
+    "verification": (verify, "verify_metamers"),
+    "report": (report, "write_report"),
+}
 
 
 class Lost(Exception):
@@ -57,12 +71,24 @@ class Lost(Exception):
 
 
 def _run_child(mode: str, argv: Sequence[str]) -> None:
-    """Runs `experiments.synthesize`, saving after every chunk; "torn:3" dies in write 3."""
+    """Runs a part of a run, saving after every chunk; "torn:3" is a synthesis that dies in write 3.
+
+    It says when its imports and its recordings are behind it, and on SIGUSR1 where it is.
+    """
     pipeline.synthesize.SAVE_INTERVAL_S = 0.0
     kind, _, number = mode.partition(":")
     if kind == "torn":
         _die_within_write(int(number))
-    synthesize.main(argv)
+    command, name = _PARTS.get(kind, _PARTS["synthesis"])
+    work = getattr(pipeline, name)
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        print(_AT_WORK, end="", flush=True)
+        return work(*args, **kwargs)
+
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    setattr(pipeline, name, told)
+    command.main(argv)
 
 
 def _die_within_write(number: int) -> None:
@@ -109,7 +135,7 @@ def _end(child: subprocess.Popen, code: int = 0, message: str = "") -> str:
     output = child.communicate(timeout=_WAIT_S)[0]
     if child.returncode != code:
         raise Lost(f"exit status {child.returncode} instead of {code}: {output[-600:]}")
-    if message not in output:
+    if message not in output or "Traceback" in output:
         raise Lost(f"{message!r} is not in: {output[-600:]}")
     return output
 
@@ -132,17 +158,33 @@ class Study:
     def __init__(self, trained: pathlib.Path, scratch: pathlib.Path):
         self._trained, self._scratch, self._count = trained, scratch, 0
         self.random = random.Random(_STUDY_SEED.value)
+        self.folder = scratch / "run"
+
+    @functools.cached_property
+    def expected(self) -> dict[str, str]:
+        """Digests of the metamers of an uninterrupted run."""
         folder = self.fresh()
-        _end(_start(folder))  # Compiles: the next is as fast as those that faults strike.
-        self.expected = _digests(folder)
-        shutil.rmtree(folder)
-        folder = self.fresh()
-        child = _start(folder)
-        _wait_for_work(folder, child)
-        begin = time.monotonic()
-        _end(child)
-        self.seconds = time.monotonic() - begin  # From the first file to the end.
-        self.check(folder)
+        _end(_start(folder))
+        return _digests(folder)
+
+    def before(self, part: str) -> pathlib.Path:
+        """A run as it is before a part: made by the parts before it, from the settings alone."""
+        folder = self._scratch / f"before-{part}"
+        if not folder.exists():
+            place = list(_PARTS).index(part)
+            if place == 0:
+                folder.mkdir()
+                shutil.copy(self._trained / runs.CONFIG, folder)
+            else:
+                earlier = list(_PARTS)[place - 1]
+                shutil.copytree(self.before(earlier), folder)
+                _end(_start(folder, earlier))
+        return folder
+
+    def at(self, part: str) -> pathlib.Path:
+        """A copy of the run before a part, in the same place each time: the report tells it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return shutil.copytree(self.before(part), self.folder)
 
     def fresh(self, below: pathlib.Path | None = None) -> pathlib.Path:
         self._count += 1
@@ -186,19 +228,12 @@ def _wait_for(folder: pathlib.Path, pattern: str, child: subprocess.Popen) -> pa
     raise Lost(f"no {pattern} within {_WAIT_S} s")
 
 
-def _wait_for_work(folder: pathlib.Path, child: subprocess.Popen) -> None:
-    """Waits until the process, started by now, writes something, or ends."""
-
-    def written() -> set[tuple[str, int]]:
-        found = set()
-        for path in folder.glob("metamers/*/*/*.npz"):
-            with contextlib.suppress(FileNotFoundError):
-                found.add((str(path), path.stat().st_mtime_ns))
-        return found
-
-    before = written()
-    while child.poll() is None and written() == before:
-        time.sleep(0.005)
+def _wait_for_work(child: subprocess.Popen) -> None:
+    """Waits until a process says that it has begun the work itself."""
+    for line in child.stdout or ():
+        if line == _AT_WORK:
+            return
+    raise Lost(f"exit status {child.wait()} before the work")
 
 
 def _kept(before: dict[str, str], folder: pathlib.Path) -> None:
@@ -213,26 +248,70 @@ def _kept(before: dict[str, str], folder: pathlib.Path) -> None:
 # The faults. Each yields once a try, and raises `Lost` where one cost something.
 
 
-def _killed(study: Study) -> Iterator[str]:
-    """SIGKILL at a random moment of the synthesis"""
-    folder, before, struck = study.fresh(), {}, 0
-    while struck < _KILLS.value:
-        child = _start(folder)
-        _wait_for_work(folder, child)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(study.random.uniform(0.0, study.seconds))
-        ended = child.poll() is not None
-        child.kill()
-        child.communicate()
-        _kept(before, folder)
-        before = _digests(folder)
-        if not ended:
-            struck += 1
-            yield f"{len(before)} files finished"
-        if before == study.expected:
-            study.check(folder) if ended else study.resume(folder)
-            folder, before = study.fresh(), {}
-    study.resume(folder)
+def _killed_in(part: str) -> Callable[[Study], Iterator[str]]:
+    """SIGKILL at random moments of a part: of a new run, of what that left, and then to its end"""
+
+    def fault(study: Study) -> Iterator[str]:
+        _end(_start(study.at(part), part))  # Compiles: the next is as fast as those that are hit.
+        child = _start(study.at(part), part)
+        _wait_for_work(child)
+        begin = time.monotonic()
+        _end(child)
+        seconds, expected = time.monotonic() - begin, _finished(study.folder)
+        struck = 0
+        while struck < _KILLS.value:
+            folder, done, kept = study.at(part), {}, {}
+            for _ in range(min(2, _KILLS.value - struck)):
+                child = _start(folder, part)
+                _wait_for_work(child)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(study.random.uniform(0.0, seconds))
+                landed = _strike(child)
+                _kept(kept, folder)
+                done, kept = done | _recorded(folder), _digests(folder)
+                if landed is not None:
+                    struck += 1
+                    yield landed
+            said = _end(_start(folder, part)).splitlines()
+            if wrong := [w for w in said if "warning: " in w and ": unfinished, or" not in w]:
+                raise Lost(f"damage is told where there was none: {wrong}")
+            found = _finished(folder)
+            if different := [name for name in expected if found.get(name) != expected[name]]:
+                raise Lost(f"{different} are not those of an uninterrupted run")
+            if again := [n for n, t in done.items() if (folder / n).stat().st_mtime_ns != t]:
+                raise Lost(f"{again} were finished, and made again")
+            for path in folder.rglob(".*.tmp"):
+                raise Lost(f"{path} was left behind")
+
+    return fault
+
+
+def _finished(folder: pathlib.Path) -> dict[str, object]:
+    """What a run made, with its report."""
+    names = [name for name in manifest.REPORT if (folder / name).exists()]
+    reports = {name: manifest.look_at(folder, name).sha256 for name in names}
+    return damages.contents(folder) | reports
+
+
+def _recorded(folder: pathlib.Path) -> dict[str, int]:
+    """When what the run says is finished was written; the report is at every call."""
+    names = set(runs.read_run(folder).manifest.entries()) - {*manifest.REPORT}
+    return {n: (folder / n).stat().st_mtime_ns for n in names if not n.endswith("/")}
+
+
+def _strike(child: subprocess.Popen) -> str | None:
+    """Kills a process; returns in which function of the package, None where it had ended."""
+    if child.poll() is not None:
+        return None
+    child.send_signal(signal.SIGUSR1)
+    time.sleep(0.02)  # For the stack, which the process writes at once.
+    child.kill()
+    output = child.communicate()[0]
+    if child.returncode != -signal.SIGKILL:
+        return None
+    # Of deep stacks only the innermost hundred calls are told: those are JAX's tracing.
+    inside = re.search(r'"[^"]*/metamer_jax/([^"]*)\.py", line \d+ in (\S+)', output)
+    return f"{inside[1]}:{inside[2]}" if inside else "jax"
 
 
 def _killed_within_write(study: Study) -> Iterator[str]:
@@ -288,7 +367,7 @@ def _alter(content: bytes) -> bytes:
 
 def _full_disk(study: Study) -> Iterator[str]:
     """A full disk"""
-    with _mounted(study, "size=1g") as disk:
+    with disks.mounted("size=1g") as disk:
         if disk is None:
             folder = study.fresh()
             _end(_start(folder, limit=60_000), 1, "free some space")
@@ -297,9 +376,9 @@ def _full_disk(study: Study) -> Iterator[str]:
             folder = study.fresh(disk)
             used = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
             first = min(_sizes(study))
-            _remount(disk, f"size={(used + first) // 1024 + 32}k")
+            disks.remount(disk, f"size={(used + first) // 1024 + 32}k")
             _end(_start(folder), 1, "free some space")
-            _remount(disk, "size=1g")
+            disks.remount(disk, "size=1g")
             note = "tmpfs"
         study.resume(folder)
     yield note
@@ -313,27 +392,9 @@ def _sizes(study: Study) -> list[int]:
     return sizes
 
 
-@contextlib.contextmanager
-def _mounted(study: Study, options: str) -> Iterator[pathlib.Path | None]:
-    """Mounts a small file system where we may, else yields None."""
-    disk = pathlib.Path(tempfile.mkdtemp())
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
-    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
-    try:
-        yield disk if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(disk)], check=True)
-        disk.rmdir()
-
-
-def _remount(disk: pathlib.Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
-
-
 def _unwritable(study: Study) -> Iterator[str]:
     """A folder that may not be written to"""
-    with _mounted(study, "size=1g") as disk:
+    with disks.mounted("size=1g") as disk:
         if disk is None:
             folder, note = study.fresh(), "permissions"
             folder.chmod(0o500)
@@ -341,12 +402,12 @@ def _unwritable(study: Study) -> Iterator[str]:
                 return  # The superuser may always.
         else:
             folder, note = study.fresh(disk), "read-only file system"
-            _remount(disk, "ro")
+            disks.remount(disk, "ro")
         _end(_start(folder), 1, "choose a folder that you may write to")
         if disk is None:
             folder.chmod(0o700)
         else:
-            _remount(disk, "rw")
+            disks.remount(disk, "rw")
         study.resume(folder)
     yield note
 
@@ -355,7 +416,7 @@ def _second_process(study: Study) -> Iterator[str]:
     """A second process on the same folder"""
     folder = study.fresh()
     child = _start(folder)
-    _wait_for_work(folder, child)
+    _wait_for_work(child)
     child.send_signal(signal.SIGSTOP)  # So that it does not end before the second has started.
     try:
         _end(_start(folder), 1, "is in use by process")
@@ -382,7 +443,7 @@ def _other_settings(study: Study) -> Iterator[str]:
 
 
 FAULTS = {
-    "kill": _killed,
+    **{f"kill_in_{part}": _killed_in(part) for part in _PARTS},
     "kill_within_write": _killed_within_write,
     "sigterm": _terminated,
     "truncated_state": _damaged("state", _truncate),
@@ -466,7 +527,8 @@ def _stop_within(config: configs.ExperimentConfig, folder: pathlib.Path, part: s
 
 def _struck(name: str, study: Study) -> dict[str, Any]:
     """Strikes with one fault as often as asked, and says how often something was lost."""
-    notes, lost = [], 0
+    notes: list[str] = []
+    lost = 0
     try:
         for note in FAULTS[name](study):
             notes.append(note)
@@ -474,6 +536,8 @@ def _struck(name: str, study: Study) -> dict[str, Any]:
         notes.append(str(error))
         lost = 1
     print(f"| {name} | {len(notes)} | {lost} |", flush=True)
+    for note, count in collections.Counter(notes).most_common() if "kill_in" in name else ():
+        print(f"    {count} in {note}")
     return {"fault": name, "tries": len(notes), "lost": lost, "notes": notes}
 
 
@@ -489,16 +553,13 @@ def main(argv: Sequence[str]) -> None:
     if not storage.is_done(*weights):
         raise ValueError(f"--workdir must be a run with trained networks, got {trained}")
     damaged = _study_damages(config, trained) if _DAMAGES in chosen else []
-    table, seconds = [], None
+    table = []
     chosen = [name for name in chosen if name != _DAMAGES]
     with tempfile.TemporaryDirectory() as scratch:
         if chosen:
             study = Study(trained, pathlib.Path(scratch))
-            seconds = study.seconds
             table = [_struck(name, study) for name in chosen]
-    storage.write_json(
-        _OUT.value, {"seconds_uninterrupted": seconds, "faults": table, "damages": damaged}
-    )
+    storage.write_json(_OUT.value, {"faults": table, "damages": damaged})
     if damaged:
         tries, silent, lost = (sum(r[k] for r in damaged) for k in ("tries", "silent", "lost"))
         print(f"{tries} damages: {silent} silent, {lost} lost something")

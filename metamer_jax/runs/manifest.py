@@ -151,7 +151,8 @@ class Manifest:
         entries = self.entries()
         entry, there = entries.get(name), (self._folder / name).exists()
         if entry is None:
-            return "is not in manifest.json, which names all that the run made" if there else None
+            # A process that was ended leaves such files too: nothing need be damaged.
+            return f"is not in {MANIFEST}: unfinished, or not of this run" if there else None
         if not there:
             return "is gone"
         if (altered := self._altered(name, entry)) is not None:

@@ -110,12 +110,15 @@ def test_three_kills_at_random_moments_change_nothing(trained, tmp_path):
     out = tmp_path / "faults.json"
     command = [
         sys.executable, "-m", "experiments.fault_study", f"--workdir={trained[0]}",
-        "--faults=kill", "--kills=3", f"--out={out}", f"--study_seed={time.time_ns() % 1000}",
+        "--faults=kill_in_synthesis", "--kills=3", f"--out={out}",
+        f"--study_seed={time.time_ns() % 1000}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=small_run.ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     found = storage.read_json(out)["faults"]
-    assert [(row["fault"], row["tries"], row["lost"]) for row in found] == [("kill", 3, 0)]
+    assert [(row["fault"], row["tries"], row["lost"]) for row in found] == [
+        ("kill_in_synthesis", 3, 0)
+    ]
 
 
 def test_sigterm_saves_and_exits_with_a_code_that_says_so(synthesize, expected, trained):
