@@ -990,6 +990,9 @@ class TestFilesOfStrangers:
         [
             ({"rt_ms": int("9" * 400)}, "rt_ms must be a number"),
             ({"rt_ms": -1}, "rt_ms must be a number of ms, at least 0, got -1"),
+            ({"rt_ms": 1e300}, "rt_ms must be a number"),
+            ({"rt_ms": True}, "rt_ms must be a number"),
+            ({"confidence": 9}, "confidence must be a whole number from 1 to 5"),
             ({"trial": int("9" * 400)}, "trial must be a whole number"),
             ({"response": int("9" * 400)}, "response must be a word"),
         ],
@@ -1002,6 +1005,35 @@ class TestFilesOfStrangers:
         rows = jsp_rows(key)
         rows[3] |= {"rt" if name == "rt_ms" else name: value for name, value in change.items()}
         assert "row 5" in error_of(write_jsp(folder / "a.csv", rows), experiment)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("1_000", "row 5: rt must be a number, got '1_000'"),
+            ("1e999", "row 5: rt must be a number, got '1e999'"),
+            ("[" * 5000, "row 5: rt must be a number, got '[["),
+        ],
+    )
+    def test_a_long_cell_and_pythons_own_numbers_are_refused_in_a_short_line(
+        self, experiment, key, folder, text, message
+    ):
+        rows = jsp_rows(key)
+        rows[3] |= {"rt": text}
+        said = error_of(write_jsp(folder / "a.csv", rows), experiment)
+        assert message in said and len(said) < 300 + len(str(folder))
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("\ud800", "surrogates not allowed"),
+            (json.loads("[" * 60 + "]" * 60), "nested too deeply"),
+        ],
+    )
+    def test_what_cannot_be_written_again_is_refused(self, experiment, key, folder, value, message):
+        session = listening_folder.session(key) | {"started": value}
+        path = listening_folder.write_json(folder / "a.json", session)
+        assert f"{path}, line 1: not JSON" in error_of(path, experiment)
+        assert message in error_of(path, experiment)
 
     def test_one_bad_session_is_listed_and_the_others_count(self, experiment, key):
         bad = {

@@ -201,6 +201,7 @@ class TestRequests:
             ({"trials": [{"stimulus_id": ""}]}, 400, "trials[0]: stimulus_id"),
             ({"trials": [{"stimulus_id": "s", "rt_ms": "fast"}]}, 400, "trials[0]: rt_ms"),
             ({"participant": "\ud800"}, 400, "not JSON"),
+            ({"headphone": json.loads("[" * 60 + "]" * 60)}, 400, "nested too deeply"),
         ],
     )
     def test_what_is_no_session_is_refused_with_the_reason(self, served, change, status, message):

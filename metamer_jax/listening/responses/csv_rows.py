@@ -162,12 +162,19 @@ def whole(row: Mapping[str, str], name: str, where: str, *, blank: bool = False)
     if blank and text.lower() in _BLANK:
         return None
     try:
-        value = float(text)
+        value = _number(text)
         if value == int(value) and abs(value) <= _LARGEST:
             return int(value)
     except (ValueError, OverflowError):
         pass
-    raise ResponseError(where, f"{name} must be a whole number, got {text!r}")
+    raise ResponseError(where, f"{name} must be a whole number, got {sessions.brief(text)}")
+
+
+def _number(text: str) -> float:
+    """A number as tables write it: Python's own takes 1_000 too."""
+    if "_" in text:
+        raise ValueError(f"not a number: {sessions.brief(text)}")
+    return float(text)
 
 
 def whole_or_text(text: str) -> int | str:
@@ -184,19 +191,21 @@ def number(text: str, where: str, name: str) -> float:
     if re.fullmatch(r"-?\d+,\d+", text) and not re.fullmatch(r"-?[1-9]\d{0,2},\d{3}", text):
         text = text.replace(",", ".")
     try:
-        value = float(text)
+        value = _number(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ResponseError(where, f"{name} must be a number, got {text!r}")
+        raise ResponseError(where, f"{name} must be a number, got {sessions.brief(text)}")
     return value
 
 
 def duration_ms(text: str, where: str, name: str) -> float:
     """Returns a cell's duration, which is never negative; nan if it is blank."""
     value = number(text, where, name)
-    if value < 0:
-        raise ResponseError(where, f"{name} must be a number of ms, at least 0, got {text!r}")
+    if value < 0 or value >= sessions.LONGEST_MS:
+        raise ResponseError(
+            where, f"{name} must be a number of ms, at least 0, got {sessions.brief(text)}"
+        )
     return value
 
 
@@ -207,7 +216,7 @@ def share(text: str, where: str, name: str, *, blank: bool = False) -> float:
     if math.isnan(value) and blank:
         return value
     if not 0 <= value <= 1:
-        raise ResponseError(where, f"{name} must lie between 0 and 1, got {text!r}")
+        raise ResponseError(where, f"{name} must lie between 0 and 1, got {sessions.brief(text)}")
     return value
 
 
@@ -219,7 +228,7 @@ def flag(text: str, where: str, name: str) -> bool | None:
     """
     value = _truth(text)
     if value is None and text.strip().lower() not in _BLANK:
-        raise ResponseError(where, f"{name} must be true or false, got {text!r}")
+        raise ResponseError(where, f"{name} must be true or false, got {sessions.brief(text)}")
     return value
 
 

@@ -86,7 +86,9 @@ def read(
             text = values[columns["condition"]]
             numbers = re.findall(r"\d+", text)
             if len(numbers) != 1:
-                raise ResponseError(place, f"the condition must be a number, got {text!r}")
+                raise ResponseError(
+                    place, f"the condition must be a number, got {sessions.brief(text)}"
+                )
             condition = int(numbers[0])
         elif in_name:
             condition = int(in_name.group(1))

@@ -174,6 +174,6 @@ def _word(answer: Answer, words: Sequence[str]) -> str:
     if word is None:
         raise LookupError(
             f"response {sessions.brief(answer.response)} was not offered; the words are "
-            f"{', '.join(map(str, choices))}"
+            f"{', '.join(map(str, choices))[:300]}"
         )
     return word

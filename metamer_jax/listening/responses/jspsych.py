@@ -106,7 +106,7 @@ def sessions_of(
                 ),
                 reloaded=csv_rows.flag(row.get("reloaded", ""), f"{file}, {at}", "reloaded")
                 is True,
-                confidence=csv_rows.whole(row, "confidence", f"{file}, {at}", blank=True),
+                confidence=_confidence(row, f"{file}, {at}"),
             )
             for at, row in answered
         ]
@@ -146,12 +146,19 @@ def _pressed(row: Mapping[str, str]) -> str | int | None:
     return int(response.split(".")[0]) if re.fullmatch(r"-?\d{1,9}(\.0+)?", response) else response
 
 
+def _confidence(row: Mapping[str, str], place: str) -> int | None:
+    value = csv_rows.whole(row, "confidence", place, blank=True)
+    if value is not None and not 1 <= value <= 5:
+        raise ResponseError(place, f"confidence must be a whole number from 1 to 5, got {value}")
+    return value
+
+
 def _choices(text: str, place: str) -> Sequence[object] | None:
     if text in ("", "null"):
         return None
     try:
-        choices = json.loads(text)
-    except ValueError:
+        choices = sessions.parse_json(text)
+    except sessions.SessionError:
         choices = [word.strip() for word in text.split("|" if "|" in text else ",")]
     if not isinstance(choices, list):
         raise ResponseError(place, f"choice_order must be a list, got {sessions.brief(text)}")

@@ -28,6 +28,9 @@ def documents(content: bytes, place: str) -> list[tuple[str, Any]]:
         line = text.count("\n", 0, at) + 1
         try:
             value, at = decoder.raw_decode(text, at)
+            sessions.check_value(value)
+        except sessions.SessionError as error:
+            raise ResponseError(f"{place}, line {line}", str(error)) from error
         except (ValueError, RecursionError) as error:
             problem = getattr(error, "msg", str(error))
             line = text.count("\n", 0, getattr(error, "pos", at)) + 1

@@ -180,7 +180,7 @@ async def _body(request: Request, most: int) -> bytes:
         return bytes(body)
 
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
+    if length.isdecimal() and int(length) > most:
         raise HTTPException(413, f"a session may have at most {most} bytes, got {length}")
     try:
         return await asyncio.wait_for(read(), BODY_TIMEOUT_S)

@@ -22,7 +22,11 @@ _JATOS_NAMESPACE = uuid.UUID("5a3b0c8e-55a1-4e0f-9d3c-1f4a2b7c9e10")
 SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 PARTICIPANT_LENGTH = 200
 MAX_TRIALS = 10_000
-_LONGEST_MS = 1e11  # Three years.
+LONGEST_MS = 1e11  # Three years.
+_DEEPEST = 50  # Lists and objects within each other; the page's are five.
+
+
+_TOO_DEEP = "not JSON of a session: nested too deeply"
 
 
 class SessionError(ValueError):
@@ -111,7 +115,7 @@ def load_experiment(folder: str | os.PathLike) -> Experiment:
 def _conditions(found: object, path: pathlib.Path) -> tuple[int, ...]:
     """Condition numbers, given as a list of them, as a count, or by a description of each."""
     if isinstance(found, Mapping):
-        found = [int(name) if str(name).isdigit() else name for name in found]
+        found = [int(name) if str(name).isdecimal() else name for name in found]
     if is_whole(found):
         found = list(range(1, found + 1))
     if isinstance(found, list):
@@ -139,12 +143,34 @@ def parse_json(content: bytes | str) -> Any:
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
         value = json.loads(text, parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        check_value(value)
     except RecursionError as error:
-        raise SessionError("not JSON of a session: nested too deeply") from error
-    except ValueError as error:  # Of decoding, of parsing, of lone surrogates.
+        raise SessionError(_TOO_DEEP) from error
+    except SessionError:
+        raise
+    except ValueError as error:  # Of decoding and parsing.
         raise SessionError(f"not JSON: {error}") from error
     return value
+
+
+def check_value(value: object) -> None:
+    """Checks that a value read from JSON can be written again, here and by anybody.
+
+    Raises:
+        SessionError: It is nested too deeply, or holds half a character, which UTF-8 has not.
+    """
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(_DEEPEST):
+        inside = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [e for each in inside for e in each if isinstance(e, (dict, list))]
+        if not level:
+            break
+    else:
+        raise SessionError(_TOO_DEEP)
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SessionError(f"not JSON: {error}") from error
 
 
 def _no_constant(name: str) -> None:
@@ -233,7 +259,7 @@ def load_presented(experiment: Experiment) -> dict[int, dict[str, int]]:
         with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 named = row["condition"].strip()
-                condition = int(named) if named.isdigit() else None
+                condition = int(named) if named.isdecimal() else None
                 for place in [condition] if condition in presented else presented:
                     presented[place][row["stimulus_id"]] += 1
     except FileNotFoundError as error:
@@ -344,7 +370,7 @@ def _is_small(value: object) -> bool:
 
 def _is_duration(value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value < _LONGEST_MS  # False of NaN, and of numbers of 400 digits.
+    return number and 0 <= value < LONGEST_MS  # False of NaN, and of numbers of 400 digits.
 
 
 def _is_flag(value: object) -> bool:
