@@ -4,6 +4,7 @@ import functools
 import logging as standard_logging
 import math
 import pathlib
+import shlex
 import sys
 import textwrap
 import types
@@ -64,7 +65,11 @@ def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None
             raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}")
         main(argv)
     except KeyboardInterrupt:
-        _leave("interrupted; what is finished is kept: the same command continues", 130)
+        _leave(f"interrupted; what is finished is kept. To continue: {_same_command()}", 130)
+    except SystemExit as left:
+        if left.code == runs.EXIT_STOPPED:
+            print(f"To continue: {_same_command()}", file=sys.stderr)
+        raise
     except (storage.StorageError, runs.FolderInUseError) as error:
         _leave(error, 1)
     except (ValueError, OSError, ImportError) as error:
@@ -84,6 +89,14 @@ def _be_quiet() -> None:
     for name in ("jax", "matplotlib"):  # Backends that are not there, a font manager's lists.
         standard_logging.getLogger(name).setLevel(standard_logging.WARNING)
     logging.get_absl_handler().setFormatter(_Line())
+
+
+def _same_command() -> str:
+    """The command line, to be given again."""
+    program, *arguments = sys.argv
+    if program.startswith("metamer-jax "):
+        return f"{program} {shlex.join(arguments)}".strip()
+    return shlex.join(["python", *sys.orig_argv[1:]])  # `-m experiments.reproduce`, or a file.
 
 
 def _leave(error: object, status: int) -> NoReturn:

@@ -122,11 +122,14 @@ def networks_from() -> str | None:
 @contextlib.contextmanager
 def open_run(
     shard: Callable[[], runs.Shard | None] = lambda: None,
+    *,
+    continues: bool = False,
 ) -> Iterator[tuple[runs.Run, data.Recordings, Callable[[], bool]]]:
     """Opens the run that the flags ask for, to compute in it until done or told to end.
 
     Args:
         shard: Says which of several processes this is. Called before anything is computed.
+        continues: Whether the folder must hold a run, unless trained networks come from elsewhere.
 
     Yields:
         The run, its recordings, and the function that says whether to end.
@@ -135,6 +138,8 @@ def open_run(
         ValueError: The flags do not make settings, or the run cannot be.
     """
     (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), shard()))
+    if continues and networks_from() is None and config.weights is None:
+        runs.read_run(folder)
     with (
         runs.stop_on_sigterm() as stop,
         pipeline.open_run(folder, config, networks_from=networks_from(), shard=of_run) as opened,

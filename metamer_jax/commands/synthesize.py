@@ -33,7 +33,7 @@ _LONGEST_WAIT_S = 7 * 24 * 3600
 
 
 def main(argv: Sequence[str]) -> None:
-    with settings.open_run(_shard) as (run, recordings, stop):
+    with settings.open_run(_shard, continues=True) as (run, recordings, stop):
         pipeline.synthesize_metamers(run, recordings, stop=stop)
     print(f"Metamers: {run.path('metamers').resolve()}")
 

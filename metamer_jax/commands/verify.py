@@ -14,6 +14,6 @@ flags.adopt_module_key_flags(settings)
 
 
 def main(argv: Sequence[str]) -> None:
-    with settings.open_run() as (run, recordings, stop):
+    with settings.open_run(continues=True) as (run, recordings, stop):
         pipeline.verify_metamers(run, recordings, stop=stop)
     print(f"Verification: {run.path('verification').resolve()}")

@@ -20,8 +20,15 @@ from absl import logging
 from metamer_jax import data, runs, storage
 from metamer_jax.configs import ExperimentConfig
 from metamer_jax.data import Recordings
+from metamer_jax.pipeline import costs
 from metamer_jax.pipeline.beginning import check_networks, check_recordings, open_run
-from metamer_jax.pipeline.common import choose_targets, metamer_wav, read_verified, target_wav
+from metamer_jax.pipeline.common import (
+    choose_targets,
+    chosen_targets,
+    metamer_wav,
+    read_verified,
+    target_wav,
+)
 from metamer_jax.pipeline.shards import read_metamers
 from metamer_jax.pipeline.synthesize import synthesize_metamers
 from metamer_jax.pipeline.train import (
@@ -39,6 +46,7 @@ from metamer_jax.pipeline.verify import (
     verify_metamers,
 )
 from metamer_jax.runs import manifest
+from metamer_jax.runtime import progress
 from metamer_jax.storage import cache
 
 __all__ = [
@@ -94,9 +102,11 @@ def reproduce(
     ):
         # Before a new report every file is read: one that was altered is found, and made again.
         run.manifest.hash_always = not run.is_done(*manifest.REPORT)
-        train_networks(run, recordings, stop=stop)
-        synthesize_metamers(run, recordings, stop=stop)
-        verify_metamers(run, recordings, stop=stop)
+        parts = costs.of_run(run, recordings, len(chosen_targets(run, recordings)))
+        with progress.whole(parts):
+            train_networks(run, recordings, stop=stop)
+            synthesize_metamers(run, recordings, stop=stop)
+            verify_metamers(run, recordings, stop=stop)
         if not all(run.manifest.is_sound(name) for name in manifest.REPORT):
             write_report(run)
         return run.path("report.html")

@@ -31,7 +31,7 @@ def key_of(run: runs.Run, purpose: int) -> jax.Array:
 
 def leave() -> NoReturn:
     """Ends a process that was told to, once its state is saved."""
-    logging.warning("ended as told; the state is saved, and the same command continues")
+    logging.warning("ended as told; the state is saved")
     raise SystemExit(runs.EXIT_STOPPED)
 
 

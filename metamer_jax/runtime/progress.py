@@ -4,9 +4,11 @@ In a terminal or a notebook that is tqdm's bar. Anywhere else (a log file, a bat
 would leave thousands of carriage returns, so a line is written every so often instead.
 """
 
+import contextlib
+import contextvars
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Protocol, TextIO
 
 _LINE_INTERVAL_S = 30.0
@@ -82,6 +84,61 @@ def track(
             shown.update()
 
 
+class _Whole:
+    """How long parts take that bars show one after the other."""
+
+    def __init__(self, costs: Mapping[str, float], clock: Callable[[], float] = time.monotonic):
+        self._costs, self._clock = dict(costs), clock
+        self._cost = self._spent_s = self._paid = 0.0  # The part's, and of the parts before it.
+        self._later, self._first, self._since = 0.0, 0.0, clock()
+
+    def begin(self, part: str, fraction: float) -> bool:
+        """Says whether it is one of the parts; those before it that were not begun are done."""
+        if part not in self._costs:
+            return False
+        names = list(self._costs)
+        self._cost = self._costs[part]
+        self._later = sum(self._costs[name] for name in names[names.index(part) + 1 :])
+        self._first, self._since = fraction, self._clock()
+        return True
+
+    def seconds_left(self, fraction: float) -> float | None:
+        """From what was spent for what costs so far; None before anything was done."""
+        spent, paid = self._so_far(fraction)
+        left = self._cost * (1 - fraction) + self._later
+        return spent / paid * left if paid > 0 and left > 0 else None
+
+    def end(self, fraction: float) -> None:
+        self._spent_s, self._paid = self._so_far(fraction)
+        self._first, self._since = fraction, self._clock()
+
+    def _so_far(self, fraction):
+        spent = self._spent_s + self._clock() - self._since
+        return spent, self._paid + self._cost * (fraction - self._first)
+
+
+_WHOLE: contextvars.ContextVar[_Whole | None] = contextvars.ContextVar("whole", default=None)
+
+
+@contextlib.contextmanager
+def whole(costs: Mapping[str, float]) -> Iterator[None]:
+    """Lets the bars within say how long all of them will take together, too.
+
+    Within another `whole` it changes nothing.
+
+    Args:
+        costs: What each part costs by the description of its bar, and parts without a bar, in the
+            order in which they come. The unit does not matter: what is left costs as much a unit
+            as what is done.
+    """
+    token = None if _WHOLE.get() else _WHOLE.set(_Whole(costs))
+    try:
+        yield
+    finally:
+        if token is not None:
+            _WHOLE.reset(token)
+
+
 def _can_draw(stream: TextIO | None) -> bool:
     return (stream or sys.stderr).isatty() or (stream is None and _in_notebook())
 
@@ -103,6 +160,24 @@ def _shown(values: dict[str, Any]) -> dict[str, str]:
 
 
 class _Context:
+    """What bars share: their part of the `whole` that they are in, if they are in one."""
+
+    _whole: _Whole | None = None
+
+    def _begin(self, description: str, total: float | None, done: float) -> None:
+        found = _WHOLE.get()
+        if found and total and found.begin(description, done / total):
+            self._whole = found
+
+    def _whole_left(self, total: float | None, done: float) -> str | None:
+        seconds = self._whole.seconds_left(done / total) if self._whole and total else None
+        return None if seconds is None else duration(seconds)
+
+    def _end(self, total: float | None, done: float) -> None:
+        if self._whole and total:
+            self._whole.end(done / total)
+            self._whole = None
+
     def __enter__(self) -> Any:
         return self
 
@@ -148,8 +223,11 @@ class _Bar(_Context):
             smoothing=0.5,
             dynamic_ncols=True,
         )
+        self._begin(description, total, initial)
 
     def update(self, count: float = 1, **values: Any) -> None:
+        if left := self._whole_left(self._tqdm.total, self._tqdm.n + count):
+            values["left in all"] = left
         if values:
             self._tqdm.set_postfix(_shown(values), refresh=False)
         self._tqdm.update(count)
@@ -158,6 +236,7 @@ class _Bar(_Context):
         self._tqdm.write(message, file=self._tqdm.fp)
 
     def close(self) -> None:
+        self._end(self._tqdm.total, self._tqdm.n)
         self._tqdm.close()
 
 
@@ -183,6 +262,7 @@ class _Lines(_Context):
         self._values: dict[str, Any] = {}
         self._changed = True
         self._closed = False
+        self._begin(description, total, initial)
 
     def update(self, count: float = 1, **values: Any) -> None:
         self._done += count
@@ -200,6 +280,7 @@ class _Lines(_Context):
     def close(self) -> None:
         if not self._closed and self._changed:
             self._print(self._clock())
+        self._end(self._total, self._done)
         self._closed = True
 
     def _print(self, now: float) -> None:
@@ -210,6 +291,8 @@ class _Lines(_Context):
         left = self._seconds_left(now)
         if left is not None:
             parts.append(f"{duration(left)} left")
+        if in_all := self._whole_left(self._total, self._done):
+            parts.append(f"{in_all} in all" if left is not None else f"{in_all} left in all")
         parts += [f"{name} {value}" for name, value in _shown(self._values).items()]
         self.write(f"{self._description}: {', '.join(parts)}")
 

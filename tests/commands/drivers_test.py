@@ -39,6 +39,35 @@ def test_an_error_is_one_line_and_an_exit_status(error, status, said, capsys):
     assert said in shown and shown.count("\n") == 1 and "Traceback" not in shown
 
 
+@pytest.mark.parametrize(
+    "argv, original, said",
+    [
+        (
+            ["metamer-jax listen build", "--workdir=runs/my run"],
+            ["python3", "/env/bin/metamer-jax", "listen", "build", "--workdir=runs/my run"],
+            "metamer-jax listen build '--workdir=runs/my run'",
+        ),
+        (
+            ["/code/experiments/train.py", "--seed=3"],
+            ["/env/bin/python", "-m", "experiments.train", "--seed=3"],
+            "python -m experiments.train --seed=3",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ended", [KeyboardInterrupt(), SystemExit(runs.EXIT_STOPPED)])
+def test_who_interrupts_is_given_the_command_that_continues(
+    argv, original, said, ended, monkeypatch, capsys
+):
+    def main(argv):
+        raise ended
+
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", original)
+    with pytest.raises(SystemExit):
+        drivers._guarded(main, argv[:1])
+    assert capsys.readouterr().err.endswith(f"To continue: {said}\n")
+
+
 def test_arguments_that_are_left_over_are_named(capsys):
     with pytest.raises(SystemExit) as left:
         drivers._guarded(lambda argv: None, ["driver", "runs/mine"])
@@ -65,8 +94,8 @@ def test_our_own_faults_keep_their_traceback():
 
 
 def test_help_and_mistakes_from_the_shell(tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "experiments.reproduce", *arguments]
+    def run(*arguments, driver="reproduce"):
+        command = [sys.executable, "-m", f"experiments.{driver}", *arguments]
         return subprocess.run(command, cwd=small_run.ROOT, capture_output=True, text=True)
 
     shown = run("--help")
@@ -82,6 +111,9 @@ def test_help_and_mistakes_from_the_shell(tmp_path):
         done = run(f"--workdir={folder}", flag)
         assert done.returncode == 2 and said in done.stderr
         assert "Traceback" not in done.stderr and not folder.exists()
+    done = run(f"--workdir={folder}", driver="verify")
+    assert done.returncode == 2 and not folder.exists()
+    assert f"{folder} must be the folder of a run" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_settings_become_flags_and_set_assignments_are_checked_once():

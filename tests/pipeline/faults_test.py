@@ -129,7 +129,7 @@ def test_sigterm_saves_and_exits_with_a_code_that_says_so(synthesize, expected, 
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == runs.EXIT_STOPPED, output
-    assert "the same command continues" in output
+    assert "To continue: python " in output
     assert list((synthesize.folder / FOLDER).glob("state_*.npz"))
     synthesize()
     made = storage.read_npz(synthesize.folder / FOLDER / "metamers.npz")

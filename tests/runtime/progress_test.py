@@ -22,10 +22,10 @@ class Clock:
 
 
 def lines(total, stream, clock, **kwargs):
-    settings = {"unit": "step", "initial": 0, "interval_s": 30.0} | kwargs
+    settings = {"name": "conv1", "unit": "step", "initial": 0, "interval_s": 30.0} | kwargs
     return progress._Lines(
         total,
-        "conv1",
+        settings["name"],
         settings["unit"],
         settings["initial"],
         stream,
@@ -98,3 +98,35 @@ def test_a_total_that_is_not_known_is_left_out():
     with progress.bar(None, "reading", unit="clip", style="lines", stream=stream) as shown:
         shown.update(3)
     assert stream.getvalue().startswith("reading: 3 clips, 0 s elapsed")
+
+
+def test_bars_of_a_whole_say_what_is_left_of_all():
+    stream, clock = io.StringIO(), Clock()
+    # One unit of cost takes 2 s; training was done by an earlier run.
+    costs = {"training": 50, "conv1": 10, "conv2": 30, "report": 5}
+    token = progress._WHOLE.set(progress._Whole(costs, clock))
+    for name, seconds in {"conv1": 20, "other": 99, "conv2": 60}.items():
+        with lines(10, stream, clock, name=name, interval_s=0) as shown:
+            for _ in range(10):
+                clock.now += seconds / 10
+                shown.update()
+    progress._WHOLE.reset(token)
+    printed = stream.getvalue().splitlines()
+    assert printed[0] == "conv1: 1/10 steps, 2 s elapsed, 1 min 28 s left in all"
+    assert printed[1] == "conv1: 2/10 steps, 4 s elapsed, 16 s left, 1 min 26 s in all"
+    assert printed[9] == "conv1: 10/10 steps, 20 s elapsed, 1 min 10 s left in all"
+    assert [line for line in printed if "in all" not in line] == printed[10:20]
+    assert printed[24] == "conv2: 5/10 steps, 30 s elapsed, 30 s left, 40 s in all"
+    assert printed[-1] == "conv2: 10/10 steps, 1 min 00 s elapsed, 10 s left in all"
+
+
+def test_a_terminals_bar_of_a_whole_says_what_is_left_of_all():
+    stream = Terminal()
+    with progress.whole({"conv1": 10, "report": 5}):
+        with progress.bar(10, "conv1", stream=stream) as shown:
+            shown.update(10, loss=0.5)
+    assert "left in all=0 s" in stream.getvalue()
+    stream = io.StringIO()
+    with progress.bar(1, "conv1", stream=stream) as shown:  # The whole has ended.
+        shown.update()
+    assert "in all" not in stream.getvalue()
