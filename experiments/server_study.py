@@ -111,12 +111,14 @@ def _call(port: int, method: str, path: str, body: bytes | None = None) -> tuple
 class Crowd:
     """Listeners who take the experiment at once, and what they were told is stored."""
 
-    def __init__(self, servers: Sequence[Server], seed: int = 0):
-        self._servers, self._seed = servers, seed
+    def __init__(self, servers: Sequence[Server]):
+        self._servers = servers
         self.acknowledged: dict[tuple[str, str], Any] = {}  # By session and stimulus.
         self.news = threading.Semaphore(0)  # A post was acknowledged.
         self.failed = threading.Semaphore(0)  # The server said 5xx.
-        self.sent, self.locked_out, self.slowest_s = 0, 0, 0.0
+        self.sent: set[tuple[str, str]] = set()
+        self.states: dict[str, dict[str, Any]] = {}  # The last that was acknowledged.
+        self.locked_out: set[int] = set()
         self._until = time.monotonic() + _LONGEST_S
         self._threads = [
             threading.Thread(target=self._listen, args=(i,), daemon=True)
@@ -137,17 +139,17 @@ class Crowd:
         return any(thread.is_alive() for thread in self._threads)
 
     def _listen(self, number: int) -> None:
-        rng = random.Random(f"{self._seed}-{number}")
+        rng = random.Random(number)
         given = {"condition": rng.randint(1, _CONDITIONS), "session_id": secrets.token_hex(16)}
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-            path = f"/api/condition?participant=p{self._seed}-{number}"
+            path = f"/api/condition?participant=p{number}"
             status, reply = _call(rng.choice(self._servers).port, "GET", path)
             given = reply if status == 200 else given  # Else the page goes on alone.
-        session = {
+        session: dict[str, Any] = {
             "schema_version": 1,
             "experiment_id": "study",
             "design_sha256": "ab" * 32,
-            "participant": f"p{self._seed}-{number}",
+            "participant": f"p{number}",
             **given,
         }
         stimuli = [f"s{given['condition']:02d}{trial:03d}" for trial in range(_TRIALS.value)]
@@ -157,36 +159,35 @@ class Crowd:
             for place, stimulus in enumerate(stimuli, start=1):
                 answer = {"response": rng.choice(_WORDS), "rt_ms": rng.randint(200, 2000)}
                 trials.append({"trial": place, "stimulus_id": stimulus, **answer})
-                self.sent += 1
+                self.sent.add((session["session_id"], stimulus))
                 state = {**session, "trials": list(trials), "complete": False}
-                background.submit(self._post, state, rng)
+                background.submit(self._post, state, number, rng)
                 time.sleep(rng.uniform(0.02, 0.2))
         whole = {**session, "trials": trials, "complete": True}
-        while not self._post(whole, rng):  # The page offers to send again.
+        while not self._post(whole, number, rng):  # The page offers to send again.
             if time.monotonic() > self._until:
-                self.locked_out += 1
+                self.locked_out.add(number)
                 return
 
-    def _post(self, session: dict[str, Any], rng: random.Random) -> bool:
+    def _post(self, session: dict[str, Any], number: int, rng: random.Random) -> bool:
         body = json.dumps(session).encode()
         for wait_s in _POST_TRIES_S:
             time.sleep(wait_s)
-            begin = time.monotonic()
             try:
                 port = rng.choice(self._servers).port
                 status, reply = _call(port, "POST", "/api/session", body)
             except (OSError, http.client.HTTPException, ValueError):
                 continue
             if status == 200:
-                self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
                 for trial in session["trials"]:
                     key = session["session_id"], trial["stimulus_id"]
                     self.acknowledged[key] = trial["response"], trial["rt_ms"]
+                self.states[session["session_id"]] = session
                 self.news.release()
                 return True
             if status < 500:
                 print(f"a listener was refused: {status} {reply}")
-                self.locked_out += 1
+                self.locked_out.add(number)
                 return False
             self.failed.release()
         return False
@@ -204,7 +205,6 @@ class Row:
     locked_out: int = 0
     wrong: int = 0
     tracebacks: int = 0
-    slowest_s: float = 0.0
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -237,7 +237,7 @@ def _slow(begin: bytes) -> Attack:
     def attack(crowd: Crowd, servers: list[Server], row: Row, folder: pathlib.Path) -> int:
         hosts, opened, tries = itertools.cycle(range(2, 6)), [], 0
         while crowd.is_there():
-            while len(opened) < _SLOW.value:
+            while len(opened) < _SLOW.value and crowd.is_there():
                 source = (f"127.0.0.{next(hosts)}", 0)
                 address = ("127.0.0.1", servers[0].port)
                 try:
@@ -268,46 +268,59 @@ def _drips(connection: socket.socket) -> bool:
 _HEAD = b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
+_GOOD: dict[str, Any] = {
+    "schema_version": 1,
+    "experiment_id": "study",
+    "design_sha256": "ab" * 32,
+    "session_id": "hostile",
+    "participant": "x",
+    "condition": 1,
+    "trials": [{"stimulus_id": "s01000", "response": "go", "rt_ms": 5}],
+    "complete": False,
+}
+
+
 def _hostile(crowd: Crowd, servers: list[Server], row: Row, folder: pathlib.Path) -> int:
     """Requests that no page sends, each of which must be refused"""
     requests, tries = list(_hostile_requests(crowd)), 0
+    if _raw(servers[0].port, _post_of(json.dumps(_GOOD | {"session_id": "good"}).encode())) != 200:
+        raise RuntimeError("what each request changes must be taken as it is")
     for request in itertools.cycle(requests):
         if tries >= len(requests) and not crowd.is_there():
             return tries
         status = _raw(servers[0].port, request)
         tries += 1
-        if status is not None and not 400 <= status < 500:
+        if status is None and tries <= len(requests):
+            row.notes.append(f"hung up on {request[:150]!r}")
+        elif status is not None and not 400 <= status < 500:
             row.wrong += 1
             row.notes.append(f"{status} to {request[:300]!r}")
     return tries
 
 
 def _hostile_requests(crowd: Crowd) -> Iterator[bytes]:
-    while not crowd.acknowledged:
+    while not crowd.states:
         time.sleep(0.01)
-    (session_id, stimulus), _ = next(iter(crowd.acknowledged.items()))
-    good = {
-        "schema_version": 1,
-        "experiment_id": "study",
-        "design_sha256": "ab" * 32,
-        "session_id": "hostile",
-        "participant": "x",
-        "condition": 1,
-        "trials": [{"stimulus_id": "s01000", "response": "go", "rt_ms": 5}],
-        "complete": False,
-    }
-    replay = {"session_id": session_id, "condition": int(stimulus[1:3])}
-    for change in (replay, {**replay, "trials": []}):
-        yield _post_of(json.dumps(good | change).encode())  # Another participant's.
-    for name, value in itertools.product(good, ODD_VALUES):
-        if name != "participant" or value not in ("null", '"\u0663"'):  # These may be.
-            yield _post_of(_with(good, name, value))
-    may_be = {("rt_ms", "2.5"), ("rt_ms", "1"), ("rt_ms", "null")}
-    may_be |= {("response", "1"), ("response", "null")}
-    for change in itertools.product(("stimulus_id", "response", "rt_ms"), ODD_VALUES):
-        if change not in may_be:
-            trial = _with(good["trials"][0], *change).decode()
-            yield _post_of(_with(good, "trials", f"[{trial}]"))
+    theirs = next(iter(crowd.states.values()))
+    first = theirs["trials"][0]
+    other = _WORDS[_WORDS.index(first["response"]) - 1]
+    for change in (  # Replays with another answer, under another name, in another condition.
+        {"trials": [{**first, "response": other}]},
+        {"participant": "x"},
+        {"condition": theirs["condition"] % _CONDITIONS + 1, "trials": []},
+    ):
+        yield _post_of(json.dumps(theirs | change).encode())
+    for stimulus in ("nowhere", "s02000"):
+        yield _post_of(json.dumps(_GOOD | {"trials": [{"stimulus_id": stimulus}]}).encode())
+    for name, value in itertools.product(_GOOD, ODD_VALUES):
+        if (name, value) not in _MAY_BE:
+            yield _post_of(_with(_GOOD, name, value))
+    for name, value in itertools.product(("stimulus_id", "response", "rt_ms"), ODD_VALUES):
+        if (name, value) not in _MAY_BE:
+            trial = _with(_GOOD["trials"][0], name, value).decode()
+            yield _post_of(_with(_GOOD, "trials", f"[{trial}]"))
+    for value in ("[" * 900 + "]" * 900, '"\\ud800"'):  # In a field that is not looked at.
+        yield _post_of(_with(_GOOD, "headphone", value))
     for body in (b"", b"{", b"null", b"\xff", b"[" * 500_000, b'{"a":' * 150_000, b"1" * 900_000):
         yield _post_of(body)
     yield _post_of(b" " * (2 << 20))
@@ -336,6 +349,13 @@ ODD_VALUES = (
     *("9" * 400, "-" + "9" * 400, "1" * 5000, "1e999", "-1e999", "NaN", "Infinity", "-5", "2.5"),
     *("true", "null", '"\u0663"', '"9"', "{}", "[[]]", "[" * 900 + "]" * 900, '"\\ud800"', "1"),
 )
+_MAY_BE = {
+    *(("participant", value) for value in ("null", '"\u0663"', '"9"')),
+    *(("complete", value) for value in ("null", "true")),
+    *(("response", value) for value in ("null", "1")),
+    *(("rt_ms", value) for value in ("null", "1", "2.5")),
+    *(("session_id", '"9"'), ("condition", "1"), ("schema_version", "1")),
+}
 
 
 def _with(good: dict[str, Any], name: str, value: str) -> bytes:
@@ -354,8 +374,6 @@ def _raw(port: int, request: bytes) -> int | None:
         with socket.create_connection(("127.0.0.1", port), 30.0) as connection:
             with contextlib.suppress(OSError):  # It may reply and hang up before all is there.
                 connection.sendall(request)
-            if b"chunked" not in request:
-                connection.shutdown(socket.SHUT_WR)
             line = connection.recv(4096).split(b"\r\n")[0].split()
     except OSError:
         return None
@@ -424,16 +442,12 @@ def _study(name: str, scratch: pathlib.Path) -> Row:
         servers = [
             stack.enter_context(Server(folder, log)) for _ in range(1 + (name == "two servers"))
         ]
-        crowds: list[Crowd] = []
-        while not row.tries:
-            with Crowd(servers, len(crowds)) as crowd:
-                crowds.append(crowd)
-                row.tries = ATTACKS[name](crowd, servers, row, folder)
+        with Crowd(servers) as crowd:
+            row.tries = ATTACKS[name](crowd, servers, row, folder)
         for server in servers:
             server.stop()
         stored = dict(store.read_bodies(folder / "responses" / store.DATABASE))
-        for crowd in crowds:
-            _add(row, crowd, experiment, stored)
+        _add(row, crowd, experiment, stored)
     row.tracebacks = log.read_text().count("Traceback")
     for line in sorted({line for line in log.read_text().splitlines() if "not be stored" in line}):
         row.notes.append(line)
@@ -442,10 +456,9 @@ def _study(name: str, scratch: pathlib.Path) -> Row:
 
 def _add(row: Row, crowd: Crowd, experiment: sessions.Experiment, stored: dict[str, str]) -> None:
     """Adds what a crowd sent, and what of it is neither in the database nor in its file."""
-    row.sent += crowd.sent
+    row.sent += len(crowd.sent)
     row.acknowledged += len(crowd.acknowledged)
-    row.locked_out += crowd.locked_out
-    row.slowest_s = max(row.slowest_s, crowd.slowest_s)
+    row.locked_out += len(crowd.locked_out)
     for session_id, own in itertools.groupby(sorted(crowd.acknowledged), lambda key: key[0]):
         path = experiment.responses / f"{session_id}.json"
         kept = [stored.get(session_id), path.read_text("utf-8") if path.exists() else None]
@@ -474,10 +487,7 @@ def main(argv: Sequence[str]) -> None:
     print("\n| " + " | ".join(name.replace("_", " ") for name in fields) + " |")
     print("|---" * len(fields) + "|")
     for row in rows:
-        values = (getattr(row, name) for name in fields)
-        print(
-            "| " + " | ".join(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values), "|"
-        )
+        print("| " + " | ".join(str(getattr(row, name)) for name in fields) + " |")
     if any(row.lost or row.locked_out or row.wrong or row.tracebacks for row in rows):
         sys.exit(1)
 

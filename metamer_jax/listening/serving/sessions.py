@@ -196,7 +196,7 @@ def check_session(session: object, experiment: Experiment | None = None) -> dict
     if not isinstance(session, dict):
         raise SessionError(f"expected a session object, got {type(session).__name__}")
     version = session.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if not is_whole(version) or version != SCHEMA_VERSION:  # True is 1 to Python.
         raise SessionError(f"schema_version must be {SCHEMA_VERSION}, got {brief(version)}")
     for name, (accepts, expected) in _FIELDS.items():
         if name not in session:
@@ -417,6 +417,8 @@ _OPTIONAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "questionnaire": (_is_flat, "an object of texts and numbers"),
     "consent": (_is_flat, "an object of texts"),
     "language": (_text(40), "a short text"),
+    "complete": (_is_flag, "true or false"),
+    "simulated": (_is_flag, "true or false"),
     "comments": (_text(10_000), "a text of at most 10000 characters"),
 }
 
