@@ -134,7 +134,7 @@ def metamer_grid(
             fontsize=10,
             color=style.INK,
         )
-        figure.tight_layout(rect=(0, 0, 1 - 0.75 / figure.get_figwidth(), 1))
+        figure.tight_layout(rect=(0, 0, 1 - 0.35 / figure.get_figwidth(), 1))
         bar = figure.colorbar(drawn, ax=axes, pad=0.15 / figure.get_figwidth(), fraction=0.02)
         bar.set_label(f"Compressed envelope ({unit})")
     return figure

@@ -33,13 +33,13 @@ FAST = """
   };
   const start = AudioBufferSourceNode.prototype.start;
   AudioBufferSourceNode.prototype.start = function (...given) {
-    this.playbackRate.value = window.SPEED || 10;
+    this.playbackRate.value = window.SPEED || 40;
     note("buffer");
     return start.apply(this, given);
   };
   const play = HTMLMediaElement.prototype.play;
   HTMLMediaElement.prototype.play = function () {
-    this.playbackRate = window.SPEED || 10;
+    this.playbackRate = Math.min(window.SPEED || 16, 16); // Chromium takes no more.
     note(this.src);
     return play.apply(this);
   };

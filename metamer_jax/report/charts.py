@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metamer_jax import figures, storage
+from metamer_jax import configs, figures, storage
 from metamer_jax.report import page, recognition
 from metamer_jax.report.contents import RunContents
 from metamer_jax.report.sample import unit_keys
@@ -154,8 +154,14 @@ def save_pairs(run: RunContents, units: Sequence[tuple[int, int]], folder: pathl
                 center_hz=run.center_hz(len(target)),
                 frame_rate_hz=rate_hz,
                 titles=(f"“{run.word(unit[0])}”", f"metamer: {key[0]}, {key[1]}"),
+                unit=unit_of_envelope(run.config.cochleagram),
             )
             _save_png(figure, folder / _file_name("cochleagrams", key[0], key[1]))
+
+
+def unit_of_envelope(config: configs.CochleagramConfig) -> str:
+    """The unit of a compressed envelope."""
+    return "dB" if config.compression == "decibel" else "arbitrary units"
 
 
 def _save_png(figure: figures.Figure, path: pathlib.Path) -> None:

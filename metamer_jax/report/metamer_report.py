@@ -330,6 +330,7 @@ def _render(
         sample_seed=seed,
         media=run.media,
         axes=_axes(run),
+        unit=charts.unit_of_envelope(run.config.cochleagram),
         settings=_setting_groups(run),
         data_facts=_data_facts(run),
         commands=_commands(run.files.path),

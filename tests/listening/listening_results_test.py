@@ -150,6 +150,11 @@ class TestTables:
                 page.get_by_role("button", name=re.compile(f"^Save.*{button}", re.I)).count()
                 == there
             )
+        # Of cells that are alike some will do, or axe takes long.
+        page.evaluate(
+            "document.querySelectorAll('tr:nth-child(n+3), td:nth-child(n+5), th:nth-child(n+5)')"
+            ".forEach((cell) => cell.remove())"
+        )
         assert browsing.violations(page) == []
         page.close()
 
