@@ -101,6 +101,14 @@ def test_a_run_made_before_gets_a_manifest_and_says_so(finished, go_on, tmp_path
     assert go_on(folder) == ""
 
 
+def test_what_an_ended_process_left_is_not_told_as_damaged(finished, tmp_path, caplog):
+    folder, name = copy(finished, tmp_path), "networks/other/weights.npz"
+    (folder / name).parent.mkdir()
+    (folder / name).write_bytes(b"half")
+    assert not runs.read_run(folder).is_done(name)
+    assert f"{name} is not in manifest.json: unfinished, or not of this run" in caplog.text
+
+
 def test_a_stage_may_be_added_and_verdicts_changed(finished, go_on, tmp_path):
     folder, config, expected = copy(finished, tmp_path), *finished[1:]
     more = configs.replace_all(
