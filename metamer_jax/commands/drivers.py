@@ -70,7 +70,7 @@ def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None
         if left.code == runs.EXIT_STOPPED:
             print(f"To continue: {_same_command()}", file=sys.stderr)
         raise
-    except (storage.StorageError, runs.FolderInUseError) as error:
+    except (storage.StorageError, runs.FolderInUseError, runs.ShareMissingError) as error:
         _leave(error, 1)
     except (ValueError, OSError, ImportError) as error:
         _leave(error, 2)
@@ -138,9 +138,10 @@ def setting_flags(
     *,
     defaults: bool = True,
     more: Mapping[str, str] = types.MappingProxyType({}),
+    others: bool = True,
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> Callable[[Any], Any]:
-    """Defines a flag for some of a config's settings, and --set for all of them.
+    """Defines a flag for some of a config's settings, and --set for all others.
 
     A flag's type, choices and help are those of its setting.
 
@@ -149,6 +150,7 @@ def setting_flags(
         names: Setting by flag, dotted where it is nested; several where one flag sets them all.
         defaults: Whether what holds where a flag is not given is the value in `config`.
         more: Sentences to add to the help, by flag.
+        others: Whether there is --set.
         flag_values: Where the flags go.
 
     Returns:
@@ -171,18 +173,12 @@ def setting_flags(
                 _Parser(field), flag, None, f"{choices} {words}".strip(),
                 serializer=flags.ArgumentSerializer(), flag_values=flag_values,
             )  # fmt: skip
-    assignments = flags.DEFINE_multi_string(
-        "set",
-        [],
-        "Any other setting by its (dotted) name, e.g. --set="
-        + next(path for path in reversed(configs.paths_of(config)) if path not in names)
-        + "=VALUE; may be repeated. --set=help lists all settings, what they mean and their "
-        "defaults.",
-        flag_values=flag_values,
-    )
+    if others:
+        _define_set(config, names, flag_values)
 
     def changed(start: Any) -> Any:
-        if "help" in assignments.value:
+        assignments: list[str] = list(flag_values["set"].value or []) if others else []
+        if "help" in assignments:
             print(_described(start))
             sys.exit()
         found = {
@@ -192,7 +188,7 @@ def setting_flags(
             if (value := flag_values[flag].value) is not None
         }
         given = {}
-        for text in assignments.value:
+        for text in assignments:
             path, equals, value = text.partition("=")
             if not equals:
                 raise ValueError(f"--set must be NAME=VALUE, got {text!r}")
@@ -208,6 +204,18 @@ def setting_flags(
         return configs.replace_all(start, found | together | given)
 
     return changed
+
+
+def _define_set(config: Any, names: Mapping[str, Any], flag_values: flags.FlagValues) -> None:
+    flags.DEFINE_multi_string(
+        "set",
+        [],
+        "Any other setting by its (dotted) name, e.g. --set="
+        + next(path for path in reversed(configs.paths_of(config)) if path not in names)
+        + "=VALUE; may be repeated. --set=help lists all settings, what they mean and their "
+        "defaults.",
+        flag_values=flag_values,
+    )
 
 
 def _value_at(config: Any, path: str) -> Any:

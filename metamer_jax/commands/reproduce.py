@@ -5,6 +5,8 @@
   metamer-jax reproduce --listening          # and builds a listening experiment of it
   metamer-jax reproduce --networks_from=runs/mine --workdir=runs/more --targets_per_word=4
 
+  metamer-jax reproduce --workdir=runs/mine --share=0/2    # and, beside it, --share=1/2
+
 The same command again continues a run that was interrupted. `--listening` builds the experiment
 with its defaults (the paper's procedure) into listening/ of the run folder;
 `metamer-jax listen build --workdir=<run folder>` afterwards does the same, with
@@ -16,11 +18,12 @@ from collections.abc import Sequence
 from absl import flags
 
 from metamer_jax import pipeline, runs
-from metamer_jax.commands import closing, drivers, settings
+from metamer_jax.commands import closing, drivers, settings, sharing
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material
 
 flags.adopt_module_key_flags(settings)
+flags.adopt_module_key_flags(sharing)
 
 _LISTENING = flags.DEFINE_bool(
     "listening", False, "End with a listening experiment, in listening/ of the run folder."
@@ -28,8 +31,11 @@ _LISTENING = flags.DEFINE_bool(
 
 
 def main(argv: Sequence[str]) -> None:
-    config, folder = drivers.begin(settings.config_and_folder)
-    report = pipeline.reproduce(config, folder, networks_from=settings.networks_from())
+    (config, folder), shard = drivers.begin(lambda: (settings.config_and_folder(), sharing.shard()))
+    report = pipeline.reproduce(config, folder, networks_from=settings.networks_from(), shard=shard)
+    if shard is not None and shard.index > 0:
+        print(f"Done by {shard}; share 0/{shard.count} writes the report: {report.resolve()}")
+        return
     print(closing.table(runs.read_run(folder)))
     print(f"Report: {report.resolve()}")
     if _LISTENING.value:

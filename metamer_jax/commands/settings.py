@@ -13,7 +13,7 @@ from absl import flags
 
 from metamer_jax import configs, data, models, pipeline, runs
 from metamer_jax.cochleagram import accuracy
-from metamer_jax.commands import drivers
+from metamer_jax.commands import drivers, sharing
 
 _PRESET = flags.DEFINE_enum(
     "preset",
@@ -121,14 +121,11 @@ def networks_from() -> str | None:
 
 @contextlib.contextmanager
 def open_run(
-    shard: Callable[[], runs.Shard | None] = lambda: None,
-    *,
-    continues: bool = False,
+    *, continues: bool = False
 ) -> Iterator[tuple[runs.Run, data.Recordings, Callable[[], bool]]]:
     """Opens the run that the flags ask for, to compute in it until done or told to end.
 
     Args:
-        shard: Says which of several processes this is. Called before anything is computed.
         continues: Whether the folder must hold a run, unless trained networks come from elsewhere.
 
     Yields:
@@ -137,7 +134,7 @@ def open_run(
     Raises:
         ValueError: The flags do not make settings, or the run cannot be.
     """
-    (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), shard()))
+    (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), sharing.shard()))
     if continues and networks_from() is None and config.weights is None:
         runs.read_run(folder)
     with (

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from absl import flags
 
 from metamer_jax import pipeline
-from metamer_jax.commands import settings
+from metamer_jax.commands import settings, sharing
 
 flags.adopt_module_key_flags(settings)
+flags.adopt_module_key_flags(sharing)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from metamer_jax.configs.conversion import (
 from metamer_jax.configs.data import DATASETS, SPEECH_COMMANDS_WORDS, WORDS, DataConfig
 from metamer_jax.configs.experiment import PRESETS, STAGES, ExperimentConfig, with_published_ears
 from metamer_jax.configs.playback import PlaybackConfig
+from metamer_jax.configs.sharing import SharingConfig
 from metamer_jax.configs.spectrogram import SPECTROGRAMS, SpectrogramConfig
 from metamer_jax.configs.synthesis import (
     OPTIMIZERS,
@@ -52,6 +53,7 @@ __all__ = [
     "SPEECH_COMMANDS_WORDS",
     "SPECTROGRAMS",
     "STAGES",
+    "SharingConfig",
     "SYNTHESIS_RECIPES",
     "SpectrogramConfig",
     "SynthesisConfig",

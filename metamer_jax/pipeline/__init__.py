@@ -81,13 +81,17 @@ def reproduce(
     folder: str | os.PathLike,
     *,
     networks_from: str | os.PathLike | None = None,
+    shard: runs.Shard | None = None,
 ) -> pathlib.Path:
     """Runs every stage.
+
+    Of several processes each does its share; the first waits for the others and writes the report.
 
     Args:
         config: The run's settings.
         folder: Its folder.
         networks_from: Folder of a run whose trained networks it takes instead of training.
+        shard: Which of several processes this is; None: it is alone.
 
     Returns:
         Path of the report.
@@ -98,17 +102,22 @@ def reproduce(
     """
     with (
         runs.stop_on_sigterm() as stop,
-        open_run(folder, config, networks_from=networks_from) as (run, recordings),
+        open_run(folder, config, networks_from=networks_from, shard=shard) as opened,
     ):
+        run, recordings = opened
         # Before a new report every file is read: one that was altered is found, and made again.
         run.manifest.hash_always = not run.is_done(*manifest.REPORT)
-        parts = costs.of_run(run, recordings, len(chosen_targets(run, recordings)))
+        alone = run.shard.count == 1  # Of a share nobody knows how long it will wait.
+        num_targets = len(chosen_targets(run, recordings))
+        parts = costs.of_run(run, recordings, num_targets) if alone else {}
         with progress.whole(parts):
             train_networks(run, recordings, stop=stop)
             synthesize_metamers(run, recordings, stop=stop)
             verify_metamers(run, recordings, stop=stop)
-        if not all(run.manifest.is_sound(name) for name in manifest.REPORT):
-            write_report(run)
+        if run.shard.index == 0:
+            if not all(run.manifest.is_sound(name) for name in manifest.REPORT):
+                write_report(run)
+            run.manifest.settle()
         return run.path("report.html")
 
 

@@ -132,9 +132,9 @@ def _source_of_networks(folder, config):
 
 
 def _take_networks(run: runs.Run, source: runs.Run) -> None:
-    for network in run.config.networks:
+    for number, network in enumerate(run.config.networks):
         made = _taken(run.config, network)
-        if not run.is_done(*made):
+        if run.shard.owns(number) and not run.is_done(*made):
             for name in made:
                 storage.copy_file(source.path(name), run.path(name))
             run.record(*made)

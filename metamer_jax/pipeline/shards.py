@@ -1,5 +1,6 @@
 """Metamers of one stage, from the files of their batches, whichever process made them."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -10,7 +11,8 @@ from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import metamers_path
 from metamer_jax.runs import manifest
 
-FILE = "shares.json"  # How many processes there were, to say which has not done its part.
+_UNDER_WAY = ("batch_*.npz", "state*.npz", "batches.json")
+_SIZE = "batches.json"  # Of a stage that shares work at: how many targets a batch has.
 
 
 def finished(run, network, stage):
@@ -18,7 +20,10 @@ def finished(run, network, stage):
     found = {}
     for path in sorted(run.path("metamers", network, stage).glob("batch_*.npz")):
         if storage.is_done(path):
-            arrays = storage.map_npz(path, check=False)
+            try:
+                arrays = storage.map_npz(path, check=False)
+            except FileNotFoundError:  # Another share has joined them.
+                continue
             reason = of_others(run, network, stage, arrays)
             if reason is None and not set(metamers.Synthesis._fields) <= set(arrays):
                 reason = "holds no batch"
@@ -46,6 +51,66 @@ def of_others(run, network, stage, arrays):
     return None
 
 
+def number_of(conditions, network, stage):
+    """Number of the unit of work (network, stage): of the cochleagram's, the first network's."""
+    if stage == "cochleagram":
+        return [each for _, each in conditions].index(stage)
+    return conditions.index((network, stage))
+
+
+def agreed_size(run, network, stage, size):
+    """Targets in a batch, as the first share to come says: other devices would take others."""
+    path = run.path("metamers", network, stage, _SIZE)
+    if not storage.is_done(path):
+        storage.write_json(path, {"size": size})
+    return storage.read_json(path)["size"]
+
+
+def take_from_another_network(run, network, stage):
+    """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
+    for other in run.config.networks if stage == "cochleagram" else ():
+        made = metamers_path(run, other, stage)
+        if other != network and run.is_done(manifest.metamers_of(other, stage)):
+            storage.copy_file(made, metamers_path(run, network, stage))
+            run.record(manifest.metamers_of(network, stage))
+            logging.info("%s: metamers of the %s are those of %s", network, stage, other)
+            return True
+    return False
+
+
+def join_shares(run, targets, conditions, stop):
+    """Joins what shares have made of the stages, each some of them, and waits for the others'."""
+
+    def unsound(some):
+        names = {condition: manifest.metamers_of(*condition) for condition in some}
+        return {
+            names[condition]: conditions.index(condition)
+            for condition in some
+            if not run.manifest.is_sound(names[condition])
+        }
+
+    def batches_missing(condition, number):
+        missing = ~np.isin(targets, [*finished(run, *condition)])
+        path = run.path("metamers", *condition, _SIZE)
+        size = storage.read_json(path)["size"] if storage.is_done(path) else len(targets)
+        return {
+            f"batch {batch} of {'/'.join(condition)}": number + batch
+            for batch in np.unique(np.flatnonzero(missing) // size).tolist()
+        }
+
+    for number, condition in enumerate(conditions):
+        if not run.shard.owns(number) or not unsound([condition]):
+            continue
+        first = conditions[number_of(conditions, *condition)]
+        if first != condition:
+            run.wait(functools.partial(unsound, [first]), stop)
+            take_from_another_network(run, *condition)
+        else:
+            run.wait(functools.partial(batches_missing, condition, number), stop)
+            join_batches(run, targets, *condition)
+    run.wait(functools.partial(unsound, conditions), stop)
+
+
 def join_batches(run, targets, network, stage):
     """Makes metamers.npz of the batches, a file at a time, and removes them."""
     path = metamers_path(run, network, stage)
@@ -58,7 +123,7 @@ def join_batches(run, targets, network, stage):
             {"target_id": targets, "seed": seeds, **_joined([found[t] for t in targets.tolist()])},
         )
         run.record(manifest.metamers_of(network, stage))
-    for leftover in (*path.parent.glob("batch_*.npz"), *path.parent.glob("state*.npz")):
+    for leftover in (each for name in _UNDER_WAY for each in path.parent.glob(name)):
         leftover.unlink(missing_ok=True)
 
 
@@ -91,21 +156,11 @@ def _require_all(run, targets, found, path):
     missing = [position for position, t in enumerate(targets.tolist()) if t not in found]
     if not missing:
         return
-    try:
-        count = storage.read_json(run.path("metamers", FILE))["processes"]
-    except (FileNotFoundError, storage.DamagedFileError):
-        count = 1
-    whose = np.concatenate(
-        [np.full(len(part), i) for i, part in enumerate(np.array_split(targets, count))]
-    )
-    command = f"metamer-jax synthesize --workdir={run.folder}"
-    lacking = ", ".join(str(i) for i in np.unique(whose[missing]))
     raise ValueError(
         f"{path} cannot be made: {len(missing)} of {len(targets)} targets are not synthesised (ids "
-        f"{', '.join(str(t) for t in targets[missing[:10]])}{', ...' * (len(missing) > 10)})"
-        + (f", of the share of process {lacking} of {count}" if count > 1 else "")
-        + f"; synthesise them first: {command}"
-        + (", with the same processes again or one alone" if count > 1 else "")
+        f"{', '.join(str(t) for t in targets[missing[:10]])}{', ...' * (len(missing) > 10)}); "
+        f"synthesise them first: metamer-jax synthesize --workdir={run.folder} (with the same "
+        "shares again, or one process alone)"
     )
 
 

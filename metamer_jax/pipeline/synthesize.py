@@ -19,11 +19,10 @@ from metamer_jax.pipeline.common import (
     chosen_targets,
     key_of,
     leave,
-    metamers_path,
     stages_of,
     write_targets,
 )
-from metamer_jax.pipeline.train import load_network
+from metamer_jax.pipeline.train import load_network, wait_for_networks
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import devices, progress
 
@@ -37,8 +36,8 @@ def synthesize_metamers(
 
     Leaves targets/ and metamers/<network>/<stage>/metamers.npz; while a stage is under way also
     batch_*.npz, its finished batches, and state_*.npz, from which the next one continues. Where
-    the run is shared among processes, each leaves the batches of its own targets, and
-    `verify_metamers` joins them.
+    the run is shared among processes, each leaves batches that are its own, the same that one
+    process would make, and `verify_metamers` joins them.
 
     Args:
         run: The run.
@@ -50,15 +49,17 @@ def synthesize_metamers(
         SystemExit: `stop` said so; everything done so far is saved.
     """
     targets = chosen_targets(run, recordings)
+    wait_for_networks(run, stop)
     networks = {
         network: load_network(run, network, len(recordings.words))
         for network in run.config.networks
     }
     if run.shard.index == 0:
         write_targets(run, recordings, targets)
-    if run.shard.count > 1:
-        storage.write_json(run.path("metamers", shards.FILE), {"processes": run.shard.count})
     mesh = devices.device_mesh()
+    conditions = [
+        (n, stage) for n, (model, _) in networks.items() for stage in stages_of(run, model)
+    ]
     for network, (model, variables) in networks.items():
         missing = [
             stage
@@ -74,28 +75,21 @@ def synthesize_metamers(
             )
         variables = auditory.with_filters(variables, model, run.config.cochleagram)
         for stage in missing:
-            if stage == "cochleagram" and _take_from_another_network(run, network, stage):
+            number = shards.number_of(conditions, network, stage)
+            if run.shard.count > 1 and conditions[number] != (network, stage):
+                continue  # Of the cochleagram: the first network's are those of all.
+            if shards.take_from_another_network(run, network, stage):
                 continue
             _synthesize_stage(
-                run, recordings, targets, network, model, variables, stage, mesh, stop
+                run, recordings, targets, number, network, model, variables, stage, mesh, stop
             )
             if run.shard.count == 1:
                 shards.join_batches(run, targets, network, stage)
 
 
-def _take_from_another_network(run, network, stage):
-    """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
-    for other in run.config.networks:
-        made = metamers_path(run, other, stage)
-        if other != network and run.is_done(manifest.metamers_of(other, stage)):
-            storage.copy_file(made, metamers_path(run, network, stage))
-            run.record(manifest.metamers_of(network, stage))
-            logging.info("%s: metamers of the %s are those of %s", network, stage, other)
-            return True
-    return False
-
-
-def _synthesize_stage(run, recordings, targets, network, model, variables, stage, mesh, stop):
+def _synthesize_stage(
+    run, recordings, targets, number, network, model, variables, stage, mesh, stop
+):
     """Makes what is missing of this process's shard, one file a batch."""
     config = run.config.synthesis.for_stage(stage, network)
     folder = run.path("metamers", network, stage)
@@ -103,7 +97,19 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
         auditory.stage_fn(model, stage, run.config.cochleagram, relu_override=config.relu_override),
         _parametrisation(run),
     )
-    mine = np.array_split(targets, run.shard.count)[run.shard.index]
+    size = metamers.choose_batch_size(
+        len(targets),
+        recordings.waveforms.shape[1],
+        len(config.seeds),
+        stage_fn=stage_fn,
+        variables=variables,
+        config=config,
+        mesh=mesh,
+    )
+    if run.shard.count > 1:
+        size = shards.agreed_size(run, network, stage, size)
+    batch_of = np.arange(len(targets)) // size
+    mine = targets[[run.shard.owns(number + batch) for batch in batch_of.tolist()]]
     # Batches are full but the last, and whole ones stay: so the rest falls into the same batches.
     left = mine[~np.isin(mine, [*shards.finished(run, network, stage)])]
     origin = shards.origin(run, network, stage)
@@ -113,15 +119,6 @@ def _synthesize_stage(run, recordings, targets, network, model, variables, stage
         bar.update((len(mine) - len(left)) * each)
         if not len(left):
             return
-        size = metamers.choose_batch_size(
-            len(mine),
-            recordings.waveforms.shape[1],
-            len(config.seeds),
-            stage_fn=stage_fn,
-            variables=variables,
-            config=config,
-            mesh=mesh,
-        )
         for batch in metamers.batches(len(left), size):
             ids = left[batch]
             state = metamers.init(

@@ -29,7 +29,8 @@ def train_networks(
     """Trains every network of the run and scores it on the test split, or takes published weights.
 
     Leaves networks/<network>/{weights.npz, training.jsonl, result.json}, and while it trains
-    state.npz, from which an interrupted training continues to the same result.
+    state.npz, from which an interrupted training continues to the same result. Of several shares
+    each trains networks of its own.
 
     Args:
         run: Open run.
@@ -38,8 +39,8 @@ def train_networks(
             taken from (`clip_cache`); None: they are made. It changes no result.
         stop: Says whether to end after an epoch.
     """
-    for network in run.config.networks:
-        if is_trained(run, network):
+    for number, network in enumerate(run.config.networks):
+        if not run.shard.owns(number) or is_trained(run, network):
             continue
         if run.config.weights is not None:
             _take_published(run, network)
@@ -66,6 +67,20 @@ def _take_published(run, network):
     )
     run.record(weights, result)
     logging.info("%s: %d classes from %s", network, len(names), config.weights)
+
+
+def wait_for_networks(run: runs.Run, stop: StopRequested) -> None:
+    """Waits until other shares have trained their networks."""
+
+    def owed():
+        return {
+            name: number
+            for number, network in enumerate(run.config.networks)
+            for name in manifest.networks_of(network)[:2]
+            if not run.manifest.is_sound(name)
+        }
+
+    run.wait(owed, stop)
 
 
 def is_trained(run: runs.Run, network: str) -> bool:

@@ -11,7 +11,9 @@ word each takes it for, and recognition.csv how often that is the word that was 
 
 import dataclasses
 import functools
-from typing import NamedTuple
+import json
+import shutil
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,15 +34,31 @@ from metamer_jax.pipeline.common import (
     target_wav,
     write_targets,
 )
-from metamer_jax.pipeline.shards import join_batches, read_metamers
-from metamer_jax.pipeline.train import build_network, class_names, load_network
+from metamer_jax.pipeline.shards import join_batches, join_shares, read_metamers
+from metamer_jax.pipeline.train import build_network, class_names, load_network, wait_for_networks
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import progress
 from metamer_jax.training.clips import augmented
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Sounds of one network and stage that are verified together: what bounds the memory, since every
 # stage's activations of targets and metamers are kept so long.
 _VERIFIED_AT_ONCE = 128
+
+
+_PARTS = "verification", "parts"  # What shares leave for the first of them.
+
+
+class _Checked(NamedTuple):
+    """What is found of the metamers of one network and stage."""
+
+    table: "pd.DataFrame"  # A row a metamer.
+    measured: "pd.DataFrame"  # A row a metamer, version and stage at which it is measured.
+    heard: "pd.DataFrame"  # A row a metamer and network that hears it.
+    null: dict[str, Any]  # Summary of the null distribution.
+    histograms: dict[str, np.ndarray]
 
 
 class Natural(NamedTuple):
@@ -148,7 +166,9 @@ def verify_metamers(
     """Checks every metamer on the exact model, as it is played.
 
     Leaves verification/ and the sounds as they are played, metamers/<network>/<stage>/wav/ and
-    targets/wav/: 16-bit, at the level of `PlaybackConfig`.
+    targets/wav/: 16-bit, at the level of `PlaybackConfig`. Of several shares each checks the
+    metamers of some networks and stages and leaves that in verification/parts/; the first waits
+    for the others' and makes the tables of them.
 
     Args:
         run: The run.
@@ -159,7 +179,9 @@ def verify_metamers(
         stop: Function that says whether to end before the next batch.
     """
     targets = chosen_targets(run, recordings) if targets is None else targets
-    write_targets(run, recordings, targets)
+    if run.shard.index == 0:
+        write_targets(run, recordings, targets)
+    wait_for_networks(run, stop)
     conditions = [
         (network, stage)
         for network in run.config.networks
@@ -174,23 +196,39 @@ def verify_metamers(
         network: load_network(run, network, len(recordings.words))
         for network in run.config.networks
     }
-    found = {}
-    for condition in conditions:
+    if run.shard.count > 1:
+        run.wait(lambda: {n: 0 for n in manifest.TARGETS if not run.manifest.is_sound(n)}, stop)
+        join_shares(run, targets, conditions, stop)
+    for condition in conditions if run.shard.count == 1 else ():
         if any(run.path("metamers", *condition).glob("batch_*.npz")):
             join_batches(run, targets, *condition)
-        found[condition] = read_metamers(run, *condition)
+    mine = [c for number, c in enumerate(conditions) if run.shard.owns(number)]
+    todo = [c for c in mine if run.shard.count == 1 or not _is_part(run, c)]
+    found = {condition: read_metamers(run, *condition) for condition in todo}
+    nulls = {}
+    if todo:
+        natural = natural_sounds(run, recordings, stop=stop) if natural is None else natural
+        nulls = _null_distributions(run, recordings, natural, networks, todo)
+    checked, of_targets = _assess_all(run, recordings, targets, networks, found, nulls, stop)
+    if run.shard.count > 1:
+        for condition in todo:
+            _write_part(run, condition, checked[condition])
+        if run.shard.index > 0:
+            logging.info("%s has done its part of the verification", run.shard)
+            return
+        missing = functools.partial(_parts_missing, run, conditions)
+        run.wait(missing, stop)
+        checked = {condition: _read_part(run, condition) for condition in conditions}
     _write_playback(run)
-    if natural is None:
-        natural = natural_sounds(run, recordings, stop=stop)
-    nulls = _null_distributions(run, recordings, natural, networks)
-    tables, long, heard = _assess_all(run, recordings, targets, networks, found, nulls, stop)
-    table = pd.concat(tables, ignore_index=True)
-    table = table.assign(**assessment.recording_columns(table["target_id"], recordings))
+    table = pd.concat([each.table for each in checked.values()], ignore_index=True)
+    heard = pd.concat([*(each.heard for each in checked.values()), of_targets], ignore_index=True)
+    long = [each.measured for each in checked.values()]
+    table = table.assign(**assessment.recording_columns(table["target_id"].to_numpy(), recordings))
     table["target_correct"] = table["target_prediction"] == table["word"]
     table = _first_columns(
         table, "network stage stage_index word target_id target_name speaker seed".split()
     )
-    _write_nulls(run, nulls)
+    _write_nulls(run, checked)
     folder = run.path("verification")
     storage.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
     storage.write_csv(folder / "yields.csv", verification.yields(table))
@@ -199,6 +237,7 @@ def verify_metamers(
     storage.write_csv(folder / "recognition.csv", recognized)
     storage.write_csv(folder / "metamers.csv", table)
     run.record(*made)
+    shutil.rmtree(run.path(*_PARTS), ignore_errors=True)
     passed = (table["verdict"] == "pass").sum()
     logging.info("%d of %d metamers verified, as they are played", passed, len(table))
     quieter = (table["level_db"] < run.config.playback.level_db - 0.01).sum()
@@ -210,24 +249,78 @@ def verify_metamers(
         )
 
 
+def _parts_missing(run, conditions):
+    return {
+        "verification of " + "/".join(condition): number
+        for number, condition in enumerate(conditions)
+        if not _is_part(run, condition)
+    }
+
+
+def _part(run, condition):
+    return run.path(*_PARTS, f"{'-'.join(condition)}.npz")
+
+
+def _is_part(run, condition):
+    """Whether a part is there, of the settings and files of today."""
+    path = _part(run, condition)
+    return storage.is_done(path) and str(storage.map_npz(path, check=False)["made_of"]) == (
+        run.manifest.made_of(manifest.VERIFICATION[-1])
+    )
+
+
+def _write_part(run, condition, checked):
+    arrays = {
+        f"{name}/{column}": values.to_numpy(None if values.dtype.kind in "biuf" else str)
+        for name in ("table", "measured", "heard")
+        for column, values in getattr(checked, name).items()
+    }
+    arrays |= {f"histograms/{name}": values for name, values in checked.histograms.items()}
+    made_of = run.manifest.made_of(manifest.VERIFICATION[-1])
+    null = json.dumps(checked.null)
+    storage.write_npz(_part(run, condition), {**arrays, "null": null, "made_of": made_of})
+
+
+def _read_part(run, condition):
+    import pandas as pd
+
+    groups = {"table": {}, "measured": {}, "heard": {}, "histograms": {}}
+    arrays = storage.read_npz(_part(run, condition))
+    null = json.loads(str(arrays.pop("null")))
+    del arrays["made_of"]
+    for path, values in arrays.items():
+        group, _, name = path.partition("/")
+        groups[group][name] = values
+    histograms = groups.pop("histograms")
+    tables = {
+        group: pd.DataFrame(
+            {n: v.astype(object) if v.dtype.kind == "U" else v for n, v in columns.items()}
+        )
+        for group, columns in groups.items()
+    }
+    return _Checked(**tables, null=null, histograms=histograms)
+
+
 def _assess_all(run, recordings, targets, networks, found, nulls, stop):
-    """Measures every metamer as it is played (and writes it so), and where the recipe made other
-    waveforms of them, as it was optimised.
+    """Measures every metamer of `found` as it is played (and writes it so), and where the recipe
+    made other waveforms of them, as it was optimised.
 
     Returns:
-        Tables of each network and stage, in the order of `found`: one row a metamer; and one row a
-        metamer, version and stage at which it is measured. Then, in one table, what every network
-        hears in every metamer and target as played.
+        {condition: _Checked} in the order of `found`, and of the first share a table of what every
+        network hears in every target as played, None of others.
     """
     import pandas as pd
 
     num_seeds = len(run.config.synthesis.seeds)
     num_versions = 1 if run.config.synthesis.as_played else 2
     total = len(targets) * num_versions * (1 + len(found) * num_seeds)
-    tables, long = {c: [] for c in found}, {c: [] for c in found}
-    heard = {c: [] for c in (*found, hearing.NATURAL)}
+    parts = {condition: ([], [], []) for condition in found}
+    of_targets = []
     words = np.asarray(recordings.words)
     names = {name: np.asarray(class_names(run, name, recordings.words)) for name in networks}
+    first = run.shard.index == 0  # It has the targets.
+    if not found and not first:
+        return {}, None
     with progress.bar(total, "verifying", unit="sound") as bar:
 
         def prepare(waveforms):
@@ -236,18 +329,19 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
             return _sounds(run, waveforms.reshape(-1, waveforms.shape[-1]), bar.update)
 
         for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
-            originals = _target_versions(run, recordings, targets[rows])
+            originals = _target_versions(run, recordings, targets[rows], write=first)
             originals = {version: prepare(sounds) for version, sounds in originals.items()}
             spoken = words[recordings.labels[targets[rows]]]
-            heard[hearing.NATURAL].append(
-                hearing.of_targets(
-                    targets[rows], spoken, _said(networks, names, originals["played"])
-                )
-            )
+            if first:
+                said = _said(networks, names, originals["played"])
+                of_targets.append(hearing.of_targets(targets[rows], spoken, said))
             for network, (model, variables) in networks.items():
                 respond = functools.partial(exact.run_network, model, variables)
+                stages = [stage for stage in stages_of(run, model) if (network, stage) in found]
+                if not stages:
+                    continue
                 natural = {version: respond(made) for version, made in originals.items()}
-                for stage in stages_of(run, model):
+                for stage in stages:
                     metamer = found[network, stage].rows(rows)
                     sounds, level_db = _metamer_versions(run, recordings, network, metamer)
                     sounds = {version: prepare(made) for version, made in sounds.items()}
@@ -264,18 +358,25 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                         config=run.config.verification,
                     )
                     table = table.assign(network=network, level_db=level_db.ravel())
-                    tables[network, stage].append(table)
                     said = {network: names[network][versions["played"].metamers.predictions]}
                     others = {name: each for name, each in networks.items() if name != network}
                     said |= _said(others, names, sounds["played"])
                     of_words = np.repeat(spoken, num_seeds)
-                    heard[network, stage].append(hearing.of_metamers(table, of_words, said))
-                    long[network, stage].append(measured.assign(network=network))
-    return (
-        [table for parts in tables.values() for table in parts],
-        [_by_version(parts) for parts in long.values()],
-        pd.concat([table for parts in heard.values() for table in parts], ignore_index=True),
-    )
+                    tables, long, heard = parts[network, stage]
+                    tables.append(table)
+                    long.append(measured.assign(network=network))
+                    heard.append(hearing.of_metamers(table, of_words, said))
+    checked = {
+        (network, stage): _Checked(
+            pd.concat(tables, ignore_index=True),
+            _by_version(long),
+            pd.concat(heard, ignore_index=True),
+            nulls[network][stage].summary(),
+            nulls[network][stage].histograms(),
+        )
+        for (network, stage), (tables, long, heard) in parts.items()
+    }
+    return checked, pd.concat(of_targets, ignore_index=True) if first else None
 
 
 def _said(networks, names, sounds):
@@ -286,18 +387,13 @@ def _said(networks, names, sounds):
     }
 
 
-def _write_nulls(run, nulls):
-    """Leaves what the null distributions of {network: {stage: ...}} say, and their histograms."""
-    summaries = {
-        network: {stage: null.summary() for stage, null in of_network.items()}
-        for network, of_network in nulls.items()
-    }
-    histograms = {
-        f"{network}/{stage}/{name}": values
-        for network, of_network in nulls.items()
-        for stage, null in of_network.items()
-        for name, values in null.histograms().items()
-    }
+def _write_nulls(run, checked):
+    """Leaves what the null distributions say, and their histograms."""
+    summaries, histograms = {}, {}
+    for (network, stage), each in checked.items():
+        summaries.setdefault(network, {})[stage] = each.null
+        for name, values in each.histograms.items():
+            histograms[f"{network}/{stage}/{name}"] = values
     storage.write_json(run.path("verification", "null.json"), summaries)
     storage.write_npz(run.path("verification", "null_histograms.npz"), histograms)
 
@@ -306,18 +402,18 @@ def _first_columns(table, names):
     return table[names + [name for name in table.columns if name not in names]]
 
 
-def _null_distributions(run, recordings, natural, networks):
-    """Returns {network: {stage: null distribution}}."""
+def _null_distributions(run, recordings, natural, networks, conditions):
+    """Returns {network: {stage: null distribution}} of some networks and stages."""
     return {
         network: assessment.null_distributions(
-            model,
-            variables,
+            networks[network][0],
+            networks[network][1],
             natural.sounds,
-            stages_of(run, model),
+            [stage for each, stage in conditions if each == network],
             **_null_settings(run, recordings, natural.ids),
             known=natural.known,
         )
-        for network, (model, variables) in networks.items()
+        for network in dict.fromkeys(network for network, _ in conditions)
     }
 
 
@@ -340,8 +436,8 @@ def _write_playback(run):
     storage.write_json(run.path("metamers", "playback.json"), {**playback, "bits": 16})
 
 
-def _target_versions(run, recordings, ids):
-    """Writes targets as they are played, and returns them as a network is given them.
+def _target_versions(run, recordings, ids, *, write):
+    """Writes targets as they are played, if asked to, and returns them as a network is given them.
 
     Returns:
         The sounds [target, time] as "played" and, where the recipe did not make metamers of
@@ -349,7 +445,7 @@ def _target_versions(run, recordings, ids):
     """
     waveforms = storage.take(recordings.waveforms, ids)
     samples, level_db = audio.to_playback(waveforms, recordings.sample_rate_hz, run.config.playback)
-    for target_id, sound in zip(ids, samples, strict=True):
+    for target_id, sound in zip(ids, samples, strict=True) if write else ():
         word = recordings.words[recordings.labels[target_id]]
         audio.write_wav(target_wav(run, target_id, word), sound, recordings.sample_rate_hz)
     return _versions(run, waveforms, audio.heard(samples, level_db))

@@ -6,7 +6,6 @@ from metamer_jax.runs.folder import (
     SCHEMA_VERSION,
     FolderInUseError,
     Run,
-    Shard,
     check,
     default_folder,
     environment,
@@ -15,6 +14,7 @@ from metamer_jax.runs.folder import (
     read_run,
 )
 from metamer_jax.runs.manifest import MANIFEST, MAY_DIFFER
+from metamer_jax.runs.shares import Shard, ShareMissingError, shard_of
 from metamer_jax.runs.stopping import EXIT_STOPPED, stop_on_sigterm
 
 __all__ = [
@@ -27,11 +27,13 @@ __all__ = [
     "Run",
     "SCHEMA_VERSION",
     "Shard",
+    "ShareMissingError",
     "check",
     "default_folder",
     "environment",
     "names",
     "open_run",
     "read_run",
+    "shard_of",
     "stop_on_sigterm",
 ]

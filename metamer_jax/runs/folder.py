@@ -9,12 +9,13 @@ import os
 import pathlib
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metamer_jax import configs
-from metamer_jax.runs import manifest
+from metamer_jax.runs import manifest, shares
 from metamer_jax.runs.manifest import MAY_DIFFER, Manifest
+from metamer_jax.runs.shares import Shard
 from metamer_jax.storage.reading import is_done, read_json
 from metamer_jax.storage.writing import Path, storage_errors, write_json
 
@@ -42,23 +43,6 @@ def default_folder(preset: str, dataset: str, seed: int) -> pathlib.Path:
     return pathlib.Path("runs") / f"{preset}-{dataset}-seed{seed}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One process's part of a run that several work on at once, each writing its own files."""
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self):
-        if not 0 <= self.index < self.count:
-            raise ValueError(
-                f"index must lie in [0, count), got index={self.index}, count={self.count}"
-            )
-
-    def __str__(self) -> str:
-        return f"process {self.index} of {self.count}"
-
-
 @dataclasses.dataclass
 class Run:
     """A run folder: to be read from, or open to work in.
@@ -82,7 +66,7 @@ class Run:
     @functools.cached_property
     def manifest(self) -> Manifest:
         """What the run has made; of runs, not of other folders that are opened."""
-        return Manifest(self.folder, self.config)
+        return Manifest(self.folder, self.config, self.shard)
 
     def is_done(self, *names: str) -> bool:
         """Says whether files are those that the run made, of the settings and files of today.
@@ -110,9 +94,30 @@ class Run:
         """Says that files are finished, those that follow from others after them."""
         self.manifest.record(names)
 
+    def wait(
+        self, owed: Callable[[], Mapping[str, int]], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Waits for what other shares owe, where there are any.
+
+        Args:
+            owed: Function that says what is missing, and the number of the unit of work that makes
+                it; what is this share's own is not waited for.
+            stop: Function that says whether to end.
+
+        Raises:
+            ShareMissingError: The others make no progress.
+            SystemExit: `stop` said so.
+        """
+
+        def of_others():
+            return {name: n for name, n in owed().items() if not self.shard.owns(n)}
+
+        if self.shard.count > 1:
+            shares.wait(self.folder, self.shard, of_others, stop)
+
     def close(self) -> None:
         """Lets other processes open the folder."""
-        if self._locks:
+        if self._locks and self.shard.count == 1:
             self.manifest.renew()
         while self._locks:
             lock = self._locks.pop()
@@ -163,7 +168,9 @@ def open_run(
     try:
         if shard is None:
             _remove_temporaries(folder)  # Else they may be another process's, being written.
-        run.resumed = _check_or_write_config(folder, config, may_differ)
+        run.resumed = _check_or_write_config(folder, config, may_differ, run.shard)
+        if shard is None:
+            run.manifest.settle()
     except BaseException:
         run.close()
         raise
@@ -348,8 +355,10 @@ def _earlier_config(
         ValueError: It holds other settings, was altered, or is gone.
     """
     path = folder / CONFIG
+    # Looked at first: another share may be making the folder, whose first file is config.json.
+    made = Manifest(folder, config).exists() or manifest.files_made(folder)
     if not path.exists():
-        if (folder / manifest.MANIFEST).exists() or manifest.files_made(folder):
+        if made:
             raise ValueError(
                 f"{path} is gone, and what {folder} holds follows from its settings: restore it, "
                 f"or give this run a folder of its own"
@@ -377,7 +386,7 @@ def _earlier_config(
 
 def _nothing_made(folder: pathlib.Path) -> bool:
     """Whether a run was begun and has made nothing: its settings may still be others."""
-    known = {CONFIG, manifest.MANIFEST, "data/summary.json"}
+    known = {CONFIG, "data/summary.json", *(path.name for path in manifest.parts(folder))}
     return not any(
         path.is_file()
         and path.stat().st_size
@@ -387,26 +396,35 @@ def _nothing_made(folder: pathlib.Path) -> bool:
     )
 
 
-def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequence[str]) -> bool:
+def _check_or_write_config(
+    folder: pathlib.Path, config: Any, may_differ: Sequence[str], shard: Shard
+) -> bool:
     """Returns whether the folder held a run with these settings."""
     path = folder / CONFIG
     current = environment(config)
+    existed = path.exists()
     earlier = _earlier_config(folder, config, may_differ)
     if earlier is None:
-        if path.exists():
+        if existed and shard.count > 1:
+            raise ValueError(
+                f"run folder {folder} was begun with other settings and has made nothing yet: "
+                "remove it, or give all shares of this run a folder of their own"
+            )
+        if existed:
             _log.warning("%s had made nothing yet: its settings are replaced by these", folder)
-            (folder / manifest.MANIFEST).unlink(missing_ok=True)
+            for part in manifest.parts(folder):
+                part.unlink(missing_ok=True)
         saved = {"schema_version": SCHEMA_VERSION, "experiment": config, "environment": current}
         write_json(path, saved)
-        _begin_manifest(folder, config)
+        _begin_manifest(folder, config, shard)
         return False
     saved, before = earlier
-    _begin_manifest(folder, before)
+    _begin_manifest(folder, before, shard)
     changed = [line for line in configs.differences(before, config) if names(MAY_CHANGE, line)]
     if changed:
         _log.warning("%s: what follows from these is made again: %s", folder, "; ".join(changed))
         saved = {**saved, "experiment": json.loads(configs.to_json(config))}
-        Manifest(folder, config).record((), settings=saved["experiment"])
+        Manifest(folder, config, shard).record((), settings=saved["experiment"])
         write_json(path, saved)
     environments = [saved.get("environment"), *saved.get("resumed_in", [])]
     if current not in environments:
@@ -415,9 +433,9 @@ def _check_or_write_config(folder: pathlib.Path, config: Any, may_differ: Sequen
     return True
 
 
-def _begin_manifest(folder: pathlib.Path, config: Any) -> None:
+def _begin_manifest(folder: pathlib.Path, config: Any, shard: Shard) -> None:
     """Sees that a run has a manifest: of what is there, if it was made before there were any."""
-    made = Manifest(folder, config)
+    made = Manifest(folder, config, shard)
     if not isinstance(config, configs.ExperimentConfig) or made.saved():
         return
     found = [n for n in manifest.files_made(folder) if n.endswith("/") or is_done(folder / n)]
@@ -451,7 +469,7 @@ def environment(config: Any = None) -> dict[str, Any]:
     return found | {
         "system": f"{platform.system()} {platform.machine()}",
         "platform": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
+        "device": jax.local_devices()[0].device_kind,
+        "devices": jax.local_device_count(),
         "precision": f"float32, matmul {matmul}",
     }

@@ -2,25 +2,31 @@
 
 manifest.json holds for every finished file its SHA-256 and a digest of the settings and files that
 it follows from. A file counts as done while it is the one that was recorded and would follow from
-the same today. Sounds and figures are recorded by folder ("targets/wav/").
+the same today. Sounds and figures are recorded by folder ("targets/wav/"). Of several processes
+each writes a part of its own, manifest-1-of-4.json, so that none has to lock another out, on
+whatever file system; what is recorded is what all parts say together.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from metamer_jax import configs
+from metamer_jax.runs.shares import Shard
 from metamer_jax.storage import cache
 from metamer_jax.storage.reading import DamagedFileError, read_json
 from metamer_jax.storage.writing import storage_errors, write_json
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+_PART = re.compile(r"manifest(-\d+-of-\d+)?\.json")
 _log = logging.getLogger(__name__)
 
 # Settings that say where things are, or how fast, not what they are.
@@ -64,37 +70,57 @@ def verification_of(conditions: Iterable[tuple[str, str]]) -> list[str]:
 
 
 class Manifest:
-    """A run's manifest, as the file has it now; several processes may add to it at once."""
+    """A run's manifest, as its files have it now; several processes may add to it at once."""
 
-    def __init__(self, folder: pathlib.Path, config: Any):
-        self._folder, self._config = folder, config
-        self._read: tuple[tuple[int, int], dict[str, Any]] | None = None
+    def __init__(self, folder: pathlib.Path, config: Any, shard: Shard | None = None):
+        self._folder, self._config, self._shard = folder, config, shard or Shard()
+        self._read: tuple[list[tuple[str, int, int]], dict[str, Any]] | None = None
         self._hashed: dict[str, Entry] = {}  # Found to be as recorded, this time.
         self._moved: dict[str, Entry] = {}  # As recorded, with another time.
         self.hash_always = False  # Whether an unchanged size and time are not enough.
 
     @property
     def path(self) -> pathlib.Path:
-        """Where it is."""
-        return self._folder / MANIFEST
+        """Where this process writes."""
+        shard = self._shard
+        part = "" if shard.count == 1 else f"-{shard.index}-of-{shard.count}"
+        return self._folder / MANIFEST.replace(".", f"{part}.")
 
     def exists(self) -> bool:
         """Whether the run has one, damaged or not."""
-        return self.path.is_file()
+        return bool(parts(self._folder))
 
     def saved(self) -> Mapping[str, Any]:
-        """What the file holds; nothing where it is missing or damaged."""
+        """What the files hold together; nothing of one that is missing or damaged."""
+        known, found = [], []
+        for path in parts(self._folder):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # Taken over by the manifest of all since it was listed.
+                continue
+            known.append((path.name, stat.st_mtime_ns, stat.st_size))
+        if self._read is None or self._read[0] != known:
+            for name, *_ in known:
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(self._part(self._folder / name))
+            self._read = known, _together([part for part in found if part])
+        return self._read[1]
+
+    def _part(self, path: pathlib.Path) -> dict[str, Any]:
         try:
-            stat = self.path.stat()
-            known = stat.st_mtime_ns, stat.st_size
-            if self._read is None or self._read[0] != known:
-                self._read = known, _checked(read_json(self.path))
-        except FileNotFoundError:
-            return {}
+            return _checked(read_json(path))
         except DamagedFileError as error:
             _log.warning("%s; what it said is lost", error)
             return {}
-        return self._read[1]
+
+    def settle(self) -> None:
+        """Makes one manifest of the parts of shares, none of which works any more."""
+        others = [path for path in parts(self._folder) if path.name != MANIFEST]
+        if others:
+            with storage_errors(self._folder / MANIFEST):
+                self._write(self.saved(), self._folder / MANIFEST)
+            for path in others:
+                path.unlink(missing_ok=True)
 
     @property
     def adopted(self) -> bool:
@@ -115,15 +141,16 @@ class Manifest:
             settings: What config.json says, to be known again; None: nothing new.
             adopted: Whether the run was under way before it had a manifest; None: as recorded.
         """
-        with storage_errors(self.path), cache.lock(self._folder / ".manifest"):
-            saved = dict(self.saved())
-            entries = self.entries()
+        with storage_errors(self.path):
+            saved = self._own()
+            entries, own = self.entries(), dict(saved.get("files", {}))
             for name in names:
                 found = look_at(self._folder, name)
                 entries[name] = found._replace(made_of=self._made_of(name, entries))
                 self._hashed[name] = entries[name]
+                own[name] = entries[name]._asdict()
                 self._moved.pop(name, None)
-            files = {name: entry._asdict() for name, entry in sorted(entries.items())}
+            files = dict(sorted(own.items()))
             known = list(saved.get("settings", []))
             if settings is not None and settings_digest(settings) not in known:
                 known.append(settings_digest(settings))
@@ -133,9 +160,15 @@ class Manifest:
                 {"schema_version": SCHEMA_VERSION, **saved, "settings": known, "files": files}
             )
 
-    def _write(self, content: Mapping[str, Any]) -> None:
+    def _own(self) -> dict[str, Any]:
+        """What this process writes to: its part, or all there is where it is alone."""
+        if self._shard.count == 1:
+            return dict(self.saved())
+        return self._part(self.path) if self.path.exists() else {}
+
+    def _write(self, content: Mapping[str, Any], path: pathlib.Path | None = None) -> None:
         content = {name: value for name, value in content.items() if name != "digest"}
-        write_json(self.path, {**content, "digest": cache.digest(content)})
+        write_json(path or self.path, {**content, "digest": cache.digest(content)})
 
     def made_of(self, name: str) -> str:
         """Digest of the settings and files that `name` would follow from today."""
@@ -181,7 +214,7 @@ class Manifest:
     def renew(self) -> None:
         """Takes over the times of files that were copied, so that they are not read again."""
         if self._moved:
-            with storage_errors(self.path), cache.lock(self._folder / ".manifest"):
+            with storage_errors(self.path):
                 saved = dict(self.saved())
                 for name, entry in self._moved.items():
                     if saved["files"].get(name, {}).get("sha256") == entry.sha256:
@@ -194,6 +227,29 @@ class Manifest:
         self.hash_always = True
         known = {*self.entries(), *files_made(self._folder)} - {*REPORT}
         return {name: reason for name in sorted(known) if (reason := self.trouble(name))}
+
+
+def parts(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files that hold what a run has made: one, and one of each share that works on it."""
+    return sorted(path for path in folder.glob("manifest*.json") if _PART.fullmatch(path.name))
+
+
+def _together(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What parts say together; of a file that several name, what was seen last."""
+    if len(found) < 2:
+        return found[0] if found else {}
+    files: dict[str, Any] = {}
+    for part in found:
+        for name, entry in part["files"].items():
+            if name not in files or entry["changed_ns"] >= files[name]["changed_ns"]:
+                files[name] = entry
+    settings = [digest for part in found for digest in part.get("settings", [])]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "adopted": any(part.get("adopted") for part in found),
+        "settings": list(dict.fromkeys(settings)),
+        "files": dict(sorted(files.items())),
+    }
 
 
 def look_at(folder: pathlib.Path, name: str) -> Entry:

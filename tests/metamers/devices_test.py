@@ -79,19 +79,18 @@ def test_two_processes_share_the_targets_and_verification_joins_them(trained, fo
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     stages = [folder / "metamers/frequency_grouped" / stage for stage in config.stages]
     for stage in stages:
-        assert sorted(p.name for p in stage.iterdir()) == ["batch_000000.npz", "batch_000002.npz"]
+        assert sorted(p.name for p in stage.iterdir()) == [
+            *("batch_000000.npz", "batch_000003.npz", "batches.json")
+        ]
 
-    (stages[0] / "batch_000002.npz").rename(tmp_path / "aside")
+    (stages[0] / "batch_000003.npz").rename(tmp_path / "aside")
     with runs.open_run(folder, config) as run:
         recordings = pipeline.load_recordings(run)
         ids = pipeline.choose_targets(recordings, 2, seed=0)
-        message = (
-            rf"2 of 4 targets are not synthesised \(ids {ids[2]}, {ids[3]}\), "
-            "of the share of process 1 of 2; .*metamer-jax synthesize"
-        )
+        message = rf"1 of 4 targets are not synthesised \(ids {ids[3]}\); .*metamer-jax synthesize"
         with pytest.raises(ValueError, match=message):
             pipeline.verify_metamers(run, recordings)
-        (tmp_path / "aside").rename(stages[0] / "batch_000002.npz")
+        (tmp_path / "aside").rename(stages[0] / "batch_000003.npz")
         pipeline.verify_metamers(run, recordings)
 
     alone = shutil.copytree(trained[0], tmp_path / "alone")
@@ -99,15 +98,9 @@ def test_two_processes_share_the_targets_and_verification_joins_them(trained, fo
         pipeline.synthesize_metamers(run, recordings)
     for stage in config.stages:
         name = f"metamers/frequency_grouped/{stage}/metamers.npz"
-        ours, theirs = storage.read_npz(folder / name), storage.read_npz(alone / name)
-        assert list(ours["target_id"]) == list(ids) == list(theirs["target_id"])
+        assert list(storage.read_npz(folder / name)["target_id"]) == list(ids)
         assert not list((folder / name).parent.glob("batch*"))
-        # Batches differ, so rounding does; after 30 steps little of it shows.
-        np.testing.assert_allclose(ours["relative_error"], theirs["relative_error"], rtol=0.02)
-        first = (slice(None), slice(None), 0)
-        np.testing.assert_allclose(
-            ours["trace_relative_error"][first], theirs["trace_relative_error"][first], rtol=1e-4
-        )
+        assert (folder / name).read_bytes() == (alone / name).read_bytes()
     assert len(storage.read_csv(folder / "verification/metamers.csv")) == 4
 
 
