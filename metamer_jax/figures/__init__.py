@@ -17,6 +17,7 @@ from metamer_jax.figures.run import (
     error_by_stage,
     error_traces,
     null_histogram,
+    nulls_by_stage,
     training_curves,
 )
 from metamer_jax.figures.studies import accuracy_under_attack, benchmark_bars
@@ -40,6 +41,7 @@ __all__ = [
     "metamer_grid",
     "network_color",
     "null_histogram",
+    "nulls_by_stage",
     "one_panel",
     "recognition_curves",
     "training_curves",

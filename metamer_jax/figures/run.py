@@ -225,6 +225,42 @@ def null_histogram(
     return figure
 
 
+def nulls_by_stage(
+    nulls: Mapping[str, tuple[np.ndarray, np.ndarray]], table: pd.DataFrame, *, title: str = ""
+) -> Figure:
+    """Draws the null distributions of Spearman's correlation, a row a stage, with the metamers.
+
+    Args:
+        nulls: Stage to (edges [bin + 1], counts [bin]) of pairs of different recordings.
+        table: A row per metamer: stage, spearman, null_max, verdict, decided_by.
+        title: Over the panel.
+
+    Returns:
+        The figure.
+    """
+    with style.house_style():
+        figure, axis = style.one_panel(6.4, 0.5 * len(nulls) + 0.95, left_in=1.2)
+        for place, (stage, (edges, counts)) in enumerate(nulls.items()):
+            share = np.asarray(counts, float) / max(np.max(counts), 1)
+            axis.stairs(place - 0.7 * share, edges, fill=True, color=style.NULL, baseline=place)
+            rows = table[table["stage"] == stage]
+            axis.plot(
+                rows["null_max"], np.full(len(rows), place - 0.2), "|", color=style.INK, ms=14
+            )
+            color = np.where(rows["verdict"] == "pass", style.PASS, style.FAIL)
+            axis.scatter(rows["spearman"], np.full(len(rows), place - 0.2), s=40, c=color, zorder=3)
+        decided = table.drop_duplicates("stage").set_index("stage")["decided_by"]
+        names = [
+            stage if decided[stage] == "spearman" else f"{stage}\n(error decides)"
+            for stage in nulls
+        ]
+        axis.set_yticks(range(len(nulls)), names)
+        axis.set(xlim=(-1, 1.03), ylim=(len(nulls) - 0.7, -0.9), title=title)
+        axis.set_xlabel("Spearman correlation with the recording; line: the best of chance")
+        axis.grid(False, axis="y")
+    return figure
+
+
 def confusion(counts: np.ndarray, words: Sequence[str], *, title: str = "") -> Figure:
     """Draws which word was taken for which, as percentages of each spoken word.
 

@@ -1,6 +1,7 @@
 """Figures that no page's test draws: axes say what is where."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from metamer_jax import figures
@@ -37,3 +38,25 @@ def test_a_pair_of_different_shapes_is_refused():
         figures.cochleagram_pair(
             np.ones((3, 4)), np.ones((3, 5)), center_hz=np.arange(3.0), frame_rate_hz=200.0
         )
+
+
+def test_nulls_by_stage_stand_where_the_metamers_are():
+    nulls = {
+        "conv1": (np.linspace(-1, 1, 5), [0, 1, 4, 0]),
+        "logits": (np.linspace(-1, 1, 3), [2, 1]),
+    }
+    table = pd.DataFrame(
+        {
+            "stage": ["conv1", "logits"],
+            "spearman": [0.95, 0.2],
+            "null_max": [0.5, 1.0],
+            "verdict": ["pass", "fail"],
+            "decided_by": ["spearman", "relative_error"],
+        }
+    )
+    (axis,) = figures.nulls_by_stage(nulls, table).axes
+    labels = [t.get_text() for t in axis.get_yticklabels()]
+    assert labels == ["conv1", "logits\n(error decides)"]
+    dots = [dots.get_offsets().tolist() for dots in axis.collections]
+    assert dots == [[[0.95, -0.2]], [[0.2, 0.8]]]
+    assert [line.get_xdata().tolist() for line in axis.lines] == [[0.5], [1.0]]
