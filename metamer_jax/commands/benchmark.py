@@ -15,13 +15,20 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
+import metamer_jax
 from metamer_jax import configs, figures, pipeline, runs, storage
-from metamer_jax.benchmarks import aot, steps
+from metamer_jax.benchmarks import aot, history, steps
 from metamer_jax.cochleagram import accuracy
 from metamer_jax.runtime import compilation, progress
 
 _NETWORKS = configs.ExperimentConfig().networks  # The paper's two.
 _OUT = flags.DEFINE_string("out", "runs/benchmark", "Folder for benchmark.json and .png.")
+_HISTORY = flags.DEFINE_string(
+    "history",
+    None,
+    "Folder with a file of figures for each release: this release's is written there, and all are "
+    "drawn in history.png.",
+)
 _STAGES = flags.DEFINE_list(
     "stages",
     ["cochleagram", *(f"{n} {s}" for n in _NETWORKS for s in configs.STAGES[1:])],
@@ -57,6 +64,8 @@ def groups() -> list[list[steps.Case]]:
 def main(argv: Sequence[str]) -> None:
     if _TPU.value and (reason := aot.missing()):
         raise ValueError(f"--tpu: {reason}")
+    if _HISTORY.value is not None:
+        history.read(_HISTORY.value)
     pipeline.enable_compilation_cache()
     config = configs.CochleagramConfig()
     synthesis = configs.SYNTHESIS_RECIPES[_RECIPE.value]
@@ -75,21 +84,28 @@ def main(argv: Sequence[str]) -> None:
             f"{tpu['bytes_accessed'] / 1e9:.3f} GB accessed, {tpu['compile_s']:.0f} s to compile"
         )
     folder = pathlib.Path(_OUT.value)
-    storage.write_json(
-        folder / "benchmark.json",
-        {
-            "environment": runs.environment(),
-            "device": str(jax.devices()[0]),
-            "recipe": _RECIPE.value,
-            "ceilings": _ceilings(),
-            "rows": rows,
-            "tpu": tpu,
-        },
-    )
-    file = io.BytesIO()
-    figures.benchmark_bars(rows).savefig(file, format="png", dpi=150)
-    storage.write_bytes(folder / "benchmark.png", file.getvalue())
+    found = {
+        "environment": runs.environment(),
+        "device": str(jax.devices()[0]),
+        "recipe": _RECIPE.value,
+        "ceilings": _ceilings(),
+        "rows": rows,
+        "tpu": tpu,
+    }
+    storage.write_json(folder / "benchmark.json", found)
+    _write_figure(folder / "benchmark.png", figures.benchmark_bars(rows))
     print(f"Written: {folder.resolve() / 'benchmark.json'}")
+    if _HISTORY.value is not None:
+        kept = pathlib.Path(_HISTORY.value)
+        storage.write_json(kept / f"{metamer_jax.__version__}.json", found)
+        _write_figure(kept / "history.png", figures.benchmark_history(history.read(kept)))
+        print(f"History: {(kept / 'history.png').resolve()}")
+
+
+def _write_figure(path, figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    storage.write_bytes(path, file.getvalue())
 
 
 def _measure(group, config, synthesis):

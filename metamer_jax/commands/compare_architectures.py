@@ -97,7 +97,7 @@ def _work(home: runner.ComparisonFolder, stop) -> None:
 
 
 def _home() -> runner.ComparisonFolder:
-    """Reads the flags.
+    """Returns the folder and the comparison that the flags ask for.
 
     Raises:
         ValueError: A network, recipe, seed or setting does not exist.

@@ -20,7 +20,7 @@ from metamer_jax.figures.run import (
     nulls_by_stage,
     training_curves,
 )
-from metamer_jax.figures.studies import accuracy_under_attack, benchmark_bars
+from metamer_jax.figures.studies import accuracy_under_attack, benchmark_bars, benchmark_history
 from metamer_jax.figures.style import INK, MUTED, Figure, house_style, network_color, one_panel
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "WHO",
     "accuracy_under_attack",
     "benchmark_bars",
+    "benchmark_history",
     "cochleagram_pair",
     "confusion",
     "error_by_stage",

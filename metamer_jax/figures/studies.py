@@ -92,3 +92,39 @@ def benchmark_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axis.set_xlabel("per target and step: forward, backward, update (ms)")
         figure.tight_layout()
     return figure
+
+
+def benchmark_history(releases: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Draws how much faster a step was than the plain dense path, by stage, over the releases.
+
+    Args:
+        releases: Rows of `benchmark_bars` by release, the oldest first; of each stage the fastest
+            row counts.
+
+    Returns:
+        The figure.
+    """
+    names = list(releases)
+    best: dict[str, dict[int, float]] = {}
+    for place, rows in enumerate(releases.values()):
+        for row in rows:
+            if row["method"] == "multirate":
+                of_stage = best.setdefault(row["stage"], {})
+                of_stage[place] = max(row["ratio"], of_stage.get(place, 0.0))
+    with style.house_style():
+        figure = Figure(figsize=(7, 4))
+        figure.set_facecolor("white")
+        axis = figure.subplots()
+        for index, (stage, ratios) in enumerate(best.items()):
+            marker = "os^Dv"[index // len(style.NETWORKS) % 5]
+            color = style.network_color(index % len(style.NETWORKS))
+            axis.plot(list(ratios), list(ratios.values()), f"{marker}-", color=color, label=stage)
+        axis.set_xticks(range(len(names)), names)
+        axis.set_xlim(-0.5, len(names) - 0.5)
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        axis.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        axis.set(xlabel="Release", ylabel="Times faster than the plain dense path")
+        axis.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.tight_layout()
+    return figure

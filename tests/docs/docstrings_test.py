@@ -8,13 +8,6 @@ import sys
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "metamer_jax"
-# Rooms that are held to it; commands, whose docstrings are what --help says, are not.
-HELD = (
-    *("analysis", "audio.py", "auditory", "benchmarks", "cochleagram", "comparison", "configs"),
-    *("data", "figures", "front_ends", "gradients.py", "listening", "metamers", "models"),
-    *("own_models", "pipeline", "report", "runs", "runtime", "sound_files.py", "storage"),
-    *("training", "verification"),
-)
 RULES = """
 preview = true
 [lint]
@@ -34,15 +27,19 @@ def rules(tmp_path_factory):
     return path
 
 
-def check(rules, *paths):
+def check(rules, *arguments):
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise"]
     return subprocess.run(
-        [*command, f"--config={rules}", *map(str, paths)], capture_output=True, text=True
+        [*command, f"--config={rules}", *map(str, arguments)], capture_output=True, text=True
     )
 
 
 def test_docstrings_agree_with_signatures(rules):
-    found = check(rules, *(PACKAGE / room for room in HELD))
+    commands = PACKAGE / "commands"
+    found = check(rules, PACKAGE, f"--exclude={commands}")
+    assert found.returncode == 0, found.stdout
+    # What a command's main does its module says, which is what --help shows.
+    found = check(rules, commands, "--ignore=D103")
     assert found.returncode == 0, found.stdout
 
 

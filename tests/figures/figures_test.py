@@ -33,6 +33,22 @@ def test_benchmark_bars_are_as_long_as_the_times():
     assert "x 40" in axis.texts[1].get_text()
 
 
+def test_a_history_has_the_fastest_row_of_each_release():
+    def row(stage, ratio, method="multirate"):
+        return {"stage": stage, "method": method, "ratio": ratio}
+
+    releases = {
+        "0.1.0": [row("cochleagram", 40.0), row("cochleagram", 50.0), row("dense", 9.0)],
+        "0.10.0": [row("cochleagram", 60.0), row("cochleagram", 900.0, "yardstick")],
+    }
+    (axis,) = figures.benchmark_history(releases).axes
+    drawn = {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines
+    }
+    assert drawn == {"cochleagram": ([0, 1], [50.0, 60.0]), "dense": ([0], [9.0])}
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.1.0", "0.10.0"]
+
+
 def test_a_pair_of_different_shapes_is_refused():
     with pytest.raises(ValueError, match="alike"):
         figures.cochleagram_pair(
