@@ -76,13 +76,18 @@ class MetamerSet:
 
     @property
     def table(self) -> "pd.DataFrame":
-        """A row per metamer: stage, word, and the columns of `verify` or, without, the outcome."""
+        """A row per metamer: stage, word, and the columns of `verify` or, without, the outcome.
+
+        What the model takes a sound for stands there as the class is called.
+        """
         import pandas as pd
 
         parts = []
         for stage, made in self.made.items():
             if stage in self.verified:
                 part = self.verified[stage].table
+                for name in part.columns[part.columns.str.endswith("prediction")]:
+                    part = part.assign(**{name: [self.class_names[i] for i in part[name]]})
             else:
                 part = pd.DataFrame(
                     {
@@ -107,7 +112,8 @@ class MetamerSet:
         lines = []
         for stage, of_stage in self.table.groupby("stage", sort=False):
             errors = of_stage["relative_error"]
-            line = f"{stage}: {len(of_stage)} metamers, median relative error {errors.median():.3g}"
+            many = "s, median" if len(of_stage) > 1 else ","
+            line = f"{stage}: {len(of_stage)} metamer{many} relative error {errors.median():.3g}"
             if "verdict" in of_stage:
                 passed = (of_stage["verdict"] == "pass").sum()
                 pairs = self.verified[str(stage)].null.pairs

@@ -80,10 +80,12 @@ def test_they_are_those_of_the_longer_way(found):
     )
     table = found.table
     rows = table[table["stage"] == "hidden"]
+    called = np.array(["ba", "da", "<ga>"])
     for name, column in checked.table.items():
+        column = called[column] if name.endswith("prediction") else column
         assert list(rows[name]) == list(column), name
     classes = np.argmax([network(WEIGHTS, sound)["classes"] for sound in RECORDINGS[:3]], axis=1)
-    assert found.words == tuple(np.array(["ba", "da", "<ga>"])[classes])
+    assert found.words == tuple(called[classes])
     assert list(rows["word"]) == [word for word in found.words for _ in range(2)]
     assert repr(found).startswith("hidden: 6 metamers, median relative error")
     assert "(null distribution of 1,128 pairs)" in repr(found)
