@@ -26,6 +26,7 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 ADDRESS = "http://pilot.localhost/"  # Of no machine: what is asked for there is answered here.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Plays `window.SPEED` times as fast, and keeps a list of what was played that outlives a reload.
+PATIENCE_MS = 120_000  # For a page to load or a screen to come, on a busy machine.
 FAST = """
   const note = (what) => {
     const before = JSON.parse(sessionStorage.getItem("played") || "[]");
@@ -183,6 +184,7 @@ class _Listener:
     def _open(self, query: str) -> None:
         """Another browser profile, which keeps nothing of the one before."""
         self._context = self._browser.new_context(**self._options)
+        self._context.set_default_timeout(PATIENCE_MS)
         self._context.add_init_script(FAST)
         self._context.route("**/*", self._answer)
         self.page = self._context.new_page()

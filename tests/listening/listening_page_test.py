@@ -71,6 +71,7 @@ def hosted(public):
 def opened(browser, **options):
     """Yields a function that opens pages of one new browser profile and watches them."""
     context = browser.new_context(viewport={"width": 1100, "height": 760}, **options)
+    context.set_default_timeout(piloting.PATIENCE_MS)
     context.add_init_script(piloting.FAST)
 
     def open_page(url):
@@ -411,7 +412,7 @@ def whole(tmp_path_factory):
 class TestPilot:
     """Every screen of the page at a desktop's and a phone's size: seen, measured, and sent."""
 
-    @pytest.mark.parametrize("size", piloting.SIZES)
+    @pytest.mark.parametrize("size", ["phone", pytest.param("desktop", marks=pytest.mark.slow)])
     def test_all_screens_are_seen_and_without_fault(self, browser, whole, tmp_path, size):
         faults = []
 
@@ -445,6 +446,7 @@ class TestPilot:
         check(done.session, whole)
         assert not (whole / "responses").exists()  # Listeners' answers are no pilot's.
 
+    @pytest.mark.slow
     def test_what_the_page_gets_wrong_is_told(self, browser, tmp_path):
         folder = build_experiment(
             tmp_path / "e",

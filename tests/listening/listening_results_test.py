@@ -16,7 +16,7 @@ import scipy.stats
 
 from metamer_jax import analysis, configs, storage
 from metamer_jax.figures import analyses
-from metamer_jax.listening import responses
+from metamer_jax.listening import piloting, responses
 from metamer_jax.listening.listeners import simulated as simulation
 from metamer_jax.listening.results import exclusions, summary, tables, writing
 
@@ -167,6 +167,7 @@ class TestTables:
     def test_the_report_fits_the_window_and_axe_finds_no_fault(self, browser, written, size):
         width, height = browsing.SIZES[size]
         page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(piloting.PATIENCE_MS)
         page.goto((written / "report.html").as_uri())
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         wide = page.evaluate(

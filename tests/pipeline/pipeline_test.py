@@ -50,7 +50,7 @@ def two_networks(recordings, cache, tmp_path_factory):
     synthesize_stage = pipeline.synthesize._synthesize_stage
 
     def counted(*args):
-        made.append(args[3])
+        made.append(args[4])
         synthesize_stage(*args)
 
     with pytest.MonkeyPatch.context() as patch, runs.open_run(folder, config) as run:

@@ -15,6 +15,7 @@ import soundfile
 
 from metamer_jax import configs, figures
 from metamer_jax.commands.__main__ import MODULES
+from metamer_jax.listening import piloting
 from metamer_jax.report import write_report
 
 SAMPLE_RATE_HZ = 8000
@@ -496,6 +497,7 @@ browser = browsing.browser  # The fixture.
 @pytest.fixture(scope="module")
 def loaded(browser, report):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(piloting.PATIENCE_MS)
     page.problems, page.requests = [], []
     page.on("console", lambda message: page.problems.append(message.text))
     page.on("pageerror", lambda error: page.problems.append(str(error)))
