@@ -16,6 +16,7 @@ import pathlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
         )
 
 
-def _seconds(run: Callable[[], None]) -> dict[str, float]:
+def _seconds(run: Callable[[], object]) -> dict[str, float]:
     starts = {clock: read() for clock, read in _CLOCKS.items()}
     run()
     return {clock: read() - starts[clock] for clock, read in _CLOCKS.items()}
@@ -81,7 +82,7 @@ def _seconds(run: Callable[[], None]) -> dict[str, float]:
 def _ours(network, targets):
     """Returns what takes a turn's steps, and the seconds that its program took to compile."""
     model, variables = mj.wrap_model(network, num_samples=_FRAME)
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "stage_fn": mj.stage_fn(model, _STAGE),
         "variables": variables,
         # No sound stops early.
