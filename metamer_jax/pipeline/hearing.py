@@ -70,12 +70,12 @@ def _rows(table, said):
     return pd.concat(parts, ignore_index=True).assign(source=SOURCE)[list(_COLUMNS)]
 
 
-def recognition(heard: "pd.DataFrame", *, chance: float) -> "pd.DataFrame":
+def recognition(heard: "pd.DataFrame", *, chance: float | None) -> "pd.DataFrame":
     """Counts how often each network recognises the verified metamers of each network and stage.
 
     Args:
         heard: From `of_metamers` and `of_targets`.
-        chance: Probability of a right answer by guessing.
+        chance: Probability of a right answer by guessing; None: there is nothing to guess.
 
     Returns:
         A row per listener, model and layer, as `analysis.recognition_matrix`.

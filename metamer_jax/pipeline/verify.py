@@ -233,7 +233,8 @@ def verify_metamers(
     storage.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
     storage.write_csv(folder / "yields.csv", verification.yields(table))
     storage.write_csv(folder / "heard.csv", heard)
-    recognized = hearing.recognition(heard, chance=1 / len(recordings.words))
+    num_words = len(recordings.words)  # Of one, every guess would be right.
+    recognized = hearing.recognition(heard, chance=1 / num_words if num_words > 1 else None)
     storage.write_csv(folder / "recognition.csv", recognized)
     storage.write_csv(folder / "metamers.csv", table)
     run.record(*made)

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import metamer_jax as mj
@@ -100,6 +101,22 @@ def run(found, tmp_path_factory):
     report = mj.save_run(folder, found)
     assert report == folder / "report.html" and "linear" in report.read_text("utf-8")
     return open_run(folder)
+
+
+def test_sounds_of_one_word_are_saved_too(tmp_path):
+    """Where every guess would be right there is no chance level."""
+    one = {**SETTINGS, "words": ["yes"], "target_ids": [3]}
+    bands = mj.wrap_model(
+        bands_network,
+        {"bands": BANDS.astype(np.float32), "key": jax.random.key(3)},
+        num_samples=LENGTH,
+    )
+    found = mj.make_metamers(bands, RECORDINGS[[3]], ["energy"], sample_rate_hz=RATE_HZ, **one)
+    report = mj.save_run(tmp_path / "run", {"bands": found})
+    text = report.read_text("utf-8")
+    assert "energy" in text and "<audio" in text
+    table = pd.read_csv(tmp_path / "run/verification/metamers.csv")
+    assert list(table["word"]) == ["yes", "yes"] and set(table["verdict"]) <= {"pass", "fail"}
 
 
 def test_a_saved_model_hears_what_the_model_hears(found, tmp_path):

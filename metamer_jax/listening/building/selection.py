@@ -227,7 +227,7 @@ def account(
     if not config.consent_html:
         warnings.append(
             "the first screen has a general text: give your own information and consent text "
-            "(consent_html) before you invite anybody"
+            "(--consent, or consent_html) before you invite anybody"
         )
     return {
         "design": config.design,
