@@ -2,6 +2,7 @@
 
   metamer-jax listen machines --workdir=runs/mine --listeners=6
   metamer-jax listen machines --workdir=runs/mine --experiment=runs/mine/listening
+  metamer-jax listen machines --workdir=runs/mine --share=0/2    # and, beside it, --share=1/2
 
 Trains a panel on the run's words (other seeds, networks, augmentations; a minute or two each, kept
 in listeners/ of the run folder, continued where it was interrupted), lets it and the run's own
@@ -15,10 +16,13 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from metamer_jax import data, models, pipeline, runs
+from metamer_jax import data, models, runs
+from metamer_jax.commands import drivers, sharing
 from metamer_jax.listening import listeners as machines
 from metamer_jax.listening.results import summary, writing
 from metamer_jax.listening.serving import sessions
+
+flags.adopt_module_key_flags(sharing)
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
 _LISTENERS = flags.DEFINE_integer(
@@ -61,10 +65,14 @@ def main(argv: Sequence[str]) -> None:
         networks=_NETWORKS.value,
         epochs=_EPOCHS.value,
     )
-    pipeline.enable_compilation_cache()
+    shard = drivers.begin(sharing.shard)
     if listeners:
         with runs.stop_on_sigterm() as stop:
-            machines.train_panel(run, data.load(run.config.data), listeners, stop=stop)
+            recordings = data.load(run.config.data)
+            machines.train_panel(run, recordings, listeners, stop=stop, shard=shard)
+    if shard is not None and shard.index > 0:
+        print(f"Done by {shard}; share 0/{shard.count} writes the answers.")
+        return
     networks = machines.load_panel(run, listeners)
     if experiment is None:
         trials = machines.listen_to_run(run, networks, verified=_VERIFIED.value)

@@ -98,6 +98,23 @@ class TestListening:
         with pytest.raises(ValueError, match="other settings.*seed"):
             machines.train_panel(run, loaded, [again])
 
+    def test_two_shares_train_what_one_process_trains(self, finished, trained, tmp_path):
+        run, loaded = finished
+        shared = dataclasses.replace(run, folder=tmp_path)
+        second, first = (runs.Shard(i, 2, timeout_s=30) for i in (1, 0))
+        machines.train_panel(shared, loaded, trained, shard=second)
+        assert [path.name for path in (tmp_path / "listeners").iterdir()] == [trained[1].name]
+        machines.train_panel(shared, loaded, trained, shard=first)
+        for listener in trained:
+            weights = f"listeners/{listener.name}/networks/{listener.network}/weights.npz"
+            assert shared.path(weights).read_bytes() == run.path(weights).read_bytes()
+
+    def test_the_first_share_names_the_one_that_it_waits_for(self, finished, trained, tmp_path):
+        run, loaded = finished
+        shared, shard = dataclasses.replace(run, folder=tmp_path), runs.Shard(0, 2, timeout_s=0.1)
+        with pytest.raises(runs.ShareMissingError, match=f"{trained[1].name}.*run share 1/2 again"):
+            machines.train_panel(shared, loaded, trained, shard=shard)
+
     def test_hears_what_the_exact_model_hears(self, finished, trained):
         run, loaded = finished
         networks = machines.load_panel(run, trained)

@@ -11,6 +11,7 @@ from metamer_jax import auditory, configs, models, pipeline, runs, storage
 from metamer_jax.data import Recordings
 from metamer_jax.listening.serving import sessions
 from metamer_jax.pipeline.hearing import SOURCE
+from metamer_jax.runs import manifest, shares
 
 FOLDER = "machine_listeners"  # Of an experiment or a run: what they answered.
 
@@ -105,18 +106,49 @@ def train_panel(
     listeners: Sequence[Listener],
     *,
     stop: Callable[[], bool] = lambda: False,
+    shard: runs.Shard | None = None,
 ) -> None:
     """Trains the listeners that are not trained yet, on the run's training split.
 
     Leaves listeners/<name>/ in the run's folder, each with config.json and
     networks/<network>/{weights.npz, training.jsonl, result.json}.
 
+    Args:
+        run: The run whose recordings they learn.
+        recordings: Its recordings.
+        listeners: Who is trained.
+        stop: Says whether to end after an epoch.
+        shard: Which of several processes this is: each trains listeners of its own, and the first
+            then waits for the others'. None: it is alone.
+
     Raises:
         ValueError: A folder of that name holds a listener trained otherwise.
+        ShareMissingError: Another share makes no progress.
+        SystemExit: `stop` said so.
     """
-    for listener in listeners:
-        with _open(run, listener) as folder:
-            pipeline.train_networks(folder, recordings, stop=stop)
+    shard = shard or runs.Shard()
+    for number, listener in enumerate(listeners):
+        if shard.owns(number):
+            with _open(run, listener) as folder:
+                pipeline.train_networks(folder, recordings, stop=stop)
+    if shard.index > 0:
+        return
+    of_others = {n: _trained(run, each) for n, each in enumerate(listeners) if not shard.owns(n)}
+
+    def owed():
+        return {
+            f"{folder.folder.relative_to(run.folder)}/{name}": number
+            for number, folder in of_others.items()
+            for name in manifest.networks_of(listeners[number].network)[:2]
+            if not folder.manifest.is_sound(name)
+        }
+
+    shares.wait(run.folder, shard, owed, stop)
+
+
+def _trained(run: runs.Run, listener: Listener) -> runs.Run:
+    folder = run.path("listeners", listener.name)
+    return runs.Run(folder, _settings(run, listener), resumed=True)
 
 
 def _settings(run: runs.Run, listener: Listener) -> configs.ExperimentConfig:
@@ -143,9 +175,7 @@ def load_panel(run: runs.Run, listeners: Sequence[Listener]) -> list[Network]:
     words = pipeline.recorded_words(run)
     found = [_load(run, name, name, words) for name in run.config.networks]
     for listener in listeners:
-        folder = run.path("listeners", listener.name)
-        trained = runs.Run(folder, _settings(run, listener), resumed=True)
-        found.append(_load(trained, listener.network, listener.name, words))
+        found.append(_load(_trained(run, listener), listener.network, listener.name, words))
     return found
 
 
