@@ -412,7 +412,8 @@ def whole(tmp_path_factory):
 class TestPilot:
     """Every screen of the page at a desktop's and a phone's size: seen, measured, and sent."""
 
-    @pytest.mark.parametrize("size", ["phone", pytest.param("desktop", marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("size", piloting.SIZES)
     def test_all_screens_are_seen_and_without_fault(self, browser, whole, tmp_path, size):
         faults = []
 

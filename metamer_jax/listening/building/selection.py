@@ -222,7 +222,7 @@ def account(
     if quieter:
         warnings.append(
             f"{quieter} sounds are played at less than {level_db:.1f} dB re full scale, each "
-            f" at the highest level at which its own peak is not clipped"
+            "at the highest level at which its own peak is not clipped"
         )
     if not config.consent_html:
         warnings.append(
