@@ -28,6 +28,8 @@ _SIZES = flags.DEFINE_list(
 def main(argv: Sequence[str]) -> None:
     out = pathlib.Path(_OUT.value or pathlib.Path(_EXPERIMENT.value) / "pilot")
     problems = []
+    if unknown := [size for size in _SIZES.value if size not in piloting.SIZES]:
+        raise ValueError(f"--sizes must be of {', '.join(piloting.SIZES)}, got {unknown}")
     with piloting.launched() as browser:
         for size in _SIZES.value:
             done = piloting.pilot(browser, _EXPERIMENT.value, out, size, speed=_SPEED.value)

@@ -25,8 +25,8 @@ from metamer_jax.listening.serving import sessions
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 ADDRESS = "http://pilot.localhost/"  # Of no machine: what is asked for there is answered here.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# Plays `window.SPEED` times as fast, and keeps a list of what was played that outlives a reload.
 PATIENCE_MS = 120_000  # For a page to load or a screen to come, on a busy machine.
+# Plays `window.SPEED` times as fast, and keeps a list of what was played that outlives a reload.
 FAST = """
   const note = (what) => {
     const before = JSON.parse(sessionStorage.getItem("played") || "[]");
@@ -98,7 +98,7 @@ def launched() -> Iterator[Any]:
 
     Raises:
         ImportError: The package `playwright` (extra `pilot`) is not installed.
-        ValueError: There is no Chromium or Chrome on the PATH.
+        ValueError: There is no Chromium or Chrome on the PATH, or it or a page in it gave up.
     """
     try:
         from playwright import sync_api
@@ -112,9 +112,12 @@ def launched() -> Iterator[Any]:
     off = ("background-networking", "component-update", "sync", "gpu")
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in off)]
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=arguments)
+            yield browser
+            browser.close()
+        except sync_api.Error as error:
+            raise ValueError(f"the browser gave up: {error.message}") from error
 
 
 def pilot(
@@ -140,7 +143,8 @@ def pilot(
         What came of it.
 
     Raises:
-        ValueError: `size` is none of `SIZES`, or the folder holds no experiment.
+        ValueError: `size` is none of `SIZES`, the folder holds no experiment, or the page does not
+            go on.
     """
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
@@ -228,7 +232,7 @@ class _Listener:
             if state := self.page.evaluate(STATE):
                 return state
             self.page.wait_for_timeout(15)
-        raise AssertionError(f"the page does not go on: {self.page.inner_text('body')[:200]!r}")
+        raise ValueError(f"the page does not go on: {self.page.inner_text('body')[:200]!r}")
 
     def picture(self, state: str) -> None:
         """Keeps a picture of a screen that was not there before, and looks at it."""
@@ -351,7 +355,7 @@ class _Listener:
             if state in until and when(self.stored()):
                 return
             self.act(state)
-        raise AssertionError(f"the page never came to {' or '.join(until)}")
+        raise ValueError(f"the page never came to {' or '.join(until)}")
 
     def take(self) -> dict[str, Any]:
         """Takes the whole experiment, and comes back within it, as after a mistake."""

@@ -238,7 +238,8 @@ def verify_metamers(
     storage.write_csv(folder / "recognition.csv", recognized)
     storage.write_csv(folder / "metamers.csv", table)
     run.record(*made)
-    shutil.rmtree(run.path(*_PARTS), ignore_errors=True)
+    if run.path(*_PARTS).exists():
+        shutil.rmtree(run.path(*_PARTS))
     passed = (table["verdict"] == "pass").sum()
     logging.info("%d of %d metamers verified, as they are played", passed, len(table))
     quieter = (table["level_db"] < run.config.playback.level_db - 0.01).sum()

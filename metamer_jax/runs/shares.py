@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import pathlib
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -22,6 +23,8 @@ _WORKED_IN = (
     *("listeners/*", "listeners/*/networks/*", "cross_test", "runs/*"),
     *("runs/*/networks/*", "runs/*/metamers/*/*", "runs/*/verification"),
 )
+# JAX waits five minutes for the others to come and then aborts the process, without an exception.
+_JOINING_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -85,12 +88,21 @@ def _found_by_jax(config: SharingConfig) -> tuple[int, int]:
     if not jax.distributed.is_initialized():
         # Off, since it would take SIGTERM, on which this process saves its own state and ends.
         jax.config.update("jax_enable_preemption_service", False)
+        told = threading.Timer(
+            _JOINING_S,
+            _log.warning,
+            ["waiting for the other processes that the flags or the cluster's variables name; a "
+             "process that is alone takes --share=0/1"],
+        )  # fmt: skip
+        told.start()
         try:
             jax.distributed.initialize(config.coordinator, config.num_processes, config.process_id)
         except ValueError as error:
             if "coordinator_address should be defined" not in str(error):
                 raise
             return 0, 1  # No cluster.
+        finally:
+            told.cancel()
         found = jax.process_index(), jax.process_count()
         jax.distributed.shutdown()
         return found

@@ -5,6 +5,7 @@ import json
 import re
 
 import listening_folder
+import pandas as pd
 import pytest
 
 from metamer_jax import configs
@@ -186,3 +187,17 @@ def test_every_source_is_in_the_references_and_no_other(written):
     body, references = written[0].split("## References")
     for cited, key in methods._CITED.items():
         assert (cited in body) == (methods._REFERENCES[key] in references)
+
+
+def test_who_told_no_consent_is_counted():
+    told = pd.DataFrame({"session": ["a", "b", "c"], "consent_version": ["v1", None, ""]})
+    read = responses.Responses(
+        trials=pd.DataFrame(), sessions=pd.DataFrame({"session": list("abcd")}), questionnaire=told
+    )
+    said = methods._consent(read)
+    assert "In 1 of 4 sessions listeners gave their informed consent" in said
+    assert "(version v1 of it)" in said and "[to be added: the consent of the other 3]" in said
+    given = dataclasses.replace(read, questionnaire=told.assign(consent_version="v1"))
+    assert " All " not in methods._consent(given)  # Of the fourth nothing is known.
+    whole = dataclasses.replace(given, sessions=told[["session"]])
+    assert methods._consent(whole).startswith(" All gave their informed consent")

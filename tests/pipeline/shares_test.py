@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 
+import jax
 import pytest
 import small_run
 
 from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax.runs import shares
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,19 @@ def test_two_processes_of_slurm_find_each_other_without_a_flag():
 def test_shares_that_cannot_be_are_refused(share):
     with pytest.raises(ValueError, match=r"share must be I/N with 0 <= I < N, got"):
         runs.shard_of(configs.SharingConfig(share=share))
+
+
+def test_who_waits_for_others_to_come_is_told(monkeypatch, caplog):
+    def initialize(*_):
+        time.sleep(0.1)
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    assert shares.shard_of(configs.SharingConfig()) is None and not caplog.records
+    monkeypatch.setattr(shares, "_JOINING_S", 0.01)
+    assert shares.shard_of(configs.SharingConfig()) is None
+    (record,) = caplog.records
+    assert "a process that is alone takes --share=0/1" in record.getMessage()
 
 
 def test_a_share_or_a_coordinator_and_all_of_that():

@@ -168,15 +168,20 @@ def _participants(results: Results, read: responses.Responses) -> str:
 
 
 def _consent(read: responses.Responses) -> str:
-    """That consent was given, to which text."""
+    """That consent was given, to which text, and by how many if not by all."""
     table = read.questionnaire
-    versions = [] if table is None or "consent_version" not in table else table["consent_version"]
-    named = sorted(
-        {str(version) for version in versions if str(version) not in ("", "nan", "None")}
-    )
-    if not named:
+    if table is None or "consent_version" not in table:
         return ""
-    return f" All gave their informed consent on the first page (version {_listed(named)} of it)."
+    versions = table["consent_version"].fillna("").astype(str)
+    known = versions[versions != ""]
+    if known.empty:
+        return ""
+    every = len(read.sessions)
+    page = f"informed consent on the first page (version {_listed(sorted(set(known)))} of it)"
+    if len(known) == every:
+        return f" All gave their {page}."
+    others = _TO_ADD.format(f"the consent of the other {every - len(known)}")
+    return f" In {len(known)} of {_count(every, 'session')} listeners gave their {page}; {others}."
 
 
 def _number(results: Results) -> str:
