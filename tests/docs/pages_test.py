@@ -21,21 +21,28 @@ import importlib, json, os, sys
 from absl import flags
 from metamer_jax import analysis, comparison, listening, pipeline, report  # Once for all.
 
-wrong = False
-for module, commands in json.load(sys.stdin).items():
-    if os.fork():
-        wrong |= os.wait()[1] != 0
-        continue
+def refused(module, commands):
     importlib.import_module(module)
     for where, arguments in commands:
         try:
             left = flags.FLAGS([module, *arguments])[1:]
         except flags.Error as error:
-            sys.exit(f"{where}: {error}")
+            return f"{where}: {error}"
         if left:
-            sys.exit(f"{where}: not a flag: {left}")
+            return f"{where}: not a flag: {left}"
         flags.FLAGS.unparse_flags()
-    sys.exit()
+
+wrong = False
+for module, commands in json.load(sys.stdin).items():
+    if os.fork():
+        wrong |= os.wait()[1] != 0
+        continue
+    reason = "not parsed"  # Where it cannot be imported.
+    try:
+        reason = refused(module, commands)
+    finally:
+        print(f"{module}: {reason}" if reason else "", file=sys.stderr, flush=True)
+        os._exit(bool(reason))  # At once: what ends a process as large as this takes a second.
 sys.exit(wrong)
 """
 

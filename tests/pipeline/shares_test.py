@@ -26,7 +26,7 @@ def alone(tmp_path_factory):
     config = small_run.config(
         recordings,
         tmp_path_factory.mktemp("cache"),
-        networks=("conv2d", "frequency_grouped"),
+        networks=("frequency_grouped", "frequency_dense"),
     )
     folder = tmp_path_factory.mktemp("alone") / "run"
     make(folder, config)
