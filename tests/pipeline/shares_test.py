@@ -109,13 +109,13 @@ def test_a_share_that_is_killed_and_run_again_changes_nothing(alone, reported, t
     folder = tmp_path / "run"
     begin(alone[1], folder)
     first, second = (start(folder, f"--share={i}/2") for i in range(2))
-    while not list(folder.glob("networks/frequency_grouped/state.npz")):
+    while not list(folder.glob("networks/frequency_dense/state.npz")):
         assert second.poll() is None, second.communicate()[0]
         time.sleep(0.01)
     second.send_signal(signal.SIGKILL)
     second.communicate()
     outputs = ended(first, start(folder, "--share=1/2"))
-    assert outputs[0].count("share 0/2 waits for share 1/2: networks/frequency_grouped/") == 1
+    assert outputs[0].count("share 0/2 waits for share 1/2: networks/frequency_dense/") == 1
     assert "share 0/2 writes the report" in outputs[1]
     ours, theirs = made(folder), made(reported)
     assert [*ours] == [*theirs]
