@@ -21,6 +21,7 @@ from metamer_jax import configs, runs
 from metamer_jax.commands import drivers
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material, page_texts
+from metamer_jax.runtime import pasting
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the finished run.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Folder of the experiment. Unset: <workdir>/listening.")
@@ -96,4 +97,4 @@ def main(argv: Sequence[str]) -> None:
     )
     print(f"Report:  {(out / 'private' / 'report.html').resolve()}")
     print(f"Page:    {(out / 'public' / 'index.html').resolve()}")
-    print(f"Serve:   metamer-jax listen serve --experiment={out}")
+    print(f"Serve:   {pasting.command('listen serve', f'--experiment={out}')}")

@@ -4,7 +4,6 @@ import functools
 import logging as standard_logging
 import math
 import pathlib
-import shlex
 import sys
 import textwrap
 import types
@@ -14,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import app, flags, logging
 
 from metamer_jax import configs, pipeline, runs, storage
-from metamer_jax.runtime import modes
+from metamer_jax.runtime import modes, pasting
 
 flags.disclaim_key_flags()  # Flags that are defined here are those of the driver that asked.
 
@@ -95,8 +94,8 @@ def _same_command() -> str:
     """The command line, to be given again."""
     program, *arguments = sys.argv
     if program.startswith("metamer-jax "):
-        return f"{program} {shlex.join(arguments)}".strip()
-    return shlex.join(["python", *sys.orig_argv[1:]])  # `-m experiments.reproduce`, or a file.
+        return pasting.command(program.removeprefix("metamer-jax "), *arguments)
+    return pasting.python(sys.orig_argv[1:])  # `-m experiments.reproduce`, or a file.
 
 
 def _leave(error: object, status: int) -> NoReturn:

@@ -21,6 +21,7 @@ from metamer_jax import pipeline, runs
 from metamer_jax.commands import closing, drivers, settings, sharing
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material
+from metamer_jax.runtime import pasting
 
 flags.adopt_module_key_flags(settings)
 flags.adopt_module_key_flags(sharing)
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         run = runs.read_run(folder, needs=["verification"])
         build.write(build.make(material.load(run, design), design), out)
         print(f"Listening experiment: {(out / 'private' / 'report.html').resolve()}")
-        print(f"Serve it: metamer-jax listen serve --experiment={out}")
+        print(f"Serve it: {pasting.command('listen serve', f'--experiment={out}')}")
     else:
-        print(f"Next, an experiment for listeners: metamer-jax listen build --workdir={folder}")
+        next_one = pasting.command("listen build", f"--workdir={folder}")
+        print(f"Next, an experiment for listeners: {next_one}")

@@ -11,7 +11,9 @@ from metamer_jax.pipeline.train import build_network
 
 # Seconds on two cores, from the rates in docs/measurements/speed.md. How fast a machine is, is
 # measured as it goes; these only say how much of the work is still to come.
-_TRAIN_CLIP_S = 0.001  # A clip in an epoch.
+_TRAIN_CLIP_S = 0.0016  # A clip in an epoch,
+_TRAIN_CLIP_OF_S = {"frequency_grouped": 0.0002, "frequency_dense": 0.0002}  # of these networks,
+_CHANGED_CLIP_S = 0.0014  # and where each is changed before, that.
 _COMPILE_S = 5.0  # A stage's program.
 _COCHLEAGRAM_STEP_S, _NETWORK_STEP_S = 0.003, 0.0012  # A step of one target.
 _SOUND_S = 0.04  # A sound's exact cochleagram, and what all networks answer.
@@ -28,7 +30,11 @@ def of_run(run: runs.Run, recordings: Recordings, num_targets: int) -> dict[str,
     """
     config = run.config
     clips = config.training.epochs * np.count_nonzero(recordings.splits == "train")
-    found = {f"training {network}": clips * _TRAIN_CLIP_S for network in config.networks}
+    change_s = _CHANGED_CLIP_S if config.training.augment.of_waveforms else 0.0
+    found = {
+        f"training {network}": clips * (_TRAIN_CLIP_OF_S.get(network, _TRAIN_CLIP_S) + change_s)
+        for network in config.networks
+    }
     synthesis = dict(_of_synthesis(run, recordings, num_targets))
     made = num_targets * (1 + len(synthesis) * len(config.synthesis.seeds))
     return found | synthesis | {

@@ -10,6 +10,7 @@ from metamer_jax import metamers, runs, storage
 from metamer_jax.pipeline import assessment
 from metamer_jax.pipeline.common import metamers_path
 from metamer_jax.runs import manifest
+from metamer_jax.runtime import pasting
 
 _UNDER_WAY = ("batch_*.npz", "state*.npz", "batches.json")
 _SIZE = "batches.json"  # Of a stage that shares work at: how many targets a batch has.
@@ -159,8 +160,8 @@ def _require_all(run, targets, found, path):
     raise ValueError(
         f"{path} cannot be made: {len(missing)} of {len(targets)} targets are not synthesised (ids "
         f"{', '.join(str(t) for t in targets[missing[:10]])}{', ...' * (len(missing) > 10)}); "
-        f"synthesise them first: metamer-jax synthesize --workdir={run.folder} (with the same "
-        "shares again, or one process alone)"
+        f"synthesise them first: {pasting.command('synthesize', f'--workdir={run.folder}')} (with "
+        "the same shares again, or one process alone)"
     )
 
 
@@ -176,7 +177,7 @@ def read_metamers(run: runs.Run, network: str, stage: str) -> assessment.StageMe
     if not run.is_done(manifest.metamers_of(network, stage)):
         raise ValueError(
             f"{path} is not there: synthesise the metamers first "
-            f"(metamer-jax synthesize --workdir={run.folder})"
+            f"({pasting.command('synthesize', f'--workdir={run.folder}')})"
         )
     arrays = storage.map_npz(path, check=False)
     made = metamers.Synthesis(**{name: arrays[name] for name in metamers.Synthesis._fields})

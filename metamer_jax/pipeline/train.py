@@ -15,7 +15,7 @@ from metamer_jax.own_models import published, saved
 from metamer_jax.pipeline.clip_cache import open_clip_cache
 from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
 from metamer_jax.runs import manifest
-from metamer_jax.runtime import devices
+from metamer_jax.runtime import devices, pasting
 from metamer_jax.storage import checkpoints
 
 
@@ -317,7 +317,7 @@ def load_network(
     if not run.is_done(manifest.networks_of(network)[0]):
         raise ValueError(
             f"{path} is not there: train the networks first "
-            f"(metamer-jax train --workdir={run.folder})"
+            f"({pasting.command('train', f'--workdir={run.folder}')})"
         )
     if saved.is_saved(path.parent):
         return saved.load_model(path.parent)

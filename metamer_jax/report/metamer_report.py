@@ -14,6 +14,7 @@ from metamer_jax.analysis import paper
 from metamer_jax.report import charts, page, recognition, sample
 from metamer_jax.report.contents import CochleagramFn, Key, RunContents, picture_name, sound_name
 from metamer_jax.report.run_folder import RunFolder
+from metamer_jax.runtime import pasting
 
 _COMMANDS = {
     "training": "train",
@@ -340,5 +341,7 @@ def _render(
 
 def _commands(folder: pathlib.Path) -> dict[str, str]:
     """Returns what makes the parts that may be missing."""
-    found = {part: f"metamer-jax {name} --workdir={folder}" for part, name in _COMMANDS.items()}
-    return found | {"listening": f"{found['listening']} --out={folder / 'listening'}"}
+    run = f"--workdir={folder}"
+    found = {part: pasting.command(name, run) for part, name in _COMMANDS.items()}
+    listening = pasting.command(_COMMANDS["listening"], run, f"--out={folder / 'listening'}")
+    return found | {"listening": listening}

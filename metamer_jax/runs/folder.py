@@ -16,6 +16,7 @@ from metamer_jax import configs
 from metamer_jax.runs import manifest, shares
 from metamer_jax.runs.manifest import MAY_DIFFER, Manifest
 from metamer_jax.runs.shares import Shard
+from metamer_jax.runtime import pasting
 from metamer_jax.storage.reading import is_done, read_json
 from metamer_jax.storage.writing import Path, storage_errors, write_json
 
@@ -224,7 +225,7 @@ def read_run(
         if not tolerant:
             raise ValueError(
                 f"{path} is not there: {folder} must be the folder of a run "
-                f"(metamer-jax reproduce --workdir={folder} makes one)"
+                f"({pasting.command('reproduce', f'--workdir={folder}')} makes one)"
             ) from None
         saved, config = {}, kind()
     except ValueError as error:
@@ -239,9 +240,8 @@ def read_run(
         for network in config.networks:
             file = run.path(pattern.format(network=network))
             if not file.is_file():
-                raise ValueError(
-                    f"{file} is not there: {work} first (metamer-jax {module} --workdir={folder})"
-                )
+                command = pasting.command(module, f"--workdir={folder}")
+                raise ValueError(f"{file} is not there: {work} first ({command})")
     return run
 
 

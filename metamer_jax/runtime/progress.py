@@ -91,6 +91,7 @@ class _Whole:
         self._costs, self._clock = dict(costs), clock
         self._cost = self._spent_s = self._paid = 0.0  # The part's, and of the parts before it.
         self._later, self._first, self._since = 0.0, 0.0, clock()
+        self._counts = False
 
     def begin(self, part: str, fraction: float) -> bool:
         """Says whether it is one of the parts; those before it that were not begun are done."""
@@ -104,6 +105,8 @@ class _Whole:
 
     def seconds_left(self, fraction: float) -> float | None:
         """From what was spent for what costs so far; None before anything was done."""
+        if not self._counts:  # The first update compiles, and would make everything look slow.
+            self._counts, self._first, self._since = True, fraction, self._clock()
         spent, paid = self._so_far(fraction)
         left = self._cost * (1 - fraction) + self._later
         return spent / paid * left if paid > 0 and left > 0 else None

@@ -45,12 +45,12 @@ def test_an_error_is_one_line_and_an_exit_status(error, status, said, capsys):
         (
             ["metamer-jax listen build", "--workdir=runs/my run"],
             ["python3", "/env/bin/metamer-jax", "listen", "build", "--workdir=runs/my run"],
-            "metamer-jax listen build '--workdir=runs/my run'",
+            "/env/bin/python -m metamer_jax.commands listen build '--workdir=runs/my run'",
         ),
         (
             ["/code/experiments/train.py", "--seed=3"],
             ["/env/bin/python", "-m", "experiments.train", "--seed=3"],
-            "python -m experiments.train --seed=3",
+            "/env/bin/python -m experiments.train --seed=3",
         ),
     ],
 )
@@ -63,6 +63,7 @@ def test_who_interrupts_is_given_the_command_that_continues(
 
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.setattr(sys, "orig_argv", original)
+    monkeypatch.setattr(sys, "executable", "/env/bin/python")
     with pytest.raises(SystemExit):
         drivers._guarded(main, argv[:1])
     assert capsys.readouterr().err.endswith(f"To continue: {said}\n")

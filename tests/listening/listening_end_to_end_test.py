@@ -1,6 +1,7 @@
 """From a run to a report: build, serve, a session in a real browser, machines, statistics."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -152,7 +153,7 @@ def test_from_a_run_to_a_report(browser, workdir, tmp_path):
 
 def test_a_run_can_end_with_an_experiment(workdir):
     told = drive("reproduce", f"--workdir={workdir}", "--listening")
-    assert "Serve it: metamer-jax listen serve" in told
+    assert re.search(r"Serve it: .* listen serve --experiment=", told)
     experiment = sessions.load_experiment(workdir / "listening")
     assert len(experiment.conditions) == 10 and experiment.words == ("fall", "rise")
     assert (experiment.public / "index.html").is_file()

@@ -87,7 +87,7 @@ def test_two_processes_share_the_targets_and_verification_joins_them(trained, fo
     with runs.open_run(folder, config) as run:
         recordings = pipeline.load_recordings(run)
         ids = pipeline.choose_targets(recordings, 2, seed=0)
-        message = rf"1 of 4 targets are not synthesised \(ids {ids[3]}\); .*metamer-jax synthesize"
+        message = rf"1 of 4 targets are not synthesised \(ids {ids[3]}\); .* synthesize --workdir="
         with pytest.raises(ValueError, match=message):
             pipeline.verify_metamers(run, recordings)
         (tmp_path / "aside").rename(stages[0] / "batch_000003.npz")

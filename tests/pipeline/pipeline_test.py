@@ -236,7 +236,7 @@ def test_stages_out_of_order_say_what_to_do_first(recordings, cache, tmp_path):
     config = small_run.config(recordings, cache)
     with runs.open_run(tmp_path, config) as run:
         loaded = pipeline.load_recordings(run)
-        with pytest.raises(ValueError, match=r"train the networks first .*metamer-jax train"):
+        with pytest.raises(ValueError, match=r"train the networks first .* train --workdir="):
             pipeline.synthesize_metamers(run, loaded)
 
 

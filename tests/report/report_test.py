@@ -450,7 +450,7 @@ class TestUnfinished:
         path = folder / missing
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         text = read(write_report(folder, cochleagram_fn=fake_cochleagram, save_figures=False)).text
-        for command in re.findall(r"metamer-jax ((?:listen )?\S+)", text):
+        for command in re.findall(r"metamer[-_]jax(?:\.commands)? ((?:listen )?\S+)", text):
             assert command in MODULES
         if missing != "targets/targets.csv":
             assert "not yet" in text.lower() or missing == "targets"
