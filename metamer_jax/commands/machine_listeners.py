@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from metamer_jax import data, models, runs
-from metamer_jax.commands import drivers, sharing
+from metamer_jax.commands import sharing
 from metamer_jax.listening import listeners as machines
 from metamer_jax.listening.results import summary, writing
 from metamer_jax.listening.serving import sessions
@@ -56,7 +56,7 @@ _DRAWS = flags.DEFINE_integer("draws", 10_000, "Permutations, and bootstrap samp
 
 
 def main(argv: Sequence[str]) -> None:
-    run = runs.read_run(_WORKDIR.value, needs=["verification"])
+    run, shard = sharing.begin(lambda: runs.read_run(_WORKDIR.value, needs=["verification"]))
     experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
     listeners = machines.panel(
         run.config,
@@ -65,7 +65,6 @@ def main(argv: Sequence[str]) -> None:
         networks=_NETWORKS.value,
         epochs=_EPOCHS.value,
     )
-    shard = drivers.begin(sharing.shard)
     if listeners:
         with runs.stop_on_sigterm() as stop:
             recordings = data.load(run.config.data)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from metamer_jax import pipeline, runs
-from metamer_jax.commands import closing, drivers, settings, sharing
+from metamer_jax.commands import closing, settings, sharing
 from metamer_jax.listening import config as listening
 from metamer_jax.listening.building import build, material
 from metamer_jax.runtime import pasting
@@ -32,7 +32,7 @@ _LISTENING = flags.DEFINE_bool(
 
 
 def main(argv: Sequence[str]) -> None:
-    (config, folder), shard = drivers.begin(lambda: (settings.config_and_folder(), sharing.shard()))
+    (config, folder), shard = sharing.begin(settings.config_and_folder)
     report = pipeline.reproduce(config, folder, networks_from=settings.networks_from(), shard=shard)
     if shard is not None and shard.index > 0:
         print(f"Done by {shard}; share 0/{shard.count} writes the report: {report.resolve()}")

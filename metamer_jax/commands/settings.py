@@ -134,7 +134,7 @@ def open_run(
     Raises:
         ValueError: The flags do not make settings, or the run cannot be.
     """
-    (config, folder), of_run = drivers.begin(lambda: (config_and_folder(), sharing.shard()))
+    (config, folder), of_run = sharing.begin(config_and_folder)
     if continues and networks_from() is None and config.weights is None:
         runs.read_run(folder)
     with (

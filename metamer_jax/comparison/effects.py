@@ -7,6 +7,7 @@ fixed panel; intervals are over what was sampled, the makers' seeds and the targ
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from metamer_jax.comparison import bootstrap
-from metamer_jax.comparison.entries import CONNECTION, SIZE, Contrast, Entry
+from metamer_jax.comparison.entries import CONNECTION, SIZE, AnyEntry, Contrast
 from metamer_jax.comparison.tables import Answers
 
 ITSELF, OTHER_SEED, SAME_CONNECTION, OTHERS = WHO = (
@@ -48,7 +49,7 @@ def raters(answers: Answers, connections: frozenset[str]) -> np.ndarray:
     return np.array(chosen, int)
 
 
-def entries_of(answers: Answers) -> list[Entry]:
+def entries_of(answers: Answers) -> list[AnyEntry]:
     """The makers' entries, each once, in order."""
     return list(dict.fromkeys(maker.entry for maker in answers.makers))
 
@@ -63,11 +64,20 @@ def network_stages(answers: Answers) -> np.ndarray:
     return np.array(places, int)
 
 
-def _by_stage(answers, correct):
-    """Yields (stage, [..., target]) of [..., stage, target]; last `ALL`."""
+def _by_stage(answers, entry, correct):
+    """Yields (stage, [..., target]) of [..., stage, target] of one entry's metamers; last `ALL`."""
+    names = stages_of(answers, entry)[:-1]
     for i, stage in enumerate(answers.stages):
         yield stage, correct[..., i, :]
-    yield ALL, correct[..., network_stages(answers), :].mean(axis=-2)
+    places = [answers.stages.index(name) for name in names]
+    yield ALL, correct[..., places, :].mean(axis=-2)
+
+
+def stages_of(answers: Answers, *entries: AnyEntry) -> list[str]:
+    """The stages of networks that all of some entries have, in order, and `ALL`."""
+    there = [(answers.heard[:, _makers(answers, e)] >= 0).any(axis=(0, 1, 3, 4)) for e in entries]
+    shared = np.all(there, axis=0)
+    return [*(answers.stages[i] for i in network_stages(answers) if shared[i]), ALL]
 
 
 def curves(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
@@ -89,10 +99,12 @@ def curves(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
                 continue
             mask = np.where(there[scorers], 1.0, np.nan)[:, :, None, None]
             own = _over_raters(correct[np.ix_(scorers, makers)] * mask)
-            verified = dict(_by_stage(answers, own * passed[makers]))
+            verified = dict(_by_stage(answers, entry, own * passed[makers]))
             about = {"entry": entry.label, "who": who, "seeds": int(there.any(axis=0).sum())}
             about |= {"scorers": len(scorers), "targets": correct.shape[-1]}
-            for stage, values in _by_stage(answers, own):
+            for stage, values in _by_stage(answers, entry, own):
+                if not np.isfinite(values).any():  # It has no such stage.
+                    continue
                 row = about | {"stage": stage} | _mean(values, resampling)
                 rows.append(row | {"verified_only": _nanmean(verified[stage])})
             natural = _mean(answers.natural_correct[scorers].mean(axis=0), resampling)
@@ -161,18 +173,19 @@ def matrix(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
                 mask = np.where(same == itself, 1.0, np.nan)[:, :, None, None]
                 values = _over_raters(correct[np.ix_(scorers, list(makers))] * mask)
                 about = {"scorer": scorer_entry.label, "maker": entry.label, "itself": itself}
-                for stage, of_stage in _by_stage(answers, values):
-                    rows.append(about | {"stage": stage} | _mean(of_stage, resampling))
+                for stage, of_stage in _by_stage(answers, entry, values):
+                    if np.isfinite(of_stage).any():
+                        rows.append(about | {"stage": stage} | _mean(of_stage, resampling))
     return pd.DataFrame(rows)
 
 
 # Differences.
 
 
-def scores(answers: Answers, entry: Entry, chosen: np.ndarray, stage: str) -> np.ndarray:
+def scores(answers: Answers, entry: AnyEntry, chosen: np.ndarray, stage: str) -> np.ndarray:
     """What raters (places in the scorers) recognise at a stage or `ALL`: [seed, rater, target]."""
     correct = np.moveaxis(answers.correct[np.ix_(chosen, _makers(answers, entry))], 1, 0)
-    return dict(_by_stage(answers, correct))[stage]
+    return dict(_by_stage(answers, entry, correct))[stage]
 
 
 @functools.lru_cache(maxsize=256)
@@ -214,10 +227,13 @@ def differences(
 ) -> pd.DataFrame:
     """Planned differences of recognition, stage by stage and over all of the networks' stages.
 
+    Of networks with different stages, stages of one name are set against each other, and last the
+    means over the stages of each.
+
     Returns:
-        A row per contrast and stage but the cochleagram: question, of, against, stage, mean_of,
-        mean_against, difference, low, high, seeds_of, seeds_against, scorers, targets, reason
-        (why there is no interval).
+        A row per contrast and stage of both but the cochleagram: question, of, against, stage,
+        mean_of, mean_against, difference, low, high, seeds_of, seeds_against, scorers, targets,
+        reason (why there is no interval).
     """
     rows = []
     present = set(entries_of(answers))
@@ -225,7 +241,7 @@ def differences(
         if not {contrast.of, contrast.against} <= present:
             continue
         chosen = raters(answers, contrast.connections)
-        for stage in [*(answers.stages[i] for i in network_stages(answers)), ALL]:
+        for stage in stages_of(answers, contrast.of, contrast.against):
             row = {"question": contrast.question, "of": contrast.of.label}
             row |= {"against": contrast.against.label, "stage": stage}
             row |= {
@@ -262,7 +278,6 @@ def magnitudes(
         contrasts (how many), magnitude, low, high.
     """
     present = set(entries_of(answers))
-    stages = [*(answers.stages[i] for i in network_stages(answers)), ALL]
     found: dict[tuple[str, str], tuple[int, float, np.ndarray]] = {}
     for question in dict.fromkeys(contrast.question for contrast in contrasts):
         usable = [
@@ -272,11 +287,13 @@ def magnitudes(
             and {c.of, c.against} <= present
             and len(raters(answers, c.connections))
         ]
-        for stage in stages if usable else ():
-            each = [difference(answers, c, stage, resampling) for c in usable]
+        shared = [stages_of(answers, c.of, c.against) for c in usable]
+        for stage in dict.fromkeys(itertools.chain(*shared)):
+            here = [c for c, stages in zip(usable, shared, strict=True) if stage in stages]
+            each = [difference(answers, c, stage, resampling) for c in here]
             size = float(np.mean([abs(of - against) for of, against, _ in each]))
             draws = np.mean([np.abs(draws) for _, _, draws in each], axis=0)
-            found[question, stage] = len(usable), size, draws
+            found[question, stage] = len(here), size, draws
     for question, stage in [key for key in found if key[0].startswith(CONNECTION)]:
         if (SIZE, stage) in found:
             count, size, draws = found[question, stage]

@@ -5,8 +5,10 @@ planned_contrasts(entries)      # which pairs say what
 """
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypeAlias
 
 from metamer_jax import configs, models
 
@@ -90,6 +92,40 @@ class Entry:
         return self.training != UNTRAINED
 
 
+@dataclasses.dataclass(frozen=True)
+class SavedEntry:
+    """A network of a run that is finished, somebody's own model or one that a run trained."""
+
+    run: str  # The run's folder.
+    network: str  # What it is called there.
+    label: str  # What it is called here: the folder's name, and the network's where it has several.
+    stages: tuple[str, ...]  # Those that it has metamers of, in processing order.
+    seed: int
+    listens: bool  # Whether the words of its targets are among its classes.
+    digest: str  # Of its weights and metamers: others are another entry.
+
+    variant: ClassVar[str] = ""
+    training: ClassVar[None] = None
+
+    @property
+    def folder(self) -> str:
+        """Its label, and what tells its weights and metamers from others, in names of files."""
+        return re.sub(r"[^\w.-]", ".", self.label) + f"-{self.digest[:8]}"
+
+    @property
+    def connection(self) -> str:
+        """A kind of its own: it is no kin of any other."""
+        return self.label
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.label
+
+
+AnyEntry: TypeAlias = Entry | SavedEntry
+
+
 def parse(labels: Sequence[str]) -> tuple[Entry, ...]:
     """Reads "network" or "network:training recipe", or the name of a set, in order.
 
@@ -141,8 +177,8 @@ class Contrast:
     """A difference that was planned: recognition of `of`'s metamers minus that of `against`'s."""
 
     question: str
-    of: Entry
-    against: Entry
+    of: AnyEntry
+    against: AnyEntry
 
     @property
     def connections(self) -> frozenset[str]:
@@ -150,23 +186,25 @@ class Contrast:
         return frozenset((self.of.connection, self.against.connection))
 
 
-CONNECTION, SIZE = "connection", "size"
+CONNECTION, SIZE, SAVED = "connection", "size", "saved model"
 
 
-def planned_contrasts(entries: Sequence[Entry]) -> tuple[Contrast, ...]:
+def planned_contrasts(entries: Sequence[AnyEntry]) -> tuple[Contrast, ...]:
     """Says which pairs of the entries answer which question.
 
     "connection": another connection against the first entry's, at the widths as published;
     "connection, parameter matched" and the like, at equal sizes. "size": variants of a connection
     that differ in their widths alone. "antialiased" and "training": a network against itself
-    without it.
+    without it. "saved model": one of a finished run against the first entry.
 
     Returns:
         The contrasts, those of one question together.
     """
+    everything, entries = entries, [e for e in entries if isinstance(e, Entry)]
+    first = everything[0]
     found = {(e.connection, e.variant, e.training): e for e in entries}
-    reference = found.get((entries[0].connection, "", None))
-    others = dict.fromkeys(e.connection for e in entries if e.connection != entries[0].connection)
+    reference = found.get((first.connection, "", None))
+    others = dict.fromkeys(e.connection for e in entries if e.connection != first.connection)
     variants = [v for v in dict.fromkeys(e.variant for e in entries) if v == "" or _is_size(v)]
     contrasts = []
     for variant in variants:
@@ -184,6 +222,9 @@ def planned_contrasts(entries: Sequence[Entry]) -> tuple[Contrast, ...]:
         elif entry.training is None and entry.variant and plain is not None:
             question = SIZE if _is_size(entry.variant) else entry.variant.replace("_", " ")
             contrasts.append(Contrast(question, entry, plain))
+    for entry in everything:
+        if isinstance(entry, SavedEntry) and entry != first:
+            contrasts.append(Contrast(SAVED, entry, reference or first))
     order = list(dict.fromkeys(contrast.question for contrast in contrasts))
     return tuple(sorted(contrasts, key=lambda contrast: order.index(contrast.question)))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from metamer_jax.comparison import effects
-from metamer_jax.comparison.entries import Entry
+from metamer_jax.comparison.entries import AnyEntry
 from metamer_jax.figures import style
 from metamer_jax.figures.style import Figure
 
@@ -23,7 +23,7 @@ _TRAINED_LINES = (("--", "P"), (":", "X"), ("-.", "*"))
 _COLUMNS = 3  # Of panels.
 
 
-def looks(entries: Sequence[Entry]) -> dict[str, dict]:
+def looks(entries: Sequence[AnyEntry]) -> dict[str, dict]:
     """Says how each entry is drawn, by label: colour, line and mark."""
     connections = list(dict.fromkeys(entry.connection for entry in entries))
     trainings = list(dict.fromkeys(entry.training for entry in entries if entry.training))
@@ -40,7 +40,7 @@ def looks(entries: Sequence[Entry]) -> dict[str, dict]:
 
 
 def recognition_matrix(
-    matrix: pd.DataFrame, entries: Sequence[Entry], stage: str, *, num_targets: int
+    matrix: pd.DataFrame, entries: Sequence[AnyEntry], stage: str, *, num_targets: int
 ) -> Figure:
     """Draws who recognises whose metamers at one stage; framed where a network hears its own.
 
@@ -94,12 +94,12 @@ def recognition_matrix(
 
 def curves(
     table: pd.DataFrame,
-    panels: Sequence[tuple[str, Sequence[Entry]]],
+    panels: Sequence[tuple[str, Sequence[AnyEntry]]],
     stages: Sequence[str],
     *,
     who: str,
     chance: float,
-    entries: Sequence[Entry],
+    entries: Sequence[AnyEntry],
 ) -> Figure:
     """Draws recognition by stage, a line an entry, panels side by side on one axis.
 
@@ -173,7 +173,7 @@ def curves(
     return figure
 
 
-def differences(table: pd.DataFrame, entries: Sequence[Entry], stage: str) -> Figure:
+def differences(table: pd.DataFrame, entries: Sequence[AnyEntry], stage: str) -> Figure:
     """Draws the planned differences of recognition with their intervals, question by question.
 
     Args:

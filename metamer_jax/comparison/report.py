@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from metamer_jax.comparison import effects, runner, status
-from metamer_jax.comparison.entries import CONNECTION, SIZE
+from metamer_jax.comparison.entries import CONNECTION, SAVED, SIZE, SavedEntry
 
 
 def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -> Iterator[str]:
@@ -18,14 +18,11 @@ def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -
         entries: Whose metamers there are.
         resampling: How intervals were made.
     """
-    config = home.comparison.experiment
     seeds = pd.Series([m.entry.label for m in answers.makers]).value_counts()
     yield "# Does it matter how a network connects over frequency, or only how large it is?\n"
     yield (
         f"{len(entries)} networks, each in {_range(seeds)} seed{'s' if seeds.max() > 1 else ''}, "
-        f"{len(answers.target_ids)} targets a "
-        f"stage ({config.targets_per_word} of each of {len(answers.words)} words), recipes "
-        f"`{config.training.recipe}` and `{config.synthesis.recipe}`; chance "
+        f"{len(answers.target_ids)} targets a stage {_origin(home, answers)}; chance "
         f"{100 * answers.chance:.1f} %. A metamer counts as recognised where a network that it was "
         "not made from hears the word spoken in the target. Unless it says otherwise, the "
         "networks that listen are those of other connections over frequency than the maker's (or, "
@@ -43,6 +40,12 @@ def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -
         yield (
             "With so few seeds their part of the intervals is somewhat too small: of S seeds, "
             "(S - 1) / S of the variance.\n"
+        )
+    if any(isinstance(entry, SavedEntry) for entry in entries):
+        yield (
+            "Saved models are those of finished runs, with the metamers that they had. Stages of "
+            'one name stand beside each other, whatever they compute; "all" is the mean over '
+            "the stages of each network.\n"
         )
     yield "## The answer\n"
     yield from answer(found["differences"], found["magnitudes"])
@@ -65,6 +68,16 @@ def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -
     yield "```\n" + status.table(home).rstrip() + "\n```"
 
 
+def _origin(home, answers) -> str:
+    config = home.comparison.experiment
+    if not home.trained:
+        return f"(those of {home.saved[0].label})"
+    return (
+        f"({config.targets_per_word} of each of {len(answers.words)} words), recipes "
+        f"`{config.training.recipe}` and `{config.synthesis.recipe}`"
+    )
+
+
 def _figure_names(answers, found) -> Iterator[tuple[str, None]]:
     whos = set(found["curves"]["who"])
     if effects.OTHERS in whos:
@@ -79,8 +92,7 @@ def _figure_names(answers, found) -> Iterator[tuple[str, None]]:
 def answer(differences: pd.DataFrame, magnitudes: pd.DataFrame) -> Iterator[str]:
     """Says in plain words what the intervals say of the mean over the networks' stages."""
     rows = differences[(differences["stage"] == effects.ALL) & differences["difference"].notna()]
-    of_connection = rows[rows["question"].str.startswith(CONNECTION)]
-    if of_connection.empty:
+    if not rows["question"].str.startswith((CONNECTION, SAVED)).any():
         yield (
             "Nothing can be said yet: there is no pair of networks with different connections that "
             "a trained network of a third connection has heard."
@@ -116,6 +128,14 @@ def _points(value, low, high) -> str:
     return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
+def _by_stage(stages, group, name) -> list[str]:
+    """What a table has of each stage; nothing where it has no such row."""
+    there = {
+        row["stage"]: _points(row[name], row["low"], row["high"]) for _, row in group.iterrows()
+    }
+    return [there.get(stage, "") for stage in stages]
+
+
 def _range(counts) -> str:
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}-{counts.max()}"
 
@@ -147,7 +167,7 @@ def _differences(table, entries) -> Iterator[str]:
     stages = list(dict.fromkeys(shown["stage"]))
     rows = [["question", "difference", "listeners", *stages]]
     for (question, of, against), group in shown.groupby(["question", "of", "against"], sort=False):
-        cells = [_points(row.difference, row.low, row.high) for row in group.itertuples()]
+        cells = _by_stage(stages, group, "difference")
         pair = f"{titles[of]} − {titles[against]}"
         rows.append([question, pair, str(group["scorers"].iloc[0]), *cells])
     yield from _markdown(rows)
@@ -164,7 +184,7 @@ def _magnitudes(table) -> Iterator[str]:
     stages = list(dict.fromkeys(table["stage"]))
     rows = [["question", "contrasts", *stages]]
     for question, group in table.groupby("question", sort=False):
-        cells = [_points(row.magnitude, row.low, row.high) for row in group.itertuples()]
+        cells = _by_stage(stages, group, "magnitude")
         rows.append([question, str(group["contrasts"].iloc[0]), *cells])
     yield from _markdown(rows)
 
@@ -189,8 +209,8 @@ def _networks(table, entries) -> Iterator[str]:
     rows = [["network", "parameters", *heads, "test accuracy by seed (%)"]]
     for entry in entries:
         own = table[table["entry"] == entry.label]
-        scores = ", ".join(f"{100 * a:.1f}" for a in own["test_accuracy"])
-        cells = [f"{own[c].iloc[0]:,.0f}" for c in sizes]
+        scores = ", ".join(f"{100 * a:.1f}" for a in own["test_accuracy"].dropna())
+        cells = [f"{size:,.0f}" if size == size else "" for size in own[sizes].iloc[0]]
         rows.append([entry.title, f"{own['parameters'].iloc[0]:,}", *cells, scores])
     yield from _markdown(rows)
 
@@ -206,6 +226,8 @@ def _curves(table, answers, entries) -> Iterator[str]:
             own = own.set_index("stage").reindex(stages)
             cells = [
                 f"{100 * row.mean:.0f} [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+                if row.mean == row.mean  # Else it has no such stage.
+                else ""
                 for row in own[["mean", "low", "high"]].itertuples(index=False, name="Row")
             ]
             rows.append([entry.title, who, *cells])

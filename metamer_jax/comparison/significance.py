@@ -7,7 +7,7 @@ import pandas as pd
 
 from metamer_jax import analysis
 from metamer_jax.comparison import effects
-from metamer_jax.comparison.entries import Contrast
+from metamer_jax.comparison.entries import Contrast, Entry
 from metamer_jax.comparison.tables import Answers
 
 
@@ -38,7 +38,10 @@ def pairwise(
         if not {contrast.of, contrast.against} <= present or not len(chosen):
             continue
         pair = (contrast.against.label, contrast.of.label)
-        table = trials[trials["maker"].isin(pair) & (trials["stage"] != "cochleagram")]
+        shared = effects.stages_of(answers, contrast.of, contrast.against)
+        table = trials[trials["maker"].isin(pair) & trials["stage"].isin(shared)]
+        if table.empty:
+            continue
         names = table["scorer"].astype(str) + "-seed" + table["scorer_seed"].astype(str)
         table = table.assign(
             participant=names,
@@ -70,6 +73,7 @@ def variance(answers: Answers, *, permutations: int = 2000, seed: int = 0) -> pd
         are too few entries or raters.
     """
     entries = effects.entries_of(answers)
+    entries = [e for e in entries if isinstance(e, Entry)]
     plain = [e for e in entries if not e.variant and e.training is None]
     tables = [("connection x stage", plain, _by_connection_and_stage(answers, plain))]
     sized = _crossed(entries, plain)
@@ -99,8 +103,7 @@ def _by_connection_and_stage(answers, entries) -> pd.DataFrame:
     for entry in entries:
         chosen = effects.raters(answers, frozenset((entry.connection,)))
         counts.append(len(chosen))
-        for place in effects.network_stages(answers) if len(chosen) else ():
-            stage = answers.stages[place]
+        for stage in effects.stages_of(answers, *entries)[:-1] if len(chosen) else ():
             values = effects.scores(answers, entry, chosen, stage)
             rows += _rows(answers, values, connection=entry.connection, stage=stage)
     table = pd.DataFrame(rows)

@@ -49,7 +49,7 @@ def table(home: runner.ComparisonFolder) -> str:
     lines = [" " * width + "".join(f"  seed {seed}".ljust(cell + 2) for seed in seeds)]
     names = " ".join(_LETTERS.values())
     lines.append(" " * width + "".join(f"  {names}".ljust(cell + 2) for _ in seeds))
-    for entry in home.entries:
+    for entry in home.made_here:
         cells = ""
         for seed in seeds:
             marks = []
@@ -58,6 +58,10 @@ def table(home: runner.ComparisonFolder) -> str:
                 marks.append((_DONE if done else _LEFT).ljust(len(name)))
             cells += f"  {' '.join(marks)}".ljust(cell + 2)
         lines.append(entry.title.ljust(width) + cells)
+    for member in home.members[len(home.trained) :]:
+        done = home.is_done(runner.CROSS_TEST, member)
+        about = f"  finished run, cross {_DONE if done else _LEFT}"
+        lines.append(member.entry.title.ljust(width) + about)
     return "\n".join([*(line.rstrip() for line in lines), "", *_left(home)]) + "\n"
 
 

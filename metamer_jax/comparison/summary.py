@@ -9,7 +9,12 @@ import pandas as pd
 
 from metamer_jax import storage
 from metamer_jax.comparison import bootstrap, effects, plots, report, runner, significance, tables
-from metamer_jax.comparison.entries import CONNECTION, Entry, planned_contrasts
+from metamer_jax.comparison.entries import (
+    CONNECTION,
+    AnyEntry,
+    SavedEntry,
+    planned_contrasts,
+)
 from metamer_jax.comparison.tables import Answers
 
 FOLDER = "report"
@@ -124,9 +129,10 @@ def _arrays(answers: Answers) -> dict[str, np.ndarray]:
     }
 
 
-def panels(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    """Groups entries for figures: connections as published, at equal sizes, other trainings."""
-    plain = [e for e in entries if e.training is None and not e.variant]
+def panels(entries: Sequence[AnyEntry]) -> list[tuple[str, list[AnyEntry]]]:
+    """Groups entries for figures: as published, at equal sizes, other trainings, saved models."""
+    others = [e for e in entries if isinstance(e, SavedEntry)]
+    plain = [e for e in entries if e.training is None and not e.variant and e not in others]
     first = [e for e in plain if e.connection == entries[0].connection]
     found = {"As published": plain}
     for contrast in planned_contrasts(entries):
@@ -136,6 +142,8 @@ def panels(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
     rest = [e for e in entries if e.training or (e.variant and not e.variant.endswith("matched"))]
     if rest:
         found["Other pooling and training"] = [*first, *rest]
+    if others:
+        found["Saved models"] = [*first, *others]
     return [(title, shown) for title, shown in found.items() if shown]
 
 

@@ -9,10 +9,12 @@ import jax
 import numpy as np
 import pandas as pd
 
-from metamer_jax import models, storage
-from metamer_jax.comparison import runner
+from metamer_jax import models, pipeline, storage
+from metamer_jax.comparison import runner, saved
+from metamer_jax.comparison.entries import SavedEntry
 from metamer_jax.comparison.runner import ComparisonFolder, Member
-from metamer_jax.verification import TEXTS
+from metamer_jax.own_models.saved import SavedModel
+from metamer_jax.pipeline import train
 
 
 class Answers(NamedTuple):
@@ -21,14 +23,16 @@ class Answers(NamedTuple):
     Attributes:
         scorers: The networks that listened.
         makers: Those whose metamers they heard.
-        stages: Stages that the metamers match, in processing order.
+        stages: Stages that the metamers match, in processing order, of all makers together.
         words: What the classes are called.
         target_ids: [target].
         labels: [target] int, the word spoken.
-        heard: [scorer, maker, stage, target, synthesis seed] int, -1 where it has not been asked.
+        heard: [scorer, maker, stage, target, synthesis seed] int: the word, one more than there
+            are for a class that is none of them, -1 where it has not been asked, and where the
+            maker has no such stage.
         natural: [scorer, target] int, the word heard in the target itself.
         passed: [maker, stage, target, synthesis seed], whether the metamer was verified; NaN where
-            that was not asked.
+            that was not asked, or there is no such stage.
     """
 
     scorers: tuple[Member, ...]
@@ -79,46 +83,56 @@ def read_answers(home: ComparisonFolder) -> Answers:
             found[member] = storage.read_npz(path)
     if not found:
         raise ValueError(f"no metamers have been cross-tested yet in {home.folder}")
-    shape = next(each[m.name].shape for each in found.values() for m in scorers if m.name in each)
-    missing = np.full(shape, -1)
-    heard = [[each.get(m.name, missing) for each in found.values()] for m in scorers]
-    first = home.read(next(iter(found)))
-    result = storage.read_json(first.path("networks", first.config.networks[0], "result.json"))
+    stages = tuple(dict.fromkeys(stage for maker in found for stage in home.stages(maker)))
+    seeds = len(home.settings(next(iter(found))).synthesis.seeds)
+    shape = len(stages), len(natural["target_id"]), seeds
+    targets = home.targets()
+    assert targets is not None  # Else nothing could have been cross-tested.
+
+    def on_all_stages(maker, values, missing):
+        """[stage, target, synthesis seed] of a maker's own stages."""
+        whole = np.full(shape, missing)
+        if values is not None:
+            whole[[stages.index(stage) for stage in home.stages(maker)]] = values
+        return whole
+
+    heard = [[on_all_stages(k, each.get(m.name), -1) for k, each in found.items()] for m in scorers]
     return Answers(
         scorers=scorers,
         makers=tuple(found),
-        stages=tuple(first.config.stages),
-        words=tuple(result["words"]),
+        stages=stages,
+        words=home.words,
         target_ids=natural["target_id"],
         labels=natural["label"],
         heard=np.array(heard),
         natural=np.stack([natural[m.name] for m in scorers]),
-        passed=np.stack([_passed(home, m, natural["target_id"], shape) for m in found]),
+        passed=np.stack([on_all_stages(k, _passed(home, k, targets), np.nan) for k in found]),
     )
 
 
-def _passed(home, member, target_ids, shape):
-    """[stage, target, synthesis seed] from verification/metamers.csv."""
+def _passed(home, member, targets):
+    """[stage, target, synthesis seed] from verification/metamers.csv, None without."""
     if not home.is_done(runner.VERIFY, member):
-        return np.full(shape, np.nan)
-    config = home.settings(member)
+        return None
+    target_ids, waveforms, _ = targets
+    if isinstance(member.entry, SavedEntry):
+        target_ids = saved.target_ids(member.entry, waveforms)
     table = _verified(home, member).set_index(["stage", "target_id", "seed"])["verdict"] == "pass"
-    order = [
-        (s, t, seed) for s in config.stages for t in target_ids for seed in config.synthesis.seeds
-    ]
-    return table.loc[order].to_numpy(float).reshape(shape)
+    stages, seeds = home.stages(member), home.settings(member).synthesis.seeds
+    order = [(stage, target, seed) for stage in stages for target in target_ids for seed in seeds]
+    return table.loc[order].to_numpy(float).reshape(len(stages), len(target_ids), len(seeds))
 
 
 def _verified(home, member):
-    path = home.read(member).path("verification", "metamers.csv")
-    return storage.read_csv(path, text=TEXTS)
+    table = pipeline.read_verified(home.read(member))
+    return table[table["network"] == member.entry.network]
 
 
 def recognition(answers: Answers) -> pd.DataFrame:
     """A row per scorer, maker, stage, target and synthesis seed: what was heard."""
     heard = answers.heard
     s, m, stage, t, seed = (index.ravel() for index in np.indices(heard.shape))
-    words = np.array([*answers.words, ""], dtype=object)
+    words = np.array([*answers.words, "another class", ""], dtype=object)
     passed = answers.passed[m, stage, t, seed]
 
     def column(members, which, name):
@@ -150,10 +164,14 @@ def accuracy(home: ComparisonFolder) -> pd.DataFrame:
     for member in home.members:
         if not home.is_done(runner.TRAIN, member):
             continue
-        network = member.entry.network
-        result = storage.read_json(home.read(member).path("networks", network, "result.json"))
+        network, run = member.entry.network, home.read(member)
+        result = storage.read_json(run.path("networks", network, "result.json"))
         keys = ("parameters", "test_accuracy", "validation_accuracy", "epochs", "seconds")
-        sizes = stage_sizes(network, len(result["words"]), home.comparison.experiment.cochleagram)
+        model = train.build_network(run, network, len(result["words"]))
+        if isinstance(model, SavedModel):
+            sizes = model.stage_sizes
+        else:
+            sizes = stage_sizes(network, len(result["words"]), run.config.cochleagram)
         rows.append(
             {
                 "entry": member.entry.label,

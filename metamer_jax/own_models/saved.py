@@ -12,6 +12,7 @@ holds its arguments. (`jax.export` has a file format of its own, which needs one
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -44,6 +45,12 @@ class SavedModel:
     digest: str
     stage_names: tuple[str, ...]
     program: export.Exported = dataclasses.field(compare=False, repr=False)
+
+    @property
+    def stage_sizes(self) -> Mapping[str, int]:
+        """Number of features of every stage."""
+        sizes = [math.prod(output.shape[1:]) for output in self.program.out_avals[:-1]]
+        return dict(zip(self.stage_names, sizes, strict=True))
 
     # `auditory.exact.run_network` gives it sounds and no cochleagrams.
     hears_waveforms = True

@@ -3,16 +3,30 @@
 import dataclasses
 import itertools
 import pathlib
+import shutil
 import subprocess
 import sys
+import threading
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 import small_run
 
+import metamer_jax as mj
 from metamer_jax import configs, pipeline, runs, storage
-from metamer_jax.comparison import bootstrap, effects, entries, runner, significance, status, tables
+from metamer_jax.auditory import exact
+from metamer_jax.comparison import (
+    bootstrap,
+    effects,
+    entries,
+    runner,
+    significance,
+    status,
+    summary,
+    tables,
+)
 from metamer_jax.comparison.runner import Member
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -366,18 +380,174 @@ class TestWork:
             if value.dtype.kind == "f":
                 np.testing.assert_allclose(value, alone[name], atol=1e-6, err_msg=name)
 
-    def test_the_driver_reports_what_is_there(self, finished):
-        home = finished[0]
+    @pytest.mark.slow
+    def test_two_shares_make_the_files_of_one_process(self, finished, tmp_path):
+        home, _, recordings = finished
+        ours = runner.ComparisonFolder(tmp_path / "compare", home.comparison)
+
+        def work(shard):
+            with runner.open_folder(ours.folder, ours.comparison, shard=shard):
+                mine = runner.ComparisonFolder(ours.folder, ours.comparison)
+                runner.run_all(mine, recordings, keep_clips=True, shard=shard)
+
+        other = threading.Thread(target=work, args=(runs.Shard(1, 2),))
+        other.start()
+        work(runs.Shard(0, 2))
+        other.join()
+        patterns = ("cross_test/*.npz", "runs/*/*/*/weights.npz", "runs/*/metamers/*/*/*.npz")
+        patterns += ("runs/*/verification/*.csv", "runs/*/metamers/*/*/wav/*.wav")
+        names = [p.relative_to(home.folder) for each in patterns for p in home.folder.glob(each)]
+        assert len(names) == 5 + 4 + 8 + 4 * 5 + 4 * 8
+        for name in names:
+            assert (ours.folder / name).read_bytes() == (home.folder / name).read_bytes(), name
+        assert not list(runner.left(ours))
+
+
+def banded(weights, waveform):
+    """Energy in bands as it goes on, and two classes."""
+    power = jnp.abs(jnp.fft.rfft(waveform.reshape(-1, 100))) ** 2
+    energy = jnp.maximum(power @ weights["bands"], 0)
+    return {"energy": energy, "classes": energy.reshape(-1) @ weights["classes"]}
+
+
+@pytest.fixture(scope="module")
+def own_run(finished, tmp_path_factory):
+    """A run of somebody's own model, of the comparison's targets in another order."""
+    recordings, data = finished[2], finished[0].comparison.experiment.data
+    ids = finished[0].targets()[0][::-1]
+    rng = np.random.default_rng(0)
+    weights = {"bands": rng.random((51, 4)), "classes": rng.standard_normal((80, 2))}
+    weights = {name: values.astype(np.float32) for name, values in weights.items()}
+    found = mj.make_metamers(
+        mj.wrap_model(banded, weights, num_samples=2000),
+        recordings.waveforms[ids],
+        ["energy"],
+        logits="classes",
+        class_names=("fall", "rise"),  # Not as the recordings have them.
+        recordings=recordings.waveforms,
+        config=mj.SynthesisConfig(recipe="fast", steps=10, chunk_steps=5),
+        target_ids=ids,
+        words=[recordings.words[recordings.labels[i]] for i in ids],
+        sample_rate_hz=data.sample_rate_hz,
+        show_progress=False,
+    )
+    folder = tmp_path_factory.mktemp("own") / "mine"
+    mj.save_run(folder, {"ear": found}, data=data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_own(finished, own_run, tmp_path_factory):
+    """The finished comparison, once the model's run has come to it."""
+    home = finished[0]
+    folder = shutil.copytree(home.folder, tmp_path_factory.mktemp("with_own") / "compare")
+    comparison = dataclasses.replace(home.comparison, runs=(str(own_run),))
+    ours, parts = runner.ComparisonFolder(folder, comparison), []
+    runner.check_saved(ours, finished[2])
+    with runner.open_folder(folder, comparison):
+        runner.run_all(ours, finished[2], on_part=lambda *part: parts.append(part[:2]))
+    assert [kind for kind, _ in parts] == [runner.CROSS_TEST]  # Nothing else was left.
+    assert "mine" in status.table(ours) and "finished run, cross x" in status.table(ours)
+    return ours
+
+
+class TestFinishedRuns:
+    def test_a_model_hears_through_its_own_program_and_targets_find_their_places(
+        self, with_own, own_run
+    ):
+        answers = tables.read_answers(with_own)
+        assert answers.stages == ("cochleagram", "dense", "energy")
+        assert answers.words == ("fall", "rise") or answers.words == ("rise", "fall")
+        table = storage.read_csv(own_run / "verification/metamers.csv", text=("word",))
+        ids = answers.target_ids.tolist()
+        table = table.set_index("target_id").loc[ids]
+        scorer = maker = len(answers.makers) - 1
+        assert answers.makers[maker].entry.label == "mine"
+        heard = np.array(answers.words)[answers.heard[scorer, maker, 2, :, 0]]
+        np.testing.assert_array_equal(heard, table["prediction"])
+        natural = np.array(answers.words)[answers.natural[scorer]]
+        np.testing.assert_array_equal(natural, table["target_prediction"])
+        np.testing.assert_array_equal(answers.passed[maker, 2, :, 0], table["verdict"] == "pass")
+        assert (answers.heard[:, maker, :2] == -1).all() and (answers.heard[:, :-1, 2] == -1).all()
+        # And others hear its metamers as its files have them.
+        run = runs.read_run(own_run)
+        played = pipeline.read_metamers(run, "ear", "energy").made.waveform[::-1, 0]
+        sounds = mj.audio.heard(*pipeline.play_metamers(run, played))
+        first = with_own.members[0]
+        model, variables = pipeline.load_network(with_own.read(first), first.entry.network, 2)
+        (expected,) = exact.recognize(
+            [(model, variables)], sounds, with_own.settings(first).cochleagram
+        )
+        np.testing.assert_array_equal(answers.heard[0, maker, 2, :, 0], expected)
+
+    def test_the_report_has_its_curve_its_size_and_its_difference(self, with_own):
+        text = summary.write(with_own, resamples=50).read_text("utf-8")
+        curves = pd.read_csv(with_own.path("report", "curves.csv"))
+        mine = curves[(curves["entry"] == "mine") & (curves["who"] == effects.OTHERS)]
+        assert list(mine["stage"]) == ["energy", "all", "natural"]
+        answers = tables.read_answers(with_own)
+        trained = [i for i, m in enumerate(answers.scorers) if m.entry.label == "frequency_grouped"]
+        expected = np.mean(answers.heard[trained, -1, 2, :, 0] == answers.labels)
+        np.testing.assert_allclose(mine["mean"].iloc[:2], expected)
+        rows = pd.read_csv(with_own.path("report", "accuracy.csv")).set_index("entry")
+        assert rows.loc["mine", "energy_size"] == 20 * 4 and np.isnan(
+            rows.loc["mine", "dense_size"]
+        )
+        assert "| mine |" in text and "Saved models are those of finished runs" in text
+        differences = pd.read_csv(with_own.path("report", "differences.csv"))
+        row = differences[differences["question"] == entries.SAVED].iloc[0]
+        assert (row["of"], row["against"], row["stage"]) == ("mine", "frequency_grouped", "all")
+
+    def test_runs_alone_are_compared_without_training(self, finished, own_run, tmp_path):
+        trained = finished[0].read(finished[0].members[0])
+        comparison = runner.Comparison(
+            runs=(str(trained.folder), str(own_run)), experiment=trained.config
+        )
+        home = runner.ComparisonFolder(tmp_path, comparison)
+        runner.check_saved(home, None)
+        runner.run_all(home, None)
+        text = summary.write(home, resamples=50).read_text("utf-8")
+        assert f"(those of {trained.folder.name})" in text and "Everything is done." in text
+        table = pd.read_csv(home.path("report", "recognition.csv"))
+        assert set(table["maker"]) == {trained.folder.name, "mine"} == set(table["scorer"])
+        answers, before = tables.read_answers(home), tables.read_answers(finished[0])
+        np.testing.assert_array_equal(answers.heard[0, 0, :2], before.heard[0, 0])
+
+    def test_what_cannot_stand_beside_the_others_is_refused(self, finished, own_run, tmp_path):
+        home, _, recordings = finished
+
+        def check(recordings, **changes):
+            comparison = dataclasses.replace(home.comparison, **changes)
+            runner.check_saved(runner.ComparisonFolder(tmp_path, comparison), recordings)
+
+        other = dataclasses.replace(recordings, waveforms=recordings.waveforms[::-1])
+        with pytest.raises(ValueError, match=r"mine must be .*: 4 of 4 are not"):
+            check(other, runs=(str(own_run),))
+        short = dataclasses.replace(recordings, waveforms=recordings.waveforms[:, :1000])
+        with pytest.raises(ValueError, match="those have 1000 samples, its own 2000"):
+            check(short, runs=(str(own_run),))
+        with pytest.raises(ValueError, match="different names, got mine, mine"):
+            check(recordings, runs=(str(own_run), str(own_run)))
+        with pytest.raises(ValueError, match=r"config.json is not there"):
+            check(recordings, runs=(str(tmp_path / "nothing"),))
+        experiment = dataclasses.replace(
+            home.comparison.experiment,
+            synthesis=dataclasses.replace(home.comparison.experiment.synthesis, seeds=(0, 1)),
+        )
+        with pytest.raises(ValueError, match=r"synthesis.seeds of .*mine must be 2, got 1"):
+            check(recordings, runs=(str(own_run),), experiment=experiment)
+
+    def test_the_driver_reports_what_is_there(self, with_own, own_run):
+        home = with_own
         command = [sys.executable, "-m", "experiments.compare_architectures", "--report_only"]
         command += [f"--workdir={home.folder}", "--seeds=0,1", "--draws=100"]
-        command += [f"--networks={','.join(home.comparison.entries)}"]
+        command += [f"--networks={','.join(home.comparison.entries)}", f"--runs={own_run}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         report = home.path("report", "report.md").read_text("utf-8")
         assert "frequency grouped, untrained" in report
-        assert "Nothing can be said yet" in report
         table = pd.read_csv(home.path("report", "recognition.csv"))
-        assert len(table) == 4 * 4 * 2 * 4  # Scorers, makers, stages, targets.
+        assert len(table) == 5 * (4 * 2 + 1) * 4  # Scorers, makers' stages, targets.
         for line in report.splitlines():
             if line.startswith("!["):
                 name = line.partition("(")[2].rstrip(")")

@@ -15,6 +15,7 @@ import pytest
 import small_run
 
 from metamer_jax import configs, pipeline, runs, storage
+from metamer_jax.commands import sharing
 from metamer_jax.runs import shares
 
 
@@ -175,6 +176,15 @@ def test_who_waits_for_others_to_come_is_told(monkeypatch, caplog):
     assert shares.shard_of(configs.SharingConfig()) is None
     (record,) = caplog.records
     assert "a process that is alone takes --share=0/1" in record.getMessage()
+
+
+def test_processes_are_told_apart_before_anything_is_computed(monkeypatch):
+    """Reading flags may compute (--cochleagram_tolerance), after which JAX cannot."""
+    order = []
+    monkeypatch.setattr(runs, "shard_of", lambda _: order.append("share"))
+    monkeypatch.setattr(sharing, "_changed", lambda config: config)
+    assert sharing.begin(lambda: order.append("flags")) == (None, None)
+    assert order == ["share", "flags"]
 
 
 def test_a_share_or_a_coordinator_and_all_of_that():
