@@ -137,14 +137,15 @@ def curves(
         axes, left = axes.ravel()[: len(panels)], axes[:, 0]
         for axis, (title, shown) in zip(axes, panels, strict=True):
             shifts = np.linspace(-0.5, 0.5, len(shown)) * min(0.5, 0.1 * (len(shown) - 1))
+            here = [s for s in stages if any((e.label, s) in rows.index for e in shown)]
             for entry, shift in zip(shown, shifts, strict=True):
                 if entry.label not in rows.index.get_level_values("entry"):
                     continue
-                own = 100 * rows.loc[entry.label].reindex(stages)[["mean", "low", "high"]]
+                own = 100 * rows.loc[entry.label].reindex(here)[["mean", "low", "high"]]
                 y, low, high = own.to_numpy(float).T
                 look = drawn[entry.label]
                 axis.errorbar(
-                    np.arange(len(stages)) + shift,
+                    np.arange(len(here)) + shift,
                     y,
                     np.nan_to_num(np.clip([y - low, high - y], 0, None)),
                     capsize=2,
@@ -155,10 +156,10 @@ def curves(
                     **look,
                 )
             axis.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=":")
-            names = ["target itself", *stages[1:]]
+            names = ["target itself" if s == effects.NATURAL else s for s in here]
             turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-            axis.set_xticks(range(len(stages)), names, **turned)
-            axis.set(xlim=(-0.5, len(stages) - 0.5), ylim=(0, 104))
+            axis.set_xticks(range(len(here)), names, **turned)
+            axis.set(xlim=(-0.5, len(here) - 0.5), ylim=(0, 104))
             axis.set_title(title, pad=legend_in * 72 + 2)
             axis.legend(
                 loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=1, borderaxespad=0.2,

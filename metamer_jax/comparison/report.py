@@ -19,9 +19,13 @@ def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -
         resampling: How intervals were made.
     """
     seeds = pd.Series([m.entry.label for m in answers.makers]).value_counts()
-    yield "# Does it matter how a network connects over frequency, or only how large it is?\n"
+    if home.trained:
+        yield "# Does it matter how a network connects over frequency, or only how large it is?\n"
+    else:
+        yield "# What networks recognise of each other's metamers\n"
     yield (
-        f"{len(entries)} networks, each in {_range(seeds)} seed{'s' if seeds.max() > 1 else ''}, "
+        f"{len(entries)} network{'s, each' if len(entries) > 1 else ''} in {_range(seeds)} "
+        f"seed{'s' if seeds.max() > 1 else ''}, "
         f"{len(answers.target_ids)} targets a stage {_origin(home, answers)}; chance "
         f"{100 * answers.chance:.1f} %. A metamer counts as recognised where a network that it was "
         "not made from hears the word spoken in the target. Unless it says otherwise, the "

@@ -45,7 +45,7 @@ def table(home: runner.ComparisonFolder) -> str:
     """Says for every entry and seed which parts are done, and what is left."""
     width = max(len(entry.title) for entry in home.entries)
     cell = 1 + sum(len(name) + 1 for name in _LETTERS.values())
-    seeds = home.comparison.seeds
+    seeds = home.comparison.seeds if home.trained else ()
     lines = [" " * width + "".join(f"  seed {seed}".ljust(cell + 2) for seed in seeds)]
     names = " ".join(_LETTERS.values())
     lines.append(" " * width + "".join(f"  {names}".ljust(cell + 2) for _ in seeds))
@@ -62,7 +62,7 @@ def table(home: runner.ComparisonFolder) -> str:
         done = home.is_done(runner.CROSS_TEST, member)
         about = f"  finished run, cross {_DONE if done else _LEFT}"
         lines.append(member.entry.title.ljust(width) + about)
-    return "\n".join([*(line.rstrip() for line in lines), "", *_left(home)]) + "\n"
+    return "\n".join([*(line.rstrip() for line in lines), "", *_left(home)]).lstrip("\n") + "\n"
 
 
 def _left(home) -> list[str]:

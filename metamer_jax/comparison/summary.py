@@ -168,7 +168,6 @@ def _figures(answers, found, entries) -> Iterator[tuple[str, object]]:
                     entries=entries,
                 ),
             )
-    if found["differences"]["difference"].notna().any():
-        for stage in [*(answers.stages[i] for i in effects.network_stages(answers)), effects.ALL]:
-            figure = plots.differences(found["differences"], entries, stage)
-            yield f"differences_{stage}", figure
+    told = found["differences"].dropna(subset="difference")
+    for stage in dict.fromkeys(told["stage"]):
+        yield f"differences_{stage}", plots.differences(told, entries, stage)
