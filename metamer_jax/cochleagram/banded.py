@@ -1,7 +1,6 @@
 """Matrices whose columns are nearly zero but for a stretch of rows, as blocks without the zeros."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +10,14 @@ import numpy as np
 _BLOCK_COST = 12000
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["blocks"], meta_fields=["starts", "num_rows"]
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BandedMatrix:
     """[row, column], of which each block holds some columns, in order, and the rows they use."""
 
     blocks: tuple[jax.Array, ...]  # [row of the block, column of the block]
-    starts: tuple[int, ...]  # First row of each.
-    num_rows: int
+    starts: tuple[int, ...] = dataclasses.field(metadata={"static": True})  # First row of each.
+    num_rows: int = dataclasses.field(metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -27,11 +27,7 @@ from metamer_jax.cochleagram.multirate import MultirateFilters
 from metamer_jax.configs import CochleagramConfig
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["bands", "center_hz", "low_hz", "high_hz"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CochleagramFilters:
     """What `cochleagram` needs besides the waveform: a pytree, so that jit takes it as argument.

@@ -12,11 +12,7 @@ from metamer_jax.cochleagram import filters as filter_design
 from metamer_jax.configs import CochleagramConfig
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["response", "kernel", "frames"],
-    meta_fields=["padding"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DenseFilters:
     """What `envelope` needs."""
@@ -24,7 +20,8 @@ class DenseFilters:
     response: jax.Array  # [channel, bin]
     kernel: jax.Array  # [sample of a block, row x frame of a block]: the folded low-pass.
     frames: jax.Array | None  # [frame] int32, which frames to keep; None: all.
-    padding: tuple[int, int]  # Zeros before and after the envelope.
+    # Zeros before and after the envelope.
+    padding: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
 
 def design(

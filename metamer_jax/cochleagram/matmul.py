@@ -58,11 +58,7 @@ def resolve(transform: str, platform: str | None = None) -> str:
 # The spectrum of a whole clip.
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["first", "rotation", "second"],
-    meta_fields=["num_samples"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SpectrumMatrices:
     """For `spectrum`: sample b * i + j meets bin u + a * v."""
@@ -70,7 +66,7 @@ class SpectrumMatrices:
     first: jax.Array  # [part, u, i] over the a samples b apart; parts are real and imaginary.
     rotation: jax.Array  # [part, u, j]
     second: jax.Array  # [part, j, v], of the bins up to half the sample rate.
-    num_samples: int
+    num_samples: int = dataclasses.field(metadata={"static": True})
 
 
 def design_spectrum(num_samples: int, dtype: np.dtype | type = np.float32) -> SpectrumMatrices:
@@ -135,11 +131,7 @@ def _times(a, b, c, d):
 # Subbands.
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["rows", "response", "rotation", "second", "lowpass"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MatmulGroup:
     """Channels that share one coarse grid.
@@ -157,9 +149,7 @@ class MatmulGroup:
     lowpass: jax.Array  # [u, j, frame]
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["spectrum", "groups", "order"], meta_fields=[]
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MatmulFilters:
     """What `envelope` needs; the counterpart of the multirate filters for FFTs."""

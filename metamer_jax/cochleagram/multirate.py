@@ -13,7 +13,6 @@ all about it, and they are M / N times an inverse FFT of length M of its n numbe
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +28,7 @@ from metamer_jax.configs import CochleagramConfig
 _GROUP_COST = 3000
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["index", "response", "lowpass"],
-    meta_fields=[],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SubbandGroup:
     """Channels that share one coarse grid."""
@@ -43,9 +38,7 @@ class SubbandGroup:
     lowpass: banded.BandedMatrix  # [point, frame]
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["groups", "order"], meta_fields=[]
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class MultirateFilters:
     """The groups, and the way back from their order to that of the channels."""

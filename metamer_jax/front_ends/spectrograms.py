@@ -14,7 +14,6 @@ network's weights. In front of a network they are a function around it:
 """
 
 import dataclasses
-import functools
 import math
 
 import jax
@@ -26,7 +25,7 @@ from metamer_jax import gradients
 from metamer_jax.configs import SpectrogramConfig
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["window", "mel"], meta_fields=[])
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SpectrogramFilters:
     """What spectrograms need besides the waveform: a pytree, so that jit takes it as argument."""

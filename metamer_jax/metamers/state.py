@@ -2,7 +2,6 @@
 
 import dataclasses
 import enum
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,11 +46,7 @@ class Info(NamedTuple):
     step: jax.Array  # int32, updates before this evaluation.
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["metamer", "target", "variables"],
-    meta_fields=["stage_fn", "config", "mesh"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
     """A batch of syntheses under way."""
@@ -59,9 +54,11 @@ class State:
     metamer: Metamer  # Leading axes [target, seed].
     target: jax.Array  # [target, ...] activations to match.
     variables: Any  # The model's, as `stage_fn` takes them.
-    stage_fn: StageFn  # From `parametrised`, where there is a parametrisation.
-    config: SynthesisConfig
-    mesh: Mesh | None = None  # Which devices share the targets; None: one has all of them.
+    # From `parametrised`, where there is a parametrisation.
+    stage_fn: StageFn = dataclasses.field(metadata={"static": True})
+    config: SynthesisConfig = dataclasses.field(metadata={"static": True})
+    # Which devices share the targets; None: one has all of them.
+    mesh: Mesh | None = dataclasses.field(default=None, metadata={"static": True})
 
 
 class Synthesis(NamedTuple):
