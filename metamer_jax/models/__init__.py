@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metamer_jax.models.base import WordNetwork
+from metamer_jax.models.base import Network, WordNetwork
 from metamer_jax.models.blocks import CochleagramNetwork
 from metamer_jax.models.cochcnn9 import CochCNN9
 from metamer_jax.models.cochresnet50 import CochResNet50
@@ -40,8 +40,6 @@ __all__ = [
     "build_model",
     "stage_names",
 ]
-
-Network = WordNetwork | CochleagramNetwork
 
 # The paper's frame, connected over frequency in four ways.
 WORD_NETWORKS: Mapping[str, type[WordNetwork]] = types.MappingProxyType(

@@ -5,16 +5,14 @@ them, and start as there, so that `torch_import` can carry weights over by name.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metamer_jax.models import layers
+from metamer_jax.models.base import Network
 
-# (input, stage) to output: an ordinary ReLU, or a straight-through one at the stage that asks.
-Relu = Callable[[jax.Array, str], jax.Array]
 Padding = str | tuple[tuple[int, int], ...]
 
 # PyTorch's default start: uniform within 1 / sqrt(inputs of a unit).
@@ -22,100 +20,25 @@ torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-class CochleagramNetwork(nn.Module):
+class CochleagramNetwork(Network):
     """A network on the whole cochleagram; stages are called as Feather et al. (2023) call them.
 
     Its first stage, their `input_after_preproc`, is called `cochleagram` as in every network here;
     the last, `final`, are the logits.
 
-    Variables: "params" holds what is trained; "batch_stats" the running means and variances of its
-    batch norms, if it has any, which evaluation and synthesis use; "normalization" the scalars
-    mean, variance and count of the training inputs (`training.fit_normalization`).
+    Variables: besides those of every network "batch_stats", the running means and variances of its
+    batch norms, if it has any, which evaluation and synthesis use.
 
     Attributes:
-        num_words: Number of logits.
         standardize: Begin with the scalars of "normalization". The originals do not.
     """
 
-    num_words: int
     standardize: bool = False
 
     @nn.nowrap
-    def respond(
-        self, x: jax.Array, stages: layers.Activations, *, relu: Relu, train: bool
-    ) -> jax.Array:
-        """Maps [batch, channel, frame] to logits, and enters the stages."""
-        raise TypeError(f"{type(self).__name__} must say how it responds")
-
-    @property
-    def stage_names(self) -> tuple[str, ...]:
-        """Names of the stages, in processing order."""
-        raise TypeError(f"{type(self).__name__} must name its stages")
-
-    @nn.nowrap
-    def reads(self, num_channels: int, num_frames: int) -> layers.Grid | None:
-        """The part that is read of a cochleagram of that size: everything."""
-        return None
-
-    @nn.nowrap
-    def resized(self, cochleagram: jax.Array, grid: layers.Grid | None = None) -> jax.Array:
-        """The cochleagram, which is not resized."""
-        _check_whole(grid)
-        return cochleagram
-
-    @nn.compact
-    def __call__(
-        self,
-        cochleagram: jax.Array,
-        *,
-        train: bool = False,
-        straight_through: str | None = None,
-        grid: layers.Grid | None = None,
-    ) -> tuple[jax.Array, layers.Activations]:
-        """Recognises words.
-
-        Args:
-            cochleagram: [batch, channel, frame] float32. A network that has been initialised
-                takes others of the same size.
-            train: Drop units, which needs the rng "dropout", and let batch norms use the batch's
-                statistics and change the running ones, which needs mutable "batch_stats".
-            straight_through: Stage whose ReLU, if it ends in one, passes every gradient back.
-            grid: None; for the networks that read only a part of the cochleagram.
-
-        Returns:
-            Logits [batch, word], and every stage's activation in processing order.
-
-        Raises:
-            ValueError: `straight_through` is not a stage, or `cochleagram` is not a batch, or not
-                a whole one.
-        """
-        if straight_through is not None and straight_through not in self.stage_names:
-            raise ValueError(
-                f"straight_through must be one of {self.stage_names}, got {straight_through!r}"
-            )
-        if cochleagram.ndim != 3:
-            raise ValueError(
-                f"cochleagram must be [batch, channel, frame], got shape {cochleagram.shape}"
-            )
-        _check_whole(grid)
-
-        def relu(x, stage):
-            return layers.relu(x, straight_through=stage == straight_through)
-
-        mean = self.variable("normalization", "mean", jnp.zeros, ())
-        variance = self.variable("normalization", "variance", jnp.ones, ())
-        self.variable("normalization", "count", jnp.zeros, (), jnp.int32)
-        stages = layers.Activations(cochleagram=cochleagram)
-        x = cochleagram
-        if self.standardize:
-            x = layers.standardize(x, mean.value, variance.value)
-        logits = stages["final"] = self.respond(x, stages, relu=relu, train=train)
-        return logits, stages
-
-
-def _check_whole(grid):
-    if grid is not None:
-        raise ValueError(f"grid must be None, for the whole cochleagram is read, got {grid}")
+    def _standardized(self, x: jax.Array) -> jax.Array:
+        standardized = super()._standardized(x)  # Its scalars are there in any case.
+        return standardized if self.standardize else x
 
 
 class Convolution(nn.Module):

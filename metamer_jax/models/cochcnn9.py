@@ -36,8 +36,6 @@ class CochCNN9(blocks.CochleagramNetwork):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.pooling not in ("max", "hann"):
-            raise ValueError(f"pooling must be 'max' or 'hann', got {self.pooling!r}")
         if len(self.conv_features) != len(_KERNELS):
             raise ValueError(
                 f"conv_features must be {len(_KERNELS)} widths, got {self.conv_features}"
@@ -51,7 +49,7 @@ class CochCNN9(blocks.CochleagramNetwork):
 
     @nn.nowrap
     def respond(
-        self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
+        self, x: jax.Array, stages: layers.Activations, *, relu: layers.Relu, train: bool
     ) -> jax.Array:
         """Computes the classes of cochleagrams and fills in `stages`; see the base class."""
         x = blocks.batch_norm(train, "batchnorm0")(x[..., None])

@@ -31,11 +31,6 @@ class CochResNet50(blocks.CochleagramNetwork):
     block_counts: tuple[int, ...] = (3, 4, 6, 3)
     pooling: str = "max"
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.pooling not in ("max", "hann"):
-            raise ValueError(f"pooling must be 'max' or 'hann', got {self.pooling!r}")
-
     @property
     def stage_names(self) -> tuple[str, ...]:
         """Names of the stages, in processing order."""
@@ -44,7 +39,7 @@ class CochResNet50(blocks.CochleagramNetwork):
 
     @nn.nowrap
     def respond(
-        self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
+        self, x: jax.Array, stages: layers.Activations, *, relu: layers.Relu, train: bool
     ) -> jax.Array:
         """Computes the classes of cochleagrams and fills in `stages`; see the base class."""
         x = _convolution(self.features, 7, 2, "conv1")(x[..., None])

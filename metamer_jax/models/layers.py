@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -25,6 +25,8 @@ from metamer_jax import gradients
 _INPUTS_OF_A_PRODUCT = 8
 
 Activations = collections.OrderedDict[str, jax.Array]
+# (input, stage) to output: an ordinary ReLU, or a straight-through one at the stage that asks.
+Relu = Callable[[jax.Array, str], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,7 +96,7 @@ class SpecTemp(blocks.CochleagramNetwork):
 
     @nn.nowrap
     def respond(
-        self, x: jax.Array, stages: layers.Activations, *, relu: blocks.Relu, train: bool
+        self, x: jax.Array, stages: layers.Activations, *, relu: layers.Relu, train: bool
     ) -> jax.Array:
         """Computes the classes of cochleagrams and fills in `stages`; see the base class."""
         x = stages["filtered_signal"] = self._filtered(self.rescale * x)
