@@ -3,6 +3,7 @@
 `DRAWINGS` says which table each figure is drawn from, and what is to be seen.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -57,11 +58,9 @@ def forest(
         The figure.
     """
     shown = np.flatnonzero(np.isfinite(np.asarray(values, float))).tolist()
-    with style.house_style(grid=False):
-        longest = max((len(labels[i]) for i in shown), default=8)
-        size = 3.2 + 0.075 * longest, 0.27 * max(len(shown), 1) + 0.9
-        figure = listening.labelled_figure(*size, source)
-        axis = figure.add_subplot()
+    longest = max((len(labels[i]) for i in shown), default=8)
+    size = 3.2 + 0.075 * longest, 0.27 * max(len(shown), 1) + 0.9
+    with listening.labelled_panel(*size, source) as (figure, axis):
         if bounds is not None:
             axis.axvspan(*bounds, color=style.GRID, alpha=0.6, linewidth=0)
         if zero is not None:
@@ -81,6 +80,42 @@ def forest(
         if limits is not None:
             axis.set_xlim(limits)
     return figure
+
+
+def rows(
+    table: pd.DataFrame,
+    label: str,
+    columns: tuple[str, str, str],
+    *,
+    xlabel: str,
+    zero: float | None = 0.0,
+    scale: float = 1.0,
+    colored: bool = False,
+    source: str = "",
+) -> Figure:
+    """Draws the rows of a table as a forest.
+
+    Args:
+        table: The rows.
+        label: Column of what each is.
+        columns: Of the number and the ends of its interval.
+        xlabel: What is estimated, with its unit.
+        zero: Where a line stands for no effect; None: no line.
+        scale: Factor from the column's unit to that of `xlabel`.
+        colored: Whether each row is a network, with its colour.
+        source: Whose answers; those of `listening.LABELS` are labelled.
+
+    Returns:
+        The figure.
+    """
+    return forest(
+        table[label].astype(str).tolist(),
+        *(scale * table[name].to_numpy(float) for name in columns),
+        xlabel=xlabel,
+        zero=zero,
+        colors=[style.network_color(i) for i in range(len(table))] if colored else None,
+        source=source,
+    )
 
 
 def by_layer(
@@ -103,31 +138,12 @@ def by_layer(
     Returns:
         The figure.
     """
-    models = list(dict.fromkeys(table["model"]))
-    places, labels = listening.layer_places(table)
-    with style.house_style(grid=False):
-        width = max(4.2, 0.75 * len(labels) + 1.2)
-        figure = listening.labelled_figure(width, 3.3, source)
-        axis = figure.add_subplot()
-        for model, color, shift in listening.spread(models):
-            rows = table[table["model"] == model]
-            x = np.array([places[model, layer] for layer in rows["layer"]]) + shift
-            y, low, high = (rows[name].to_numpy(float) for name in columns)
-            errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
-            axis.errorbar(x, y, errors, color=color, marker="o", ms=5, capsize=2.5, label=model)
+    with listening.layer_panel(table, source) as (figure, axis, places):
+        listening.draw_by_layer(axis, table, columns, places)
         if zero is not None:
             axis.axhline(zero, color=style.MUTED, linewidth=1, linestyle=":")
-        _name_layers(axis, labels)
-        axis.set(ylabel=ylabel, xlabel="Layer matched by the metamer")
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+        axis.set_ylabel(ylabel)
     return figure
-
-
-def _name_layers(axis, labels: Sequence[str]) -> None:
-    axis.set_xticks(range(len(labels)), labels)
-    axis.set_xlim(-0.4, len(labels) - 0.6)
-    if max(map(len, labels)) > 12 or len(labels) > 8:
-        listening.slant(axis)
 
 
 def observers(table: pd.DataFrame, *, source: str = "") -> Figure:
@@ -161,9 +177,8 @@ def observers(table: pd.DataFrame, *, source: str = "") -> Figure:
                 y, low, high = (
                     100 * rows[c].to_numpy(float) for c in ("mean", "ci_low", "ci_high")
                 )
-                errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
                 axis.errorbar(
-                    *(range(len(names)), y, errors),
+                    *(range(len(names)), y, style.errors(y, low, high)),
                     color=style.network_color(i),
                     linestyle=line,
                     marker="o",
@@ -199,7 +214,7 @@ def bayes_factors(table: pd.DataFrame, *, source: str = "") -> Figure:
     table, labels, colors = _comparisons(table)
     values = table["bf10"].to_numpy(float)
     nothing = np.full(len(values), np.nan)
-    figure = forest(
+    return forest(
         *(labels, np.clip(values, 1e-3, 1e6), nothing, nothing),
         xlabel="BF10: for no difference  <  1  <  for a difference",
         zero=1.0,
@@ -208,7 +223,6 @@ def bayes_factors(table: pd.DataFrame, *, source: str = "") -> Figure:
         log=True,
         source=source,
     )
-    return figure
 
 
 def _comparisons(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
@@ -248,48 +262,6 @@ def equivalence(table: pd.DataFrame, *, source: str = "") -> Figure:
     )
 
 
-def contrasts(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws planned contrasts with their intervals.
-
-    Args:
-        table: Rows of `analysis.planned_contrasts`.
-        source: Whose answers; those of `listening.LABELS` are labelled.
-
-    Returns:
-        The figure.
-    """
-    return _rows(
-        table,
-        "contrast",
-        ("estimate", "ci_low", "ci_high"),
-        "Contrast of shares of right answers",
-        0.0,
-        source,
-    )
-
-
-def half_stages(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws where each network's curve has fallen by half.
-
-    Args:
-        table: Rows of `analysis.curve_summary`.
-        source: Whose answers; those of `listening.LABELS` are labelled.
-
-    Returns:
-        The figure.
-    """
-    colors = [style.network_color(i) for i in range(len(table))]
-    return _rows(
-        table,
-        "model",
-        ("half_stage", "half_low", "half_high"),
-        "Layer of half recognition (place, 0 the first)",
-        None,
-        source,
-        colors,
-    )
-
-
 def consistency(table: pd.DataFrame, *, source: str = "") -> Figure:
     """Draws kappas of errors, overall and within layers.
 
@@ -311,7 +283,7 @@ def consistency(table: pd.DataFrame, *, source: str = "") -> Figure:
     )
     both = pd.concat([first, second], ignore_index=True)
     names = ("kappa", "ci_low", "ci_high")
-    return _rows(both, "label", names, "Error consistency (kappa)", 0.0, source)
+    return rows(both, "label", names, xlabel="Error consistency (kappa)", source=source)
 
 
 def mixed_model(table: pd.DataFrame, *, source: str = "") -> Figure:
@@ -374,71 +346,6 @@ def reliability(table: pd.DataFrame, *, source: str = "") -> Figure:
     )
 
 
-def similarity(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws how alike confusions are.
-
-    Args:
-        table: Rows of `analysis.confusion_similarity`.
-        source: Whose answers; those of `listening.LABELS` are labelled.
-
-    Returns:
-        The figure.
-    """
-    names = ("pearson_r", "ci_low", "ci_high")
-    return _rows(
-        table, "model", names, "Correlation of wrong answers, people and networks", 0.0, source
-    )
-
-
-def bias(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws which words are answered too often.
-
-    Args:
-        table: Rows of `analysis.response_bias`.
-        source: Whose answers; those of `listening.LABELS` are labelled.
-
-    Returns:
-        The figure.
-    """
-    shares = table.assign(**{c: 100 * table[c] for c in ("bias", "ci_low", "ci_high")})
-    xlabel = "Answered less spoken (percentage points)"
-    return _rows(shares, "word", ("bias", "ci_low", "ci_high"), xlabel, 0.0, source)
-
-
-def _rows(table, label, columns, xlabel, zero, source, colors=None) -> Figure:
-    numbers = (table[name].to_numpy(float) for name in columns)
-    labels = [str(name) for name in table[label]]
-    return forest(labels, *numbers, xlabel=xlabel, zero=zero, colors=colors, source=source)
-
-
-def information(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws information transmitted by layer.
-
-    Args:
-        table: Rows of `analysis.transmitted_information`.
-        source: Whose answers; those of `listening.LABELS` are labelled.
-
-    Returns:
-        The figure.
-    """
-    columns = ("bits_corrected", "ci_low", "ci_high")
-    return by_layer(table, columns, ylabel="Information (bits)", source=source, zero=0.0)
-
-
-def response_times(table: pd.DataFrame, *, source: str = "") -> Figure:
-    """Draws how long answers take by layer.
-
-    Args:
-        table: Rows of `analysis.response_times`.
-        source: Whose answers; those of `listening.LABELS` are labelled.
-
-    Returns:
-        The figure.
-    """
-    columns = ("geometric_mean_ms", "ci_low_ms", "ci_high_ms")
-    return by_layer(table, columns, ylabel="Response time (ms)", source=source)
-
-
 def stimuli(table: pd.DataFrame, *, source: str = "") -> Figure:
     """Draws the share of right answers to every single metamer by layer.
 
@@ -450,11 +357,7 @@ def stimuli(table: pd.DataFrame, *, source: str = "") -> Figure:
         The figure.
     """
     models = list(dict.fromkeys(table["model"]))
-    places, labels = listening.layer_places(table)
-    with style.house_style(grid=False):
-        width = max(4.2, 0.75 * len(labels) + 1.2)
-        figure = listening.labelled_figure(width, 3.3, source)
-        axis = figure.add_subplot()
+    with listening.layer_panel(table, source) as (figure, axis, places):
         wide = 0.7 / len(models)
         for i, model in enumerate(models):
             for layer, rows in table[table["model"] == model].groupby("layer", sort=False):
@@ -464,10 +367,7 @@ def stimuli(table: pd.DataFrame, *, source: str = "") -> Figure:
                 x = left + wide * (np.arange(len(share)) + 0.5) / len(share)
                 axis.plot(x, share, ".", ms=3.5, color=style.network_color(i), alpha=0.7)
             axis.plot([], [], "o", ms=5, color=style.network_color(i), label=model)
-        _name_layers(axis, labels)
         axis.set(ylim=(-4, 104), ylabel="Recognised (%), each metamer")
-        axis.set_xlabel("Layer matched by the metamer")
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
     return figure
 
 
@@ -492,7 +392,7 @@ def order(table: pd.DataFrame, *, source: str = "") -> Figure:
                 y, low, high = (np.exp(side) for side in (y, low, high))
             else:
                 y, low, high = (100 * side for side in (y, low, high))
-            errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
+            errors = style.errors(y, low, high)
             axis.errorbar(range(len(rows)), y, errors, marker="o", ms=5, capsize=2.5)
             axis.set_xticks(range(len(rows)), list(rows["part"]))
             name = "Response time (ms)" if what == "response time" else "Recognised (%)"
@@ -511,7 +411,14 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "half_stages": Drawing(
         "curve_summary",
-        half_stages,
+        functools.partial(
+            rows,
+            label="model",
+            columns=("half_stage", "half_low", "half_high"),
+            xlabel="Layer of half recognition (place, 0 the first)",
+            zero=None,
+            colored=True,
+        ),
         "Where half is recognised",
         "Layer at which each network's recognition curve has fallen by half, with its interval.",
         "A falling logistic curve fitted to the mean over listeners; 95 % intervals by bootstrap "
@@ -519,7 +426,12 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "contrasts": Drawing(
         "contrasts",
-        contrasts,
+        functools.partial(
+            rows,
+            label="contrast",
+            columns=("estimate", "ci_low", "ci_high"),
+            xlabel="Contrast of shares of right answers",
+        ),
         "Planned contrasts",
         "Planned contrasts of shares of right answers with their intervals.",
         "Means over listeners, 95 % BCa intervals; p in the table is corrected over the family.",
@@ -581,7 +493,12 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "information": Drawing(
         "transmitted_information",
-        information,
+        functools.partial(
+            by_layer,
+            columns=("bits_corrected", "ci_low", "ci_high"),
+            ylabel="Information (bits)",
+            zero=0.0,
+        ),
         "Information transmitted",
         "Bits that answers transmit about the word, by layer and network.",
         "Of all trials pooled, corrected for few trials; 95 % intervals by jackknife over "
@@ -589,21 +506,36 @@ DRAWINGS: dict[str, Drawing] = {
     ),
     "response_bias": Drawing(
         "response_bias",
-        bias,
+        functools.partial(
+            rows,
+            label="word",
+            columns=("bias", "ci_low", "ci_high"),
+            xlabel="Answered less spoken (percentage points)",
+            scale=100,
+        ),
         "Favourite words",
         "How much more often each word is answered than spoken, with intervals.",
         "Means over listeners, 95 % BCa intervals.",
     ),
     "confusion_similarity": Drawing(
         "confusion_similarity",
-        similarity,
+        functools.partial(
+            rows,
+            label="model",
+            columns=("pearson_r", "ci_low", "ci_high"),
+            xlabel="Correlation of wrong answers, people and networks",
+        ),
         "The same confusions?",
         "Correlation of wrong answers by people and by networks, with intervals.",
         "Over pairs of words; 95 % intervals by jackknife over listeners.",
     ),
     "response_times": Drawing(
         "response_times",
-        response_times,
+        functools.partial(
+            by_layer,
+            columns=("geometric_mean_ms", "ci_low_ms", "ci_high_ms"),
+            ylabel="Response time (ms)",
+        ),
         "Response times",
         "Response time by layer and network, with intervals.",
         "Geometric means over listeners; 95 % intervals.",

@@ -63,26 +63,26 @@ def cochleagram_pair(
         )
     if len(center_hz) != target.shape[0]:
         raise ValueError(f"center_hz must hold {target.shape[0]} channels, got {len(center_hz)}")
-    ticks = frequency_ticks(center_hz)
     with style.house_style():
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
         for axis, values, title in zip(axes, (target, metamer), titles, strict=True):
-            image = axis.imshow(
-                values,
-                origin="lower",
-                aspect="auto",
-                cmap=style.COLORMAP,
-                vmin=0,
-                vmax=float(np.nanmax(target)) or 1.0,
-                extent=(0, 1000 * values.shape[1] / frame_rate_hz, -0.5, len(values) - 0.5),
-            )
+            end_ms = 1000 * values.shape[1] / frame_rate_hz
+            image = _draw(axis, values, float(np.nanmax(target)) or 1.0, end_ms, center_hz)
             axis.set(title=title, xlabel="Time (ms)")
-            axis.grid(False)
-            axis.set_yticks([place for _, place in ticks], [hz_label(f) for f, _ in ticks])
         axes[0].set_ylabel("Frequency (Hz)")
         figure.colorbar(image, ax=axes, label=f"Compressed envelope ({unit})", pad=0.01)
     return figure
+
+
+def _draw(axis, values, top, end_ms, center_hz):
+    """Draws a cochleagram [channel, frame], `top` the brightest, with Hz on its axis."""
+    ticks = frequency_ticks(center_hz)
+    axis.grid(False)
+    axis.set_yticks([place for _, place in ticks], [hz_label(f) for f, _ in ticks])
+    extent = (0, end_ms, -0.5, len(values) - 0.5)
+    looks = {"origin": "lower", "aspect": "auto", "cmap": style.COLORMAP}
+    return axis.imshow(values, vmin=0, vmax=top, extent=extent, **looks)
 
 
 def metamer_grid(
@@ -107,25 +107,13 @@ def metamer_grid(
     """
     rows, columns = len(pictures), max(len(row) for row in pictures.values())
     with style.house_style():
-        figure = Figure(figsize=(1.75 * columns + 0.6, 1.75 * rows + 0.5))
-        figure.set_facecolor("white")
+        figure = Figure(figsize=(1.75 * columns + 0.6, 1.75 * rows + 0.5), facecolor="white")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         top = max(np.max(image) for row in pictures.values() for _, image in row)
         for line, (network, row) in zip(axes, pictures.items(), strict=True):
             for axis, (label, image) in zip(line, row, strict=True):
-                drawn = axis.imshow(
-                    image,
-                    origin="lower",
-                    aspect="auto",
-                    cmap=style.COLORMAP,
-                    vmin=0,
-                    vmax=top,
-                    extent=(0, 1000 * duration_s, 0, len(image)),
-                )
+                drawn = _draw(axis, image, top, 1000 * duration_s, center_hz)
                 axis.set_title(label, fontsize=8.5)
-                axis.grid(False)
-                ticks = frequency_ticks(center_hz)
-                axis.set_yticks([place for _, place in ticks], [hz_label(f) for f, _ in ticks])
             line[0].set_ylabel(f"{network}\nfrequency (Hz)")
         for axis in axes[-1]:
             axis.set_xlabel("time (ms)")

@@ -4,14 +4,16 @@ They take the tables of `analysis` and keep no state. What no person answered is
 the figure: it stays labelled wherever the figure goes.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib.patches
 import numpy as np
 import pandas as pd
 
 from metamer_jax.figures import style
-from metamer_jax.figures.style import Figure
+from metamer_jax.figures.style import Axes, Figure
 
 # Above every figure whose answers are of this source.
 LABELS = {
@@ -37,6 +39,67 @@ def labelled_figure(width_in: float, height_in: float, source: str) -> Figure:
     return figure
 
 
+@contextlib.contextmanager
+def labelled_panel(width_in: float, height_in: float, source: str) -> Iterator[tuple[Figure, Axes]]:
+    """Draws within the block, in the style of all figures, on the one panel of a figure.
+
+    Args:
+        width_in: Inches.
+        height_in: Inches.
+        source: Whose answers; those of `LABELS` are labelled.
+
+    Yields:
+        The figure and its panel.
+    """
+    with style.house_style(grid=False):
+        figure = labelled_figure(width_in, height_in, source)
+        yield figure, figure.add_subplot()
+
+
+Places = dict[tuple[str, str], int]  # Of (model, layer) on an axis.
+
+
+@contextlib.contextmanager
+def layer_panel(table: pd.DataFrame, source: str) -> Iterator[tuple[Figure, Axes, Places]]:
+    """The same with an axis of layers, named below it, and the legend above.
+
+    Args:
+        table: Rows with model and layer.
+        source: Whose answers; those of `LABELS` are labelled.
+
+    Yields:
+        The figure, its panel, and the places of layers.
+    """
+    places, labels = layer_places(table)
+    with labelled_panel(max(4.2, 0.75 * len(labels) + 1.2), 3.3, source) as (figure, axis):
+        yield figure, axis, places
+        axis.set_xticks(range(len(labels)), labels)
+        axis.set(xlim=(-0.4, len(labels) - 0.6), xlabel="Layer matched by the metamer")
+        if max(map(len, labels)) > 12 or len(labels) > 8:
+            slant(axis)
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+
+
+def draw_by_layer(
+    axis: Axes, table: pd.DataFrame, columns: tuple[str, str, str], places: Places
+) -> None:
+    """Draws a number by layer, a line a network, with its interval.
+
+    Args:
+        axis: Where.
+        table: A row per model and layer.
+        columns: Of the number and the ends of its interval.
+        places: Of the layers.
+    """
+    for model, color, shift in spread(list(dict.fromkeys(table["model"]))):
+        rows = table[table["model"] == model]
+        x = np.array([places[model, layer] for layer in rows["layer"]]) + shift
+        order = np.argsort(x)
+        y, low, high = (rows[name].to_numpy(float)[order] for name in columns)
+        errors = style.errors(y, low, high)
+        axis.errorbar(x[order], y, errors, color=color, marker="o", ms=5, capsize=2.5, label=model)
+
+
 def intervals(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Returns the ends of the intervals that are drawn, for rows of `analysis.recognition`.
 
@@ -49,7 +112,7 @@ def intervals(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def layer_places(table: pd.DataFrame) -> tuple[dict[tuple[str, str], int], list[str]]:
+def layer_places(table: pd.DataFrame) -> tuple[Places, list[str]]:
     """Places layers on an axis: (model, layer) to place, and what to write below each.
 
     Models with the same layers share their names; otherwise a layer is its place in its model.
@@ -87,24 +150,12 @@ def recognition_by_layer(
     Returns:
         The figure.
     """
-    models = list(dict.fromkeys(table["model"]))
-    places, labels = layer_places(table)
-    with style.house_style(grid=False):
-        figure = labelled_figure(max(4.2, 0.75 * len(labels) + 1.2), 3.3, source)
-        axis = figure.add_subplot()
-        for model, color, shift in spread(models):
-            rows = table[table["model"] == model]
-            x = np.array([places[model, layer] for layer in rows["layer"]]) + shift
-            order = np.argsort(x)
-            y, low, high = (
-                100 * np.asarray(v, float)[order] for v in (rows["mean"], *intervals(rows))
-            )
-            errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
-            axis.errorbar(
-                x[order], y, errors, color=color, marker="o", markersize=5, capsize=2.5, label=model
-            )
+    low, high = intervals(table)
+    percent = table.assign(mean=100 * table["mean"], low=100 * low, high=100 * high)
+    with layer_panel(table, source) as (figure, axis, places):
+        draw_by_layer(axis, percent, ("mean", "low", "high"), places)
         if panel is not None:
-            for model, color, shift in spread(models):
+            for model, color, shift in spread(list(dict.fromkeys(table["model"]))):
                 rows = panel[(panel["model"] == model)]
                 rows = rows[[(model, layer) in places for layer in rows["layer"]]]
                 x = np.array([places[model, layer] for layer in rows["layer"]]) + shift
@@ -119,13 +170,8 @@ def recognition_by_layer(
                     ms=4.5,
                     label=name,
                 )
-        _chance(axis, table)
-        axis.set_xticks(range(len(labels)), labels)
-        if max(map(len, labels)) > 12 or len(labels) > 8:
-            slant(axis)
-        axis.set(ylim=(0, 104), xlim=(-0.4, len(labels) - 0.6))
-        axis.set(ylabel="Recognised (%)", xlabel="Layer matched by the metamer")
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+        mark_chance(axis, table["chance"].iloc[0])
+        axis.set(ylim=(0, 104), ylabel="Recognised (%)")
     return figure
 
 
@@ -148,12 +194,13 @@ def slant(axis) -> None:
         text.set(rotation=35, ha="right", rotation_mode="anchor")
 
 
-def _chance(axis, table: pd.DataFrame) -> None:
-    chance = 100 * float(table["chance"].iloc[0])
-    axis.axhline(chance, color=style.MUTED, linewidth=1, linestyle=":")
+def mark_chance(axis, chance: float, linestyle: Any = ":") -> None:
+    """Draws a line at the share of right answers by guessing, and says on the right what it is."""
+    percent = 100 * float(chance)
+    axis.axhline(percent, color=style.MUTED, linewidth=1, linestyle=linestyle)
     axis.annotate(
-        f"chance\n{chance:.3g} %",
-        *((1, chance), (3, 0), ("axes fraction", "data"), "offset points"),
+        f"chance\n{percent:.3g} %",
+        *((1, percent), (3, 0), ("axes fraction", "data"), "offset points"),
         va="center",
         fontsize=7.5,
         color=style.MUTED,
@@ -172,19 +219,16 @@ def recognition_by_word(table: pd.DataFrame, *, source: str = "") -> Figure:
     """
     models = list(dict.fromkeys(table["model"]))
     words = list(dict.fromkeys(table["word"]))
-    with style.house_style(grid=False):
-        figure = labelled_figure(max(4.2, 0.55 * len(words) + 1.0), 3.1, source)
-        axis = figure.add_subplot()
+    with labelled_panel(max(4.2, 0.55 * len(words) + 1.0), 3.1, source) as (figure, axis):
         width = 0.8 / len(models)
         for i, model in enumerate(models):
             rows = table[table["model"] == model].set_index("word").reindex(words)
             x = np.arange(len(words)) + (i - (len(models) - 1) / 2) * width
             y, low, high = (100 * np.asarray(v, float) for v in (rows["mean"], *intervals(rows)))
-            errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
-            color = style.network_color(i)
+            errors, color = style.errors(y, low, high), style.network_color(i)
             axis.bar(x, y, 0.92 * width, color=color, label=model)
             axis.errorbar(x, y, errors, fmt="none", ecolor=style.INK, elinewidth=0.9, capsize=2)
-        _chance(axis, table)
+        mark_chance(axis, table["chance"].iloc[0])
         axis.set_xticks(range(len(words)), words)
         axis.set(ylim=(0, 104), ylabel="Recognised (%)", xlabel="Word spoken")
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
@@ -262,10 +306,8 @@ def recognition_matrix(matrix: pd.DataFrame) -> Figure:
     listeners = list(dict.fromkeys(matrix["listener"]))
     columns = list(dict.fromkeys(zip(matrix["model"], matrix["layer"], strict=True)))
     shares = matrix.set_index(["listener", "model", "layer"])["proportion"]
-    with style.house_style(grid=False):
-        width_in = 0.5 * len(columns) + 0.085 * max(map(len, listeners)) + 0.8
-        figure = labelled_figure(max(4.2, width_in), 0.32 * len(listeners) + 1.7, "machine")
-        axis = figure.add_subplot()
+    width_in = max(4.2, 0.5 * len(columns) + 0.085 * max(map(len, listeners)) + 0.8)
+    with labelled_panel(width_in, 0.32 * len(listeners) + 1.7, "machine") as (figure, axis):
         values = np.array([[shares.get((who, *at), np.nan) for at in columns] for who in listeners])
         style.percentages(axis, 100 * values, aspect="auto")
         for i, j in np.argwhere(~np.isnan(values)):
@@ -306,9 +348,7 @@ def agreement(people: pd.DataFrame, machines: pd.DataFrame, *, source: str = "")
     both = people.merge(machines, on=["model", "layer"], suffixes=("", "_machine"))
     models = list(dict.fromkeys(people["model"]))
     places, labels = layer_places(people)
-    with style.house_style(grid=False):
-        figure = labelled_figure(4.6, 3.4, source)
-        axis = figure.add_subplot()
+    with labelled_panel(4.6, 3.4, source) as (figure, axis):
         axis.plot([0, 100], [0, 100], color=style.GRID, linewidth=1)
         for i, model in enumerate(models):
             for row in both[both["model"] == model].itertuples():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metamer_jax.figures import style
-from metamer_jax.figures.listening import slant, spread
+from metamer_jax.figures.listening import mark_chance, slant, spread
 from metamer_jax.figures.style import Figure
 
 # Whose judgement a curve is, in the order in which they are named.
@@ -58,17 +58,12 @@ def recognition_curves(
         for axis, shown in ((left, others), (right, ["own"])):
             for who in shown:
                 _draw_curves(axis, table[table["who"] == who], who, networks, stages)
-            axis.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=(0, (1, 3)))
             axis.set_xticks(range(len(stages)), stages)
             axis.set(xlim=(-0.4, len(stages) - 0.6), ylim=(0, 105))
             slant(axis)
-        left.annotate(
-            f"chance\n{100 * chance:.3g} %",
-            *((1, 100 * chance), (3, 0), ("axes fraction", "data"), "offset points"),
-            va="center",
-            fontsize=7.5,
-            color=style.MUTED,
-        )
+        sparse = (0, (1, 3))
+        mark_chance(left, chance, sparse)
+        right.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=sparse)
         left.set(ylabel="Recognised (%)", xlabel="Stage that the metamer matches")
         right.spines[:].set_visible(True)
         right.tick_params(labelleft=True)
@@ -120,6 +115,6 @@ def _draw_curves(axis, rows, who, networks, stages):
             100 * own[name].to_numpy(float)[order] for name in ("proportion", "low", "high")
         )
         if who != "paper":  # Its dots stay dots; the table has its intervals.
-            errors = np.nan_to_num(np.clip([y - low, high - y], 0, None))
+            errors = style.errors(y, low, high)
             axis.errorbar(x[order], y, errors, fmt="none", ecolor=color, elinewidth=1, capsize=2)
         axis.plot(x[order], y, color=color, **_LINES[who])

@@ -24,8 +24,7 @@ def accuracy_under_attack(table: pd.DataFrame) -> Figure:
     conditions = list(dict.fromkeys(zip(table["domain"], table["norm"], strict=True)))
     networks = list(dict.fromkeys(zip(table["run"], table["network"], strict=True)))
     with style.house_style():
-        figure = Figure(figsize=(3.1 * len(conditions) + 0.4, 3.3))
-        figure.set_facecolor("white")
+        figure = Figure(figsize=(3.1 * len(conditions) + 0.4, 3.3), facecolor="white")
         axes = figure.subplots(1, len(conditions), sharey=True, squeeze=False)[0]
         for axis, (domain, norm) in zip(axes, conditions, strict=True):
             here = table[(table["domain"] == domain) & (table["norm"] == norm)]
@@ -75,8 +74,7 @@ def benchmark_bars(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     colors = {"yardstick": style.MUTED, "dense": style.NETWORKS[1], "multirate": style.NETWORKS[0]}
     with style.house_style():
-        figure = Figure(figsize=(7, 0.24 * len(rows) + 1.0))
-        figure.set_facecolor("white")
+        figure = Figure(figsize=(7, 0.24 * len(rows) + 1.0), facecolor="white")
         axis = figure.subplots()
         labels = [f"{r['stage']}, {r['method']}, {r['batch_size']}" for r in rows]
         values = [r["ms_per_target_step"] for r in rows]
@@ -112,8 +110,7 @@ def benchmark_history(releases: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fi
                 of_stage = best.setdefault(row["stage"], {})
                 of_stage[place] = max(row["ratio"], of_stage.get(place, 0.0))
     with style.house_style():
-        figure = Figure(figsize=(7, 4))
-        figure.set_facecolor("white")
+        figure = Figure(figsize=(7, 4), facecolor="white")
         axis = figure.subplots()
         for index, (stage, ratios) in enumerate(best.items()):
             marker = "os^Dv"[index // len(style.NETWORKS) % 5]

@@ -11,6 +11,7 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 
+Axes = matplotlib.axes.Axes
 Figure = matplotlib.figure.Figure
 
 # A page replaces these exact values by its theme's, so that a figure follows light and dark.
@@ -76,7 +77,7 @@ def one_panel(
     left_in: float = 0.6,
     bottom_in: float = 0.48,
     top_in: float = 0.3,
-) -> tuple[Figure, matplotlib.axes.Axes]:
+) -> tuple[Figure, Axes]:
     """One axes in margins of fixed size: panels line up, and no layout has to be solved."""
     figure = Figure(figsize=(width_in, height_in))
     figure.subplots_adjust(
@@ -86,6 +87,11 @@ def one_panel(
         top=1 - top_in / height_in,
     )
     return figure, figure.add_subplot()
+
+
+def errors(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Lengths [2, point] of bars from values [point] to their intervals' ends; 0 without one."""
+    return np.nan_to_num(np.clip([values - low, high - values], 0, None))
 
 
 def network_color(index: int) -> str:
@@ -101,7 +107,7 @@ def stage_colors(num_stages: int) -> list[str]:
 
 
 def percentages(
-    axis: matplotlib.axes.Axes,
+    axis: Axes,
     percent: np.ndarray,
     *,
     written: np.ndarray | None = None,
