@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.linalg
 import scipy.stats
 
-from metamer_jax.analysis import packages, tables
+from metamer_jax.analysis import intervals, packages, tables
 
 CORRELATIONS = ("exchangeable", "independence")
 COVARIANCES = ("bias_reduced", "robust")
@@ -67,12 +67,8 @@ def gee(
         ValueError: Naming the argument, or the column and row, at fault.
         ImportError: The package `statsmodels` (extra `statistics`) is not installed.
     """
-    for argument, value, options in (
-        ("correlation", correlation, CORRELATIONS),
-        ("covariance", covariance, COVARIANCES),
-    ):
-        if value not in options:
-            raise ValueError(f"{argument}: expected one of {options}, got {value!r}.")
+    intervals.check_choice(correlation, "correlation", CORRELATIONS)
+    intervals.check_choice(covariance, "covariance", COVARIANCES)
     factors = tables.as_names(factors, "factors")
     if len(factors) > 2 or cluster in factors:
         raise ValueError(f"factors: expected one or two columns beside {cluster!r}, got {factors}.")

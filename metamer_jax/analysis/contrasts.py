@@ -60,18 +60,13 @@ def planned_contrasts(
         ValueError: A contrast is not of that form, names what the table does not have, or another
             argument, column or row is at fault.
     """
-    for argument, value, options in (
-        ("correction", correction, intervals.CORRECTIONS),
-        ("unit", unit, paired.UNITS),
-    ):
-        if value not in options:
-            raise ValueError(f"{argument}: expected one of {options}, got {value!r}.")
+    intervals.check_choice(correction, "correction", intervals.CORRECTIONS)
+    intervals.check_choice(unit, "unit", paired.UNITS)
     intervals.check_share(confidence, "confidence")
-    columns = ["participant"] + ([unit] if unit != "participant" else [])
-    tables.check_columns(table, [*columns, "model", "layer", "correct"])
+    tables.check_columns(table, [*paired.listener_columns(unit), "model", "layer", "correct"])
     table = tables.only_kinds(table, kinds)
     values = tables.numbers(table, "correct", share=True)
-    who, keys, unit_name = paired.listener_units(table, columns)
+    who, keys, unit_name = paired.listener_units(table, unit)
     cells, labels = tables.subjects(table, ["model", "layer"])
     means, _ = tables.cell_means(values, who, cells, (len(keys), len(labels)))
     if not planned:

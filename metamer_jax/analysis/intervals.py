@@ -119,6 +119,12 @@ def check_count(value: int, argument: str, least: int) -> int:
     return int(value)
 
 
+def check_choice(value: object, argument: str, options: Sequence[str]) -> None:
+    """Raises ValueError naming the argument unless the value is one of the options."""
+    if value not in options:
+        raise ValueError(f"{argument}: expected one of {options}, got {value!r}.")
+
+
 CORRECTIONS = ("holm", "bonferroni", "holm-sidak", "fdr_bh", "fdr_by")
 
 

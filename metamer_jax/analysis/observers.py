@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from metamer_jax.analysis import tables, variance
+from metamer_jax.analysis import intervals, tables, variance
 
 NATURAL = "natural"
 ANOVA_COLUMNS = ("model", *variance.COLUMNS, "left_out")
@@ -136,8 +136,7 @@ def observer_anova(
     Raises:
         ValueError: A column or value is at fault.
     """
-    if scheme not in variance.SCHEMES:
-        raise ValueError(f"scheme: expected one of {variance.SCHEMES}, got {scheme!r}.")
+    intervals.check_choice(scheme, "scheme", variance.SCHEMES)
     both = both_observers(people, networks)
     tables.check_columns(both, [*subject, "model", "layer", "correct"])
     found = []

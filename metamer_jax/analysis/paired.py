@@ -81,20 +81,15 @@ def compare_models(
     Raises:
         ValueError: Naming the argument, or the column and row, at fault.
     """
-    for argument, value, options in (
-        ("method", method, METHODS),
-        ("unit", unit, UNITS),
-        ("missing", missing, MISSING),
-    ):
-        if value not in options:
-            raise ValueError(f"{argument}: expected one of {options}, got {value!r}.")
+    intervals.check_choice(method, "method", METHODS)
+    intervals.check_choice(unit, "unit", UNITS)
+    intervals.check_choice(missing, "missing", MISSING)
     if chance is not None:
         intervals.check_share(chance, "chance")
     intervals.check_share(confidence, "confidence")
     intervals.check_count(permutations, "permutations", 0)
     intervals.check_count(resamples, "resamples", 0)
-    listener_columns = ["participant"] + ([unit] if unit != "participant" else [])
-    tables.check_columns(table, [*listener_columns, "model", "layer", "correct"])
+    tables.check_columns(table, [*listener_columns(unit), "model", "layer", "correct"])
     table = tables.only_kinds(table, kinds)
     model_codes, present = tables.levels(table["model"])
     models = _models(models, present)
@@ -113,7 +108,7 @@ def compare_models(
     cells, unit_name = np.empty((0, len(layers), len(models))), "trial"
     if method == "listener":
         cells, unit_name = _listener_cells(
-            table, values, model_codes, layer_codes, layers, models, listener_columns, missing, own
+            table, values, model_codes, layer_codes, layers, models, unit, missing, own
         )
     rows = []
     for a, b in itertools.combinations(range(len(models)), 2):
@@ -159,8 +154,13 @@ def _models(models, present) -> list:
     return models
 
 
+def listener_columns(unit: str) -> list[str]:
+    """Columns that name a listener: the participant's and, if it is another, the unit's."""
+    return list(dict.fromkeys(("participant", unit)))
+
+
 def listener_units(
-    table: pd.DataFrame, columns: Sequence[str], *, stacklevel: int = 3
+    table: pd.DataFrame, unit: str, *, stacklevel: int = 3
 ) -> tuple[np.ndarray, list[tuple], str]:
     """Numbers the listeners; warns where one participant counts as several of them.
 
@@ -169,6 +169,7 @@ def listener_units(
         keys: [listener] tuples of labels.
         name: Of the unit, such as "participant" or "participant x condition".
     """
+    columns = listener_columns(unit)
     codes, keys = tables.subjects(table, columns)
     people = {key[0] for key in keys}
     if len(people) < len(keys):
@@ -187,20 +188,22 @@ def _own_names(table, model_codes, layer_codes) -> dict[tuple[int, int], Hashabl
 
 
 def _listener_cells(
-    table, values, model_codes, layer_codes, layers, models, columns, missing, own
+    table, values, model_codes, layer_codes, layers, models, unit, missing, own
 ) -> tuple[np.ndarray, str]:
     """Shares of right answers [listener, layer, model], NaN where a listener lacks a cell."""
-    who, keys, name = listener_units(table, columns, stacklevel=4)
+    listener, keys, name = listener_units(table, unit, stacklevel=4)
     cell = layer_codes * len(models) + model_codes
-    means, _ = tables.cell_means(values, who, cell, (len(keys), len(layers) * len(models)))
+    size = len(keys), len(layers) * len(models)
+    means, _ = tables.cell_means(values, listener, cell, size)
     means = means.reshape(len(keys), len(layers), len(models))
     lacking = np.isnan(means)
     for j, k in np.ndindex(lacking.shape[1:]):
         lacking[:, j, k] &= (j, k) in own
     if missing == "error" and lacking.any():
         i, j, k = np.argwhere(lacking)[0]
+        who = tables.describe(listener_columns(unit), keys[i])
         raise ValueError(
-            f"table: listener ({tables.describe(columns, keys[i])}) has no trial with layer "
+            f"table: listener ({who}) has no trial with layer "
             f"{layers[j]!r}, model {models[k]!r}; {int(lacking.sum())} cells are missing. "
             "missing='drop' leaves such listeners out of that layer."
         )

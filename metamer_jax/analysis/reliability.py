@@ -57,8 +57,7 @@ def profiles(table: pd.DataFrame, level: str = "cell") -> pd.DataFrame:
     Raises:
         ValueError: No such level, or a column or value is missing.
     """
-    if level not in _LEVELS:
-        raise ValueError(f"level: expected one of {tuple(_LEVELS)}, got {level!r}.")
+    intervals.check_choice(level, "level", tuple(_LEVELS))
     keys = _LEVELS[level][1]
     tables.check_columns(table, ["participant", "correct", *keys])
     values = tables.numbers(table, "correct", share=True)

@@ -45,17 +45,16 @@ def recognition(
         ValueError: Naming the argument, or the column and row, at fault.
     """
     by = tables.as_names(by, "by")
-    if unit not in paired.UNITS:
-        raise ValueError(f"unit: expected one of {paired.UNITS}, got {unit!r}.")
+    intervals.check_choice(unit, "unit", paired.UNITS)
     if chance is not None:
         intervals.check_share(chance, "chance")
     intervals.check_share(confidence, "confidence")
     intervals.check_count(resamples, "resamples", 0)
-    columns = ["participant"] + ([unit] if unit != "participant" else [])
-    tables.check_columns(table, list(dict.fromkeys([*columns, *by, "correct"])))
+    columns = [*paired.listener_columns(unit), *by, "correct"]
+    tables.check_columns(table, list(dict.fromkeys(columns)))
     table = tables.only_kinds(table, kinds)
     values = tables.numbers(table, "correct", share=True)
-    who, keys, unit_name = paired.listener_units(table, columns)
+    who, keys, unit_name = paired.listener_units(table, unit)
     cell, labels = cells_of(table, by)
     means, _ = tables.cell_means(values, who, cell, (len(keys), len(labels)))
     rows = []

@@ -1,4 +1,4 @@
-"""All further analyses of one experiment, in one call.
+"""How an experiment is analysed, and all its further analyses in one call.
 
     material = suite.Material(metamers=trials, levels=trials, chance=1 / 8)
     for name, make in suite.makers(material).items():
@@ -20,6 +20,7 @@ from metamer_jax.analysis import (
     contrasts,
     curves,
     equivalence,
+    intervals,
     mixed,
     observers,
     paired,
@@ -27,7 +28,9 @@ from metamer_jax.analysis import (
     reliability,
     scores,
     tables,
+    variance,
 )
+from metamer_jax.configs.checks import check_fields, seed_setting, setting
 
 NETWORK = "the network itself"
 # Tables in which machines stand beside listeners, where there are any.
@@ -37,25 +40,57 @@ BESIDE_MACHINES = frozenset(
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisConfig:
+    """How answers are analysed, whoever gave them."""
+
+    chance: float | None = setting(
+        None,
+        "Right answers by guessing. None: one of the experiment's words; needed without any.",
+        above=0,
+        below=1,
+    )
+    unit: str = setting("participant", "What counts as a listener.", choices=paired.UNITS)
+    seed: int = seed_setting(0, "Of permutations, bootstrap and simulated listeners.")
+    permutations: int = setting(10_000, "Permutations of each test.", at_least=0)
+    resamples: int = setting(10_000, "Bootstrap samples of each interval.", at_least=0)
+    exclude_layers: tuple[str, ...] = setting((), "Layers to leave out of every table.")
+    natural_layer: bool = setting(
+        False,
+        "Natural sounds (without any, catch trials) are level 0 of the layers of every network.",
+    )
+    scheme: str = setting(
+        "residual",
+        "Permutations of analyses of variance; 'feather2023' is that of Feather et al. (2023).",
+        choices=variance.SCHEMES,
+    )
+    correction: str = setting(
+        "holm", "Over the family of planned contrasts.", choices=intervals.CORRECTIONS
+    )
+    bound: float = setting(
+        0.1,
+        "Smallest difference of recognition that would matter (equivalence tests).",
+        above=0,
+        below=1,
+    )
+
+    def __post_init__(self):
+        check_fields(self)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
     """What is analysed, and how."""
 
     metamers: pd.DataFrame  # Trials (or proportions) of listeners that count.
     levels: pd.DataFrame  # The same, or with natural sounds as a layer (`with_natural_layer`).
-    chance: float  # Share of right answers by guessing.
+    chance: float  # Share of right answers by guessing, whatever `config` says.
     machines: pd.DataFrame | None = None  # Trials of other networks, `participant` their name.
     networks: pd.DataFrame | None = None  # The generating networks' on each listener's own sounds.
     words: Sequence[str] | None = None
     planned: Mapping[str, Sequence[contrasts.Term]] | None = None
-    correction: str = "holm"
     pairing: tables.Pairing = "name"
-    unit: str = "participant"
-    bound: float = 0.1  # Smallest difference of shares that would matter.
-    scheme: str = "residual"  # Of permutations in the analysis of variance.
-    permutations: int = 10_000
-    resamples: int = 10_000
-    seed: int = 0
+    config: AnalysisConfig = AnalysisConfig()
 
 
 def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
@@ -70,16 +105,17 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
     Returns:
         Name to a function without arguments.
     """
-    m = material
-    random = {"seed": m.seed}
-    subject = ["participant"] + ([m.unit] if m.unit != "participant" else [])
+    m, config = material, material.config
+    random = {"seed": config.seed}
+    drawn = {"resamples": config.resamples, **random}
+    splits = {"splits": max(1, min(1000, config.resamples)), **random}
 
     @functools.cache
     def compared():
         return paired.compare_models(
             m.levels,
             pairing=m.pairing,
-            unit=m.unit,
+            unit=config.unit,
             missing="drop",
             permutations=0,
             resamples=0,
@@ -88,52 +124,41 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
 
     @functools.cache
     def consistency():
-        return reliability.error_consistency(
-            _single(m.metamers), _of_machines(m), resamples=m.resamples, **random
-        )
+        return reliability.error_consistency(_single(m.metamers), _of_machines(m), **drawn)
 
     found = {
         "recognition_by_observer": lambda: scores.recognition(
             observers.both_observers(m.levels, _networks(m)),
             ("observer", "model", "layer"),
             chance=m.chance,
-            resamples=m.resamples,
-            **random,
+            **drawn,
         ),
         "anova_observers": lambda: observers.observer_anova(
             m.levels,
             _networks(m),
-            subject=subject,
-            permutations=m.permutations,
-            scheme=m.scheme,
+            subject=paired.listener_columns(config.unit),
+            permutations=config.permutations,
+            scheme=config.scheme,
             **random,
         ),
         "contrasts": lambda: contrasts.planned_contrasts(
             m.levels,
             m.planned or {},
-            correction=m.correction,
-            unit=m.unit,
-            permutations=m.permutations,
-            resamples=m.resamples,
-            **random,
+            correction=config.correction,
+            unit=config.unit,
+            permutations=config.permutations,
+            **drawn,
         ),
         "bayes_factors": lambda: bayes.bayes_factors(compared()),
-        "equivalence": lambda: equivalence.equivalence_tests(compared(), m.bound),
+        "equivalence": lambda: equivalence.equivalence_tests(compared(), config.bound),
         "mixed_model": lambda: mixed.mixed_model(shared_layers(_single(m.metamers), m.pairing)),
         "curve_summary": lambda: curves.curve_summary(
-            m.levels, chance=m.chance, resamples=min(1000, m.resamples), **random
+            m.levels, chance=m.chance, resamples=min(1000, config.resamples), **random
         ),
-        "split_half": lambda: reliability.split_half(
-            m.metamers, splits=max(1, min(1000, m.resamples)), **random
-        ),
-        "noise_ceiling": lambda: reliability.noise_ceiling(
-            m.metamers, _any_machines(m), resamples=m.resamples, **random
-        ),
+        "split_half": lambda: reliability.split_half(m.metamers, **splits),
+        "noise_ceiling": lambda: reliability.noise_ceiling(m.metamers, _any_machines(m), **drawn),
         "machine_correlation": lambda: reliability.machine_correlation(
-            m.metamers,
-            _given(_any_machines(m), "no machine listened to these sounds"),
-            splits=max(1, min(1000, m.resamples)),
-            **random,
+            m.metamers, _some_machines(m), **splits
         ),
         "error_consistency": lambda: consistency()[0],
         "error_consistency_pairs": lambda: consistency()[1],
@@ -142,12 +167,10 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
             _answered(m.metamers), words=m.words
         ),
         "response_bias": lambda: confusions.response_bias(
-            _answered(m.metamers), words=m.words, resamples=m.resamples, **random
+            _answered(m.metamers), words=m.words, **drawn
         ),
         "confusion_similarity": lambda: confusions.confusion_similarity(
-            _answered(m.metamers),
-            _answered(_given(_any_machines(m), "no machine listened to these sounds")),
-            words=m.words,
+            _answered(m.metamers), _answered(_some_machines(m)), words=m.words
         ),
         "response_times": lambda: reaction_times.response_times(m.metamers),
         "order_effects": lambda: reaction_times.order_effects(m.metamers),
@@ -157,15 +180,10 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
     return found
 
 
-def _given(value, reason: str):
-    if value is None:
-        raise ValueError(reason)
-    return value
-
-
 def _networks(material: Material) -> pd.DataFrame:
-    reason = "what the generating networks say to these sounds is not known"
-    return _given(material.networks, reason)
+    if material.networks is None:
+        raise ValueError("what the generating networks say to these sounds is not known")
+    return material.networks
 
 
 def _of_machines(material: Material) -> pd.DataFrame | None:
@@ -184,6 +202,13 @@ def _any_machines(material: Material) -> pd.DataFrame | None:
     if material.networks is None:
         return None
     return material.networks.assign(participant=NETWORK)
+
+
+def _some_machines(material: Material) -> pd.DataFrame:
+    machines = _any_machines(material)
+    if machines is None:
+        raise ValueError("no machine listened to these sounds")
+    return machines
 
 
 def _single(table: pd.DataFrame) -> pd.DataFrame:

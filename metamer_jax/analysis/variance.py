@@ -16,7 +16,7 @@ import pandas as pd
 import scipy.linalg
 import scipy.stats
 
-from metamer_jax.analysis import tables
+from metamer_jax.analysis import intervals, tables
 
 SCHEMES = ("residual", "feather2023")
 COLUMNS = (
@@ -94,12 +94,8 @@ def anova(
         ValueError: An unknown column, a bad value (with its row), a missing cell (with its
             subject), a factor with one level, or fewer than two subjects more than groups.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: expected one of {SCHEMES}, got {scheme!r}.")
-    if isinstance(permutations, bool) or not isinstance(permutations, (int, np.integer)):
-        raise ValueError(f"permutations: expected a whole number, got {permutations!r}.")
-    if permutations < 0:
-        raise ValueError(f"permutations: expected 0 or more, got {permutations}.")
+    intervals.check_choice(scheme, "scheme", SCHEMES)
+    intervals.check_count(permutations, "permutations", 0)
     subject = tables.as_names(subject, "subject")
     data = _read(table, dv, subject, tables.as_names(within, "within"), between, where, exclude)
     rows = []

@@ -9,17 +9,18 @@ tables. `--simulate` lets simulated listeners take the experiment instead, and s
 Where `metamer-jax listen machines` has taken the experiment too, the report shows them beside.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from absl import flags
 
-from metamer_jax import analysis, storage
+from metamer_jax import analysis, configs, storage
+from metamer_jax.analysis import suite
+from metamer_jax.commands import drivers
 from metamer_jax.listening import listeners, responses
+from metamer_jax.listening.building import page_texts
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.responses import jatos_api
 from metamer_jax.listening.results import (
@@ -33,6 +34,7 @@ from metamer_jax.listening.results import (
 )
 from metamer_jax.listening.serving import sessions
 
+_DRAWN = ("permutations", "resamples")
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Folder that metamer-jax listen build wrote.")
 _RESPONSES = flags.DEFINE_multi_string(
     "responses",
@@ -87,38 +89,12 @@ _NETWORK_WHERE = flags.DEFINE_multi_string(
     "Rows of a table of proportions that are the generating networks' own, to set beside people: "
     "--network_where=observer=network. With --experiment they come from its manifest.",
 )
-_NATURAL_LAYER = flags.DEFINE_bool(
-    "natural_layer", False, "Natural sounds are level 0 of the layers of every network."
-)
 _CONTRASTS = flags.DEFINE_string(
     "contrasts",
     None,
     'JSON of planned contrasts: {"late": [{"model": "a", "layer": "dense", "weight": 1}, '
     '{"model": "b", "layer": "dense", "weight": -1}], ...}; a term may name a model, a layer or '
     "both.",
-)
-_CORRECTION = flags.DEFINE_enum(
-    "correction", "holm", analysis.CORRECTIONS, "Over the family of planned contrasts."
-)
-_BOUND = flags.DEFINE_float(
-    "bound", 0.1, "Smallest difference of recognition that would matter (equivalence tests).", 0, 1
-)
-_SCHEME = flags.DEFINE_enum(
-    "scheme",
-    "residual",
-    analysis.SCHEMES,
-    "Permutations of analyses of variance; 'feather2023' is that of Feather et al. (2023).",
-)
-_UNIT = flags.DEFINE_enum(
-    "unit", "participant", ("participant", "session", "condition"), "What counts as a listener."
-)
-_EXCLUDE_LAYERS = flags.DEFINE_list("exclude_layers", [], "Layers to leave out of every table.")
-_CHANCE = flags.DEFINE_float(
-    "chance",
-    None,
-    "Right answers by guessing. Unset: one of the experiment's words; needed without --experiment.",
-    0,
-    1,
 )
 _PAIRING = flags.DEFINE_string(
     "pairing",
@@ -127,25 +103,17 @@ _PAIRING = flags.DEFINE_string(
     "a column 'name' and one for each network, a row per set of layers. Unset: by name where all "
     "networks have the same, else by index.",
 )
-
-_DEFAULT = exclusions.ExclusionRules()
-_REFERENCE_LAYER = flags.DEFINE_string(
-    "reference_layer", _DEFAULT.reference_layer, "Layer whose metamers everybody should recognise."
+_config = drivers.setting_flags(
+    suite.AnalysisConfig(),
+    {name: name for name in configs.fields_of(suite.AnalysisConfig) if name not in _DRAWN}
+    | {"draws": _DRAWN},
+    more={"draws": "Bootstrap samples, too."},
+    others=False,
 )
-_REFERENCE_MIN = flags.DEFINE_float(
-    "reference_min", _DEFAULT.reference_min, "Least share right there (the paper's rule); 0: off."
-)
-_CATCH_MIN = flags.DEFINE_float(
-    "catch_min", _DEFAULT.catch_min, "Least share right on catch trials; 0: off."
-)
-_ANSWERED_MIN = flags.DEFINE_float(
-    "answered_min", _DEFAULT.answered_min, "Least share of sounds answered; 0: off."
-)
-_HEADPHONES = flags.DEFINE_bool(
-    "headphones", _DEFAULT.headphones, "Drop sessions that failed the headphone check."
-)
-_REPEATS = flags.DEFINE_bool(
-    "repeats", _DEFAULT.repeats, "Drop what a participant took a second time."
+_rules = drivers.setting_flags(
+    exclusions.ExclusionRules(),
+    {name: name for name in configs.fields_of(exclusions.ExclusionRules) if name != "required"},
+    others=False,
 )
 _MACHINES = flags.DEFINE_string(
     "machines",
@@ -159,24 +127,15 @@ _CURVES = flags.DEFINE_string(
     "curves", None, 'JSON of recognition for --simulate: {"conv2d": {"conv1": 0.9, ...}, ...}.'
 )
 _CARELESS = flags.DEFINE_integer("careless", 0, "How many of the simulated only guess.", 0)
-_SEED = flags.DEFINE_integer("seed", 0, "Of simulation, permutations and bootstrap.", 0)
-_DRAWS = flags.DEFINE_integer("draws", 10_000, "Permutations, and bootstrap samples.", 0)
 
 
 def main(argv: Sequence[str]) -> None:
     if _BONUS.value is not None and _PROLIFIC.value is None:
         raise ValueError("--bonus needs --prolific, the list of those who may be paid")
     experiment = sessions.load_experiment(_EXPERIMENT.value) if _EXPERIMENT.value else None
-    rules = exclusions.ExclusionRules(
-        reference_layer=_REFERENCE_LAYER.value,
-        reference_min=_REFERENCE_MIN.value or None,
-        catch_min=_CATCH_MIN.value or None,
-        headphones=_HEADPHONES.value,
-        answered_min=_ANSWERED_MIN.value or None,
-        repeats=_REPEATS.value,
-        required=_required(),
-    )
-    read = _simulated(experiment) if _SIMULATE.value else _read(experiment)
+    config = _config(suite.AnalysisConfig())
+    rules = _rules(exclusions.ExclusionRules(required=_required()))
+    read = _simulated(experiment, config.seed) if _SIMULATE.value else _read(experiment)
     # What the end needs is looked at before the analysis, which takes long.
     submissions = None if _PROLIFIC.value is None else prolific.read_submissions(_PROLIFIC.value)
     if _PSYCH_DS.value is not None:
@@ -185,24 +144,15 @@ def main(argv: Sequence[str]) -> None:
     panel, about = _machines(experiment)
     found = tables.analyze(
         read,
+        config,
         rules=rules,
         presented=None if key is None else key.presented(),
         words=None if experiment is None else experiment.words,
-        chance=_CHANCE.value,
-        exclude_layers=_EXCLUDE_LAYERS.value,
         pairing=_pairing(),
         machines=panel,
         manifest=None if experiment is None else _manifest(experiment),
         networks=_networks(),
-        natural_layer=_NATURAL_LAYER.value,
         planned=_planned(),
-        correction=_CORRECTION.value,
-        bound=_BOUND.value,
-        scheme=_SCHEME.value,
-        unit=_UNIT.value,
-        permutations=_DRAWS.value,
-        resamples=_DRAWS.value,
-        seed=_SEED.value,
     )
     folder = writing.write(found, read, _out(experiment, found), panel=panel, about=about)
     print(summary.in_words(found, read))
@@ -249,7 +199,7 @@ def _networks() -> pd.DataFrame | None:
         return None
     if _RESPONSES.value is None:
         raise ValueError("--network_where needs --responses, a table of proportions")
-    where = _rules("network_where", _NETWORK_WHERE.value)
+    where = _chosen("network_where", _NETWORK_WHERE.value)
     return pd.concat(
         [
             responses.read_proportions(path, where=where)
@@ -263,17 +213,10 @@ def _networks() -> pd.DataFrame | None:
 def _planned() -> dict[str, list[dict[str, object]]] | None:
     if _CONTRASTS.value is None:
         return None
-    planned = _json("contrasts", _CONTRASTS.value)
+    planned = page_texts.read_json(_CONTRASTS.value, "--contrasts")
     if not isinstance(planned, dict):
         raise ValueError("--contrasts: expected an object of names and terms")
     return planned
-
-
-def _json(flag: str, path: str) -> Any:
-    try:
-        return json.loads(pathlib.Path(path).read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"--{flag}: {path} is not JSON: {error}") from error
 
 
 def _pairing() -> analysis.Pairing | None:
@@ -327,7 +270,7 @@ def _read(experiment: sessions.Experiment | None) -> responses.Responses:
         raise ValueError("--experiment or --responses must be given")
     elif _JATOS_URL.value is None or experiment.responses.is_dir():
         paths.append(experiment.responses)
-    where = _rules("where", _WHERE.value)
+    where = _chosen("where", _WHERE.value)
     if _JATOS_URL.value is not None:
         paths.append(_from_jatos(_JATOS_URL.value, experiment))
     return responses.read(paths, experiment, duplicates=_DUPLICATES.value, where=where)
@@ -366,7 +309,7 @@ def paths_in(given: str) -> list[str]:
     return [path for path in paths if path.strip()]
 
 
-def _rules(flag: str, given: Sequence[str]) -> dict[str, list[str]]:
+def _chosen(flag: str, given: Sequence[str]) -> dict[str, list[str]]:
     where: dict[str, list[str]] = {}
     for rule in given:
         column, equals, value = rule.partition("=")
@@ -376,14 +319,14 @@ def _rules(flag: str, given: Sequence[str]) -> dict[str, list[str]]:
     return where
 
 
-def _simulated(experiment: sessions.Experiment | None) -> responses.Responses:
+def _simulated(experiment: sessions.Experiment | None, seed: int) -> responses.Responses:
     if experiment is None:
         raise ValueError("--simulate needs --experiment, which the listeners take")
     if _RESPONSES.value is not None or _JATOS_URL.value is not None:
         raise ValueError("--simulate excludes --responses and --jatos_url")
-    curves = None if _CURVES.value is None else _json("curves", _CURVES.value)
+    curves = None if _CURVES.value is None else page_texts.read_json(_CURVES.value, "--curves")
     model = simulated.ListenerModel(careless=_CARELESS.value)
-    found = simulated.simulate(experiment, _SIMULATE.value, curves, model, seed=_SEED.value)
+    found = simulated.simulate(experiment, _SIMULATE.value, curves, model, seed=seed)
     return responses.from_sessions(found, experiment, source=simulated.SOURCE)
 
 

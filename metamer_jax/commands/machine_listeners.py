@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from metamer_jax import data, models, runs
+from metamer_jax.analysis import suite
 from metamer_jax.commands import sharing
 from metamer_jax.listening import listeners as machines
 from metamer_jax.listening.results import summary, writing
@@ -84,8 +85,7 @@ def main(argv: Sequence[str]) -> None:
         folder,
         words=machines.words_of(run),
         about=machines.accuracy(run, listeners),
-        permutations=_DRAWS.value,
-        resamples=_DRAWS.value,
+        config=suite.AnalysisConfig(permutations=_DRAWS.value, resamples=_DRAWS.value),
     )
     print(summary.in_words(found, read))
     print(f"\nAnswers: {(folder / 'trials.csv').resolve()}")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metamer_jax.analysis import discrimination
+from metamer_jax.analysis import discrimination, suite
 from metamer_jax.listening import responses
 from metamer_jax.listening.building import build, comparisons
 from metamer_jax.listening.config import ListeningConfig
@@ -80,9 +80,8 @@ class TestTrials:
         read = responses.from_sessions(found, experiment)
         results = tables.analyze(
             read,
+            suite.AnalysisConfig(permutations=50, resamples=200),
             words=experiment.words,
-            permutations=50,
-            resamples=200,
             presented=responses.AnswerKey(experiment).presented(),
             rules=tables.exclusions.ExclusionRules(reference_min=None),
         )

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from metamer_jax import configs
+from metamer_jax.analysis import suite
 from metamer_jax.listening import responses
 from metamer_jax.listening.results import exclusions, methods, tables
 
@@ -108,10 +109,10 @@ def written(tmp_path_factory):
         listening_folder.write_json(folder / f"{i}.json", doc)
     read = responses.read([folder / f"{i}.json" for i in range(6)], experiment)
     rules = exclusions.ExclusionRules()
+    config = suite.AnalysisConfig(permutations=0, resamples=0)
     found = tables.analyze(
-        read, rules=rules, presented=key.presented(), words=experiment.words,
-        permutations=0, resamples=0,
-    )  # fmt: skip
+        read, config, rules=rules, presented=key.presented(), words=experiment.words
+    )
     return methods.text(found, read, experiment), found
 
 

@@ -14,6 +14,7 @@ import listening_folder
 import pandas as pd
 import pytest
 
+from metamer_jax.analysis import suite
 from metamer_jax.listening import responses
 from metamer_jax.listening.results import exclusions, psych_ds, tables
 
@@ -45,10 +46,10 @@ def dataset(tmp_path_factory):
         listening_folder.write_json(folder / f"{i}.json", doc)
     read = responses.read([folder / f"{i}.json" for i in range(4)], experiment)
     rules = exclusions.ExclusionRules(reference_min=None)
+    config = suite.AnalysisConfig(permutations=0, resamples=0)
     found = tables.analyze(
-        read, rules=rules, presented=key.presented(), words=experiment.words, permutations=0,
-        resamples=0,
-    )  # fmt: skip
+        read, config, rules=rules, presented=key.presented(), words=experiment.words
+    )
     return psych_ds.write(found, read, folder / "dataset", experiment), found, read, experiment
 
 
@@ -183,7 +184,7 @@ def test_proportions_become_a_dataset_too(tmp_path):
     rows = [f"p{i},{m},{layer},0.{i}" for i in (1, 2, 3) for m in "ab" for layer in ("x", "y")]
     table.write_text("\n".join(["participant,model,layer,correct", *rows]))
     read = responses.read(table)
-    found = tables.analyze(read, chance=0.1, permutations=0, resamples=0)
+    found = tables.analyze(read, suite.AnalysisConfig(chance=0.1, permutations=0, resamples=0))
     folder = psych_ds.write(found, read, tmp_path / "out")
     assert [path.name for path in data_files(folder)] == [
         f"study-listening_description-{name}_data.csv" for name in ("sessions", "trials")

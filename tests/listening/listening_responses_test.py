@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from metamer_jax import storage
+from metamer_jax.analysis import suite
 from metamer_jax.commands import analyze_responses
 from metamer_jax.listening import responses
 from metamer_jax.listening.listeners import simulated
@@ -683,7 +684,7 @@ class TestExclusions:
         )
         result = exclusions.exclude(read.trials, rules, presented=key.presented())
         assert result.sessions["kept"].all()
-        with pytest.raises(ValueError, match="catch_min must lie between 0 and 1"):
+        with pytest.raises(ValueError, match="catch_min must be a number at least 0 and at most 1"):
             exclusions.ExclusionRules(catch_min=90)
 
     def test_the_papers_rule_is_for_a_condition_as_one_listener_took_it(self, experiment, key):
@@ -966,7 +967,9 @@ class TestFilesOfStrangers:
         }
         (sure,) = read.confidence.to_dict("records")
         assert sure["stimulus_id"] == "s01003" and sure["confidence"] == 4
-        found = tables.analyze(read, words=experiment.words, permutations=10, resamples=10)
+        found = tables.analyze(
+            read, suite.AnalysisConfig(permutations=10, resamples=10), words=experiment.words
+        )
         writing.write(found, read, folder / "out")
         table = storage.read_csv(folder / "out/questionnaire.csv")
         assert table["native_language"].tolist() == ["'=Inglés"]

@@ -15,12 +15,14 @@ import pytest
 import scipy.stats
 
 from metamer_jax import analysis, configs, storage
+from metamer_jax.analysis import suite
 from metamer_jax.figures import analyses
 from metamer_jax.listening import piloting, responses
 from metamer_jax.listening.listeners import simulated as simulation
 from metamer_jax.listening.results import exclusions, summary, tables, writing
 
 ROOT = pathlib.Path(__file__).parents[2]
+QUICK = suite.AnalysisConfig(chance=1 / 4, permutations=0, resamples=0)
 HUMAN = "tests/reference/human_responses/auditory_3.csv"
 
 
@@ -83,10 +85,9 @@ class TestPaper:
         read = responses.read(tmp_path / "forms.csv", experiment)
         found = tables.analyze(
             read,
+            suite.AnalysisConfig(permutations=100, resamples=100),
             presented=key.presented(),
             words=experiment.words,
-            permutations=100,
-            resamples=100,
         )
         counts = found.exclusions.counts.set_index("rule")
         assert counts.loc["reference", "dropped"] == 1  # The eighth: nothing right any more.
@@ -112,6 +113,7 @@ def simulated(tmp_path_factory):
     predictions = read.trials[["stimulus_id", "model", "word"]].drop_duplicates()
     found = tables.analyze(
         read,
+        suite.AnalysisConfig(permutations=200, resamples=200),
         presented=responses.AnswerKey(experiment).presented(),
         words=experiment.words,
         machines=machines,
@@ -122,8 +124,6 @@ def simulated(tmp_path_factory):
                 {"layer": "dense", "weight": -1},
             ]
         },
-        permutations=200,
-        resamples=200,
     )
     return read, found
 
@@ -147,7 +147,7 @@ class TestTables:
         tmp_path = written
         for name in found.tables:
             table = storage.read_csv(tmp_path / f"{name}.csv")
-            both = name in analysis.suite.BESIDE_MACHINES
+            both = name in suite.BESIDE_MACHINES
             assert set(table["source"]) == {"simulated and machine" if both else "simulated"}
             assert len(json.loads((tmp_path / f"{name}.json").read_text())) == len(table)
         for name in ("trials", "trials_counted", "sessions", "exclusions"):
@@ -201,7 +201,7 @@ class TestTables:
 
     def test_natural_sounds_are_a_layer_where_asked(self, simulated):
         read, _ = simulated
-        found = tables.analyze(read, chance=1 / 4, natural_layer=True, permutations=0, resamples=0)
+        found = tables.analyze(read, dataclasses.replace(QUICK, natural_layer=True))
         layers = list(found.tables["recognition"]["layer"])
         assert layers == ["natural", *configs.STAGES[:4]] * 2
         natural = found.tables["recognition"].query("layer == 'natural'")
@@ -220,14 +220,16 @@ class TestTables:
         read, _ = simulated
         one = read.trials[read.trials["participant"] == "simulated-0000"]
         alone = responses.Responses(one, read.sessions[:1])
-        found = tables.analyze(alone, chance=1 / 4, permutations=100, resamples=100)
+        found = tables.analyze(
+            alone, suite.AnalysisConfig(chance=1 / 4, permutations=100, resamples=100)
+        )
         assert "recognition" in found.tables
         assert "two" in found.omitted["gee"]
         rules = exclusions.ExclusionRules(reference_layer="conv1", catch_min=None)
         found = tables.analyze(
             responses.Responses(one.assign(correct=0.0), read.sessions[:1]),
+            suite.AnalysisConfig(chance=1 / 4),
             rules=rules,
-            chance=1 / 4,
         )
         assert set(found.omitted.values()) == {"no trials are left"}
         writing.write(found, alone, tmp_path)
@@ -237,16 +239,14 @@ class TestTables:
         assert sum("no trials are left" in line for line in said) == 1
         assert reason in (tmp_path / "report.html").read_text()
         with pytest.raises(ValueError, match="no trial is of"):
-            tables.analyze(read, chance=1 / 4, exclude_layers=["conv7"])
+            tables.analyze(read, suite.AnalysisConfig(chance=1 / 4, exclude_layers=("conv7",)))
         with pytest.raises(ValueError, match="chance: the answers do not tell how many words"):
             tables.analyze(read)
 
     def test_one_listener_has_wilsons_interval_in_words_too(self, simulated):
         read, _ = simulated
         one = read.trials[read.trials["participant"] == "simulated-0000"]
-        found = tables.analyze(
-            responses.Responses(one, read.sessions[:1]), chance=1 / 4, permutations=0, resamples=0
-        )
+        found = tables.analyze(responses.Responses(one, read.sessions[:1]), QUICK)
         row = found.tables["recognition"].iloc[0]
         assert row["layer"] == "cochleagram" and row["mean"] == 1 and row["trials"] == 2
         low = 100 * scipy.stats.binomtest(2, 2).proportion_ci(method="wilson").low
@@ -254,9 +254,9 @@ class TestTables:
         assert "100 % [100, 100]" not in summary.in_words(simulated[1], read)
 
     @pytest.mark.parametrize("chance", [float("nan"), 0.0, 1.0, -1.0])
-    def test_a_chance_that_cannot_be_is_refused(self, simulated, chance):
-        with pytest.raises(ValueError, match="chance must be a probability"):
-            tables.analyze(simulated[0], chance=chance)
+    def test_a_chance_that_cannot_be_is_refused(self, chance):
+        with pytest.raises(ValueError, match="chance must be a number above 0 and below 1"):
+            suite.AnalysisConfig(chance=chance)
 
     def test_a_listener_without_a_cell_is_left_out_of_the_anova_and_named(self, tmp_path):
         rows = ["participant,model,layer,layer_index,proportion_correct"]
@@ -269,11 +269,12 @@ class TestTables:
         path = tmp_path / "proportions.csv"
         path.write_text("\n".join(rows))
         read = responses.read(path)
-        found = tables.analyze(read, chance=0.125, permutations=20, resamples=20)
+        config = suite.AnalysisConfig(chance=0.125, permutations=20, resamples=20)
+        found = tables.analyze(read, config)
         (warning,) = [w for w in found.warnings if "left out" in w and w.startswith("anova")]
         assert "1 of 6 listeners" in warning and warning.endswith("p4")
         complete = dataclasses.replace(read, trials=read.trials[read.trials["participant"] != "p4"])
-        expected = tables.analyze(complete, chance=0.125, permutations=20, resamples=20)
+        expected = tables.analyze(complete, config)
         pd.testing.assert_frame_equal(found.tables["anova"], expected.tables["anova"])
 
 

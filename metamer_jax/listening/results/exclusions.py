@@ -11,26 +11,33 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from metamer_jax.configs.checks import check_fields, setting
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExclusionRules:
-    """What a session must meet; None or False switches a rule off."""
+    """What a session must meet; None, 0 or False switches a rule off."""
 
-    reference_layer: str = "cochleagram"
-    reference_min: float | None = 1.0  # Least share right on metamers of that layer: the paper's.
-    catch_min: float | None = 0.9  # Least share right on catch trials.
-    headphones: bool = True  # Sessions that failed the headphone check are dropped.
-    answered_min: float | None = 0.9  # Least share of the condition's sounds that is answered.
-    repeats: bool = True  # Only a participant's first session of a condition counts.
+    reference_layer: str = setting("cochleagram", "Layer whose metamers all should recognise.")
+    reference_min: float | None = setting(
+        1.0, "Least share right there (the paper's rule); 0: off.", at_least=0, at_most=1
+    )
+    catch_min: float | None = setting(
+        0.9, "Least share right on catch trials; 0: off.", at_least=0, at_most=1
+    )
+    headphones: bool = setting(True, "Drop sessions that failed the headphone check.")
+    answered_min: float | None = setting(
+        0.9, "Least share of sounds answered; 0: off.", at_least=0, at_most=1
+    )
+    repeats: bool = setting(True, "Drop what a participant took a second time.")
     # Names of rules that must find somebody to judge: those that were asked for. The reference rule
     # is always one of them, as a misspelt layer would turn it off.
     required: tuple[str, ...] = ("reference",)
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("reference_min", "catch_min", "answered_min"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1, or be None, got {value!r}")
+            object.__setattr__(self, name, getattr(self, name) or None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

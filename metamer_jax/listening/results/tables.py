@@ -16,13 +16,14 @@ from typing import Any
 import pandas as pd
 
 from metamer_jax import analysis
-from metamer_jax.analysis import discrimination
+from metamer_jax.analysis import discrimination, paired, suite
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
 from metamer_jax.listening.results import exclusions
 
 _RULES = exclusions.ExclusionRules()
+_CONFIG = suite.AnalysisConfig()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,50 +51,32 @@ class Results:
 
 def analyze(
     read: responses.Responses,
+    config: suite.AnalysisConfig = _CONFIG,
     *,
     rules: exclusions.ExclusionRules = _RULES,
     presented: Mapping[int, int] | None = None,
     words: Sequence[str] | None = None,
-    chance: float | None = None,
-    exclude_layers: Sequence[str] = (),
     pairing: analysis.Pairing | None = None,
     machines: pd.DataFrame | None = None,
     manifest: pd.DataFrame | None = None,
     networks: pd.DataFrame | None = None,
-    natural_layer: bool = False,
     planned: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
-    correction: str = "holm",
-    bound: float = 0.1,
-    scheme: str = "residual",
-    unit: str = "participant",
-    permutations: int = 10_000,
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> Results:
     """Excludes by rule, and makes every table that the answers allow.
 
     Args:
         read: From `responses`.
+        config: How answers are analysed. Layers to leave out may be natural sounds that a table of
+            proportions holds as a layer.
         rules: Who counts.
         presented: Sounds of each condition (`AnswerKey.presented`).
         words: The choices. None: unknown, as of tables of proportions.
-        chance: Probability of a right answer by guessing. None: one of the words.
-        exclude_layers: Layers to leave out of every table, such as natural sounds that a table of
-            proportions holds as a layer.
         pairing: Which layers of different networks are compared: "name", "index", or a mapping
             (`analysis.pair_layers`). None: by name where all have the same, else by index.
         machines: Trials of machine listeners on the same metamers, to set beside the answers.
         manifest: Of the experiment: what the generating network says to each metamer.
         networks: Instead of that, a table of proportions of the generating networks.
-        natural_layer: Natural sounds (without any, catch trials) are level 0 of `layer`.
         planned: Planned contrasts: `analysis.planned_contrasts`.
-        correction: Over the family of planned contrasts.
-        bound: Smallest difference of shares that would matter, for equivalence tests.
-        scheme: Of the permutations of analyses of variance: "residual" or "feather2023".
-        unit: What counts as a listener: "participant", "session" or "condition".
-        permutations: Permutations of each test.
-        resamples: Bootstrap samples of each interval.
-        seed: Seed of both.
 
     Returns:
         The tables, and why others are missing.
@@ -110,8 +93,7 @@ def analyze(
         rejected=read.rejected,
     )
     source = _source(read.trials)
-    if chance is not None and not 0 < chance < 1:  # NaN is refused too.
-        raise ValueError(f"chance must be a probability between 0 and 1, got {chance!r}")
+    chance = config.chance
     if chance is None:
         if not words:
             raise ValueError(
@@ -119,13 +101,14 @@ def analyze(
                 "of a right answer by guessing, such as 0.125 for eight words"
             )
         chance = 1 / len(words)
-    absent = set(exclude_layers) - set(read.trials["layer"])
+    excluded = list(config.exclude_layers)
+    absent = set(excluded) - set(read.trials["layer"])
     if absent:
         raise ValueError(f"exclude_layers: no trial is of {sorted(absent)}")
-    table = found.trials[~found.trials["layer"].isin(exclude_layers)]
+    table = found.trials[~found.trials["layer"].isin(excluded)]
     noticed: list[str] = []
     metamers = levels = table[table["kind"] == "metamer"]
-    if natural_layer and len(metamers):
+    if config.natural_layer and len(metamers):
         kinds = ("natural",) if (table["kind"] == "natural").any() else ("catch",)
         if kinds == ("catch",):
             noticed.append("natural sounds are catch trials, by which listeners were chosen")
@@ -135,20 +118,18 @@ def analyze(
     if len(levels):
         analysis.pair_layers(levels, pairing)  # A mistake in a table of pairs is said now.
     shares = not metamers["correct"].isin((0, 1)).all()
-    random = {"seed": seed}
-    counted = {"chance": chance, "resamples": resamples, **random}
+    drawn = {"resamples": config.resamples, "seed": config.seed}
+    counted = {"unit": config.unit, "chance": chance, **drawn}
     within = ["layer"] + (["model"] if metamers["model"].nunique() > 1 else [])
     single = "the table holds proportions, and this takes single trials"
     makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "recognition": lambda: analysis.recognition(levels, unit=unit, **counted),
-        "recognition_by_model": lambda: analysis.recognition(
-            metamers, "model", unit=unit, **counted
-        ),
+        "recognition": lambda: analysis.recognition(levels, **counted),
+        "recognition_by_model": lambda: analysis.recognition(metamers, "model", **counted),
         "recognition_by_word": lambda: analysis.recognition(
-            _known(metamers, "word"), ("model", "word"), unit=unit, **counted
+            _known(metamers, "word"), ("model", "word"), **counted
         ),
         "recognition_of_other_sounds": lambda: analysis.recognition(
-            _others(table), "kind", unit=unit, kinds=None, **counted
+            _others(table), "kind", kinds=None, **counted
         ),
         "confusion": lambda: analysis.confusion(_known(metamers, "word"), "model", words=words),
         "confusion_by_layer": lambda: analysis.confusion(
@@ -157,9 +138,8 @@ def analyze(
         "compare_models": lambda: analysis.compare_models(
             levels,
             pairing=pairing,
-            unit=unit,
             missing="drop",
-            permutations=permutations,
+            permutations=config.permutations,
             **counted,
         ),
         "compare_models_paper": lambda: analysis.compare_models(
@@ -172,27 +152,27 @@ def analyze(
         "anova": lambda: analysis.anova(
             _with_every_cell(
                 _shared_layers(_raters_of_all(source, levels), pairing),
-                _subject(unit),
+                paired.listener_columns(config.unit),
                 within,
             ),
             dv="correct",
-            subject=_subject(unit),
+            subject=paired.listener_columns(config.unit),
             within=within,
-            permutations=permutations,
-            scheme=scheme,
-            **random,
+            permutations=config.permutations,
+            scheme=config.scheme,
+            seed=config.seed,
         ),
         "gee": lambda: analysis.gee(_unless(shares, single, metamers)),
-        "power": lambda: _power(_people(source, metamers), shares, single, seed),
+        "power": lambda: _power(_people(source, metamers), shares, single, config.seed),
     }
     others = None if machines is None else listeners.of_others(machines)
     if networks is None and manifest is not None and len(metamers):
         networks, reason = _generating_networks(levels, manifest, machines)
         noticed += [reason] if reason else []
     elif networks is not None:
-        networks = networks[~networks["layer"].isin(exclude_layers)]
-    makers |= analysis.suite.makers(
-        analysis.suite.Material(
+        networks = networks[~networks["layer"].isin(excluded)]
+    makers |= suite.makers(
+        suite.Material(
             metamers=metamers,
             levels=levels,
             chance=chance,
@@ -200,14 +180,8 @@ def analyze(
             networks=networks,
             words=words,
             planned=planned,
-            correction=correction,
             pairing=pairing,
-            unit=unit,
-            bound=bound,
-            scheme=scheme,
-            permutations=permutations,
-            resamples=resamples,
-            seed=seed,
+            config=config,
         )
     )
     mixed = f"{source} and {listeners.SOURCE}"
@@ -216,7 +190,7 @@ def analyze(
     for task, answers in discrimination.ANSWERS.items():
         if set(words or ()) == set(answers):
             makers["discrimination"] = lambda task=task: discrimination.sensitivity(
-                metamers, task, resamples=resamples, **random
+                metamers, task, **drawn
             )
     tables, omitted = {}, {}
     noticed += [
@@ -233,18 +207,14 @@ def analyze(
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 made = make()
-            whose = mixed if name in analysis.suite.BESIDE_MACHINES else source
+            whose = mixed if name in suite.BESIDE_MACHINES else source
             tables[name] = made.assign(source=whose)
             noticed += [f"{name}: {warning.message}" for warning in caught]
         except (ValueError, ImportError) as error:  # An optional package is not there.
             omitted[name] = str(error)
-    settings: dict[str, Any] = dataclasses.asdict(rules)
-    settings |= {"chance": chance, "unit": unit, "seed": seed}
-    settings |= {"permutations": permutations, "resamples": resamples}
-    settings["exclude_layers"] = list(exclude_layers)
-    settings |= {"natural_layer": natural_layer, "scheme": scheme}
-    settings |= {"correction": correction, "bound": bound}
-    settings["pairing"] = pairing if isinstance(pairing, str) else dict(pairing)
+    settings: dict[str, Any] = dataclasses.asdict(rules) | dataclasses.asdict(config)
+    settings |= {"chance": chance}
+    settings |= {"pairing": pairing if isinstance(pairing, str) else dict(pairing)}
     said = tuple(dict.fromkeys(noticed))
     return Results(source, found, tables, omitted, said, settings, nothing)
 
@@ -348,10 +318,6 @@ def _unless(bad: bool, reason: str, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _subject(unit: str) -> list[str]:
-    return ["participant"] if unit == "participant" else ["participant", unit]
-
-
 def _usual_pairing(metamers: pd.DataFrame) -> str:
     names = metamers.groupby("model")["layer"].agg(frozenset)
     if names.nunique() <= 1 or metamers["layer_index"].isna().any():
@@ -361,7 +327,7 @@ def _usual_pairing(metamers: pd.DataFrame) -> str:
 
 def _shared_layers(metamers: pd.DataFrame, pairing: analysis.Pairing) -> pd.DataFrame:
     """Leaves the layers that all networks have, under their common names; warns of the others."""
-    shared = analysis.suite.shared_layers(metamers, pairing)
+    shared = suite.shared_layers(metamers, pairing)
     if len(shared) < len(metamers):
         left_out = sorted({*metamers["layer"]} - {*shared["own_layer"]})
         warnings.warn(f"layers that not all networks have are left out: {left_out}", stacklevel=2)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from metamer_jax import analysis, storage
+from metamer_jax.analysis import suite
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.results import exclusions, report
 from metamer_jax.listening.results.summary import summary
@@ -58,6 +59,7 @@ def write(
     return folder
 
 
+_CONFIG = suite.AnalysisConfig()
 _EVERYBODY = exclusions.ExclusionRules(
     reference_min=None, catch_min=None, headphones=False, answered_min=None, repeats=False
 )
@@ -69,9 +71,7 @@ def write_machines(
     *,
     words: Sequence[str],
     about: pd.DataFrame | None = None,
-    permutations: int = 10_000,
-    resamples: int = 10_000,
-    seed: int = 0,
+    config: suite.AnalysisConfig = _CONFIG,
 ) -> tuple[Results, responses.Responses]:
     """Analyses what machine listeners answered, and writes it as `write` does; nobody is excluded.
 
@@ -81,9 +81,7 @@ def write_machines(
         folder: Where.
         words: The choices.
         about: From `listeners.accuracy`; also written as listeners.csv.
-        permutations: Permutations of each test.
-        resamples: Bootstrap samples of each interval.
-        seed: Seed of both.
+        config: How they are analysed.
 
     Returns:
         As from `analyze`, and all trials.
@@ -93,11 +91,9 @@ def write_machines(
     read = responses.read(folder / "trials.csv")
     found = analyze(
         dataclasses.replace(read, trials=listeners.of_others(read.trials)),
+        config,
         rules=_EVERYBODY,
         words=words,
-        permutations=permutations,
-        resamples=resamples,
-        seed=seed,
     )
     if about is not None:
         storage.write_csv(folder / "listeners.csv", about)
