@@ -1,5 +1,6 @@
 """Examples of clips, as our builders of TensorFlow Datasets describe and write them."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,8 +9,21 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from metamer_jax import audio
-from metamer_jax.data import archives, recordings
+from metamer_jax.data import archives, recordings, wav_folder
 from metamer_jax.runtime import progress
+
+
+@dataclasses.dataclass
+class BuilderConfig(tfds.core.BuilderConfig):
+    """Where the recordings come from, and which words are taken.
+
+    `name` must differ between contents: prepared data are found again by it.
+    """
+
+    words: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # Archives or folders of [.../]<word>/*.wav; none: download.
+    # Leave out files that are no usable sound; the info's metadata then names them.
+    skip_bad_files: bool = False
 
 
 def info(
@@ -41,6 +55,30 @@ def info(
         homepage=homepage,
         metadata=tfds.core.MetadataDict(bad_files={}, passed_over=[]),
     )
+
+
+def survey(
+    builder: tfds.core.GeneratorBasedBuilder, dl_manager: tfds.download.DownloadManager, url: str
+) -> tuple[archives.Survey, Iterator[tuple[str, archives.Content]], int]:
+    """Looks at what a builder's sources hold, in place: nothing is gained by unpacking them.
+
+    Args:
+        builder: Its config has `words` and `sources`; its info then names what is passed over.
+        dl_manager: Downloads where there are no sources.
+        url: From where.
+
+    Returns:
+        What there is, the files of the words, and how many these are.
+
+    Raises:
+        ValueError: A source cannot be used, or lacks a word.
+    """
+    config = builder.builder_config
+    sources = [pathlib.Path(s) for s in config.sources or (dl_manager.download(url),)]
+    held = archives.survey(sources)
+    words = wav_folder.choose_words(config.words, held.words, ", ".join(map(str, sources)))
+    builder.info.metadata["passed_over"] += held.others_of(words)
+    return held, archives.sounds(sources, words), sum(held.words[word] for word in words)
 
 
 def decode(

@@ -5,41 +5,84 @@ import shutil
 import types
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from metamer_jax import audio
+from metamer_jax import audio, configs
 from metamer_jax.data import archives, recordings
 from metamer_jax.storage import cache
 
 _DAMAGE = (zipfile.BadZipFile, archives.DamagedArchiveError)
 
 
+def source(
+    builder: Callable[[], Any], identity: Mapping[str, Any], words: tuple[str, ...], **more: Any
+) -> recordings.Source:
+    """Describes the recordings of a builder, which is made when its clips are asked for.
+
+    Args:
+        builder: Makes it, once: `builder_of`.
+        identity: As of `recordings.Source`, like the others.
+        words: The words.
+        **more: What else such a source has.
+    """
+
+    def clips():
+        try:
+            yield from read(builder())
+        except audio.AudioFileError as error:
+            yield error
+
+    return recordings.Source(
+        identity=identity,
+        words=words,
+        num_clips=None,
+        clips=clips,
+        passed_over=lambda: builder().info.metadata["passed_over"],
+        **more,
+    )
+
+
 def builder_of(
     module: types.ModuleType,
-    builder_config: Any,
-    cache_dir: str | None,
+    config: configs.DataConfig,
+    words: tuple[str, ...],
+    sources: Sequence[pathlib.Path],
+    identity: Mapping[str, Any],
     *,
-    given: str,
-    download: bool,
+    names: Collection[str],
 ) -> Any:
     """Returns a builder whose data are prepared and can be read.
 
     Args:
         module: Of the builder: has `Builder` and, to download from, `URL`.
-        builder_config: Its `name` stands for the content.
-        cache_dir: As of `configs.DataConfig`.
-        given: What to call the source in errors.
-        download: Whether the source is the download, and not a given file.
+        config: Settings of the recordings.
+        words: The words to prepare.
+        sources: Archives or folders that hold them; none: the download.
+        identity: What tells their content from others'.
+        names: Which of that are names, which may be others for the same content.
 
     Raises:
         AudioFileError: A file is no usable sound, and the config does not leave such files out.
         ValueError: The source is damaged or does not hold what it should.
         ConnectionError: The download failed; the message says what else can be done.
     """
-    root = cache.cache_dir(cache_dir) / "tensorflow_datasets"
+    from metamer_jax.data import examples  # TensorFlow Datasets is slow to import.
+
+    content = {key: value for key, value in identity.items() if key not in names}
+    builder_config = examples.BuilderConfig(
+        # pyrefly: ignore[unexpected-keyword]: tfds's own field
+        name=f"{next(iter(content))}-{cache.digest([content, list(words)])}",
+        # pyrefly: ignore[unexpected-keyword]: tfds's own field
+        description=f"Made from {', '.join(f'{k} {v}' for k, v in identity.items())}.",
+        words=words,
+        sources=tuple(map(str, sources)),
+        skip_bad_files=config.skip_bad_files,
+    )
+    given = f"data_zip {config.data_zip}"
+    root = cache.cache_dir(config.cache_dir) / "tensorflow_datasets"
     with cache.lock(root / builder_config.name):
-        builder = _prepare(module, builder_config, root, given, download)
+        builder = _prepare(module, builder_config, root, given)
         try:
             for split in builder.info.splits:
                 for _ in builder.as_data_source(split):
@@ -48,7 +91,7 @@ def builder_of(
             message = f"{builder.data_dir} is damaged ({error}): making it anew"
             warnings.warn(message, stacklevel=2)
             shutil.rmtree(builder.data_dir)
-            builder = _prepare(module, builder_config, root, given, download)
+            builder = _prepare(module, builder_config, root, given)
     return builder
 
 
@@ -77,7 +120,7 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _prepare(module, builder_config, root, given, download):
+def _prepare(module, builder_config, root, given):
     from absl import logging
 
     # absl would print the whole config as a warning.
@@ -87,7 +130,7 @@ def _prepare(module, builder_config, root, given, download):
         builder = module.Builder(data_dir=root, config=builder_config, file_format="array_record")
     finally:
         logging.set_verbosity(verbosity)
-    if download and not pathlib.Path(builder.data_dir).exists():
+    if not builder_config.sources and not pathlib.Path(builder.data_dir).exists():
         _download(builder, module.URL, root / "downloads")
         return builder
     try:

@@ -90,14 +90,7 @@ def source(config: configs.DataConfig) -> recordings.Source:
         },
         words=words,
         num_clips=num_clips,
-        clips=lambda: synthesize(
-            words,
-            num_speakers=config.num_speakers,
-            tokens_per_word=config.tokens_per_word,
-            sample_rate_hz=config.sample_rate_hz,
-            num_samples=config.num_samples,
-            seed=config.corpus_seed,
-        ),
+        clips=lambda: synthesize(words, config),
     )
 
 
@@ -125,37 +118,30 @@ def make_speaker(index: int, seed: int) -> Speaker:
     )
 
 
-def synthesize(
-    words: Sequence[str],
-    *,
-    num_speakers: int,
-    tokens_per_word: int,
-    sample_rate_hz: int,
-    num_samples: int,
-    seed: int,
-) -> Iterator[recordings.Clip]:
+def synthesize(words: Sequence[str], config: configs.DataConfig) -> Iterator[recordings.Clip]:
     """Makes the corpus, speaker by speaker.
 
     Args:
         words: What is said.
-        num_speakers: How many voices say it.
-        tokens_per_word: How often each says each word.
-        sample_rate_hz: Of the clips.
-        num_samples: Their length.
-        seed: The same one makes the same clips.
+        config: How many voices say it and how often, and the clips' rate and length.
 
     Yields:
-        Clips of int16 samples [num_samples].
+        Clips of int16 samples [config.num_samples].
 
     Raises:
         ValueError: A word cannot be spoken, or not within the length.
         RuntimeError: espeak-ng failed.
     """
+    seed, sample_rate_hz, num_samples = (
+        config.corpus_seed,
+        config.sample_rate_hz,
+        config.num_samples,
+    )
     tokens, calls = [], []
-    for index in range(num_speakers):
+    for index in range(config.num_speakers):
         speaker = make_speaker(index, seed)
         for w, word in enumerate(words):
-            for t in range(tokens_per_word):
+            for t in range(config.tokens_per_word):
                 rng = np.random.default_rng([seed, 2, index, w, t])
                 factor = speaker.tract_factor * rng.uniform(0.98, 1.02)
                 call = {

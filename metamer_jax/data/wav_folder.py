@@ -40,9 +40,7 @@ def source(config: configs.DataConfig) -> recordings.Source:
     Raises:
         ValueError: The folder is missing, or has no such words.
     """
-    root = pathlib.Path(config.data_dir or "").expanduser()
-    if config.data_dir is None or not root.is_dir():
-        raise ValueError(f"data_dir must be a folder of <word>/*.wav, got {config.data_dir!r}")
+    root = given_folder(config)
     found = find_words(root)
     words = config.words or tuple(sorted(found.sounds))
     words = choose_words(words, found.sounds, f"data_dir={str(root)!r}", describe(root))
@@ -59,6 +57,18 @@ def source(config: configs.DataConfig) -> recordings.Source:
         clips=lambda: read_clips(paths),
         passed_over=lambda: [str(path) for path in others],
     )
+
+
+def given_folder(config: configs.DataConfig) -> pathlib.Path:
+    """Returns the folder `config.data_dir`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    root = pathlib.Path(config.data_dir or "").expanduser()
+    if config.data_dir is None or not root.is_dir():
+        raise ValueError(f"data_dir must be a folder of <word>/*.wav, got {config.data_dir!r}")
+    return root
 
 
 def find_words(root: pathlib.Path) -> Words:

@@ -257,9 +257,9 @@ def look_at(folder: pathlib.Path, name: str) -> Entry:
     if name.endswith("/"):
         digest = hashlib.sha256()
         for path in _inside(folder / name):
-            digest.update(f"{path.name} {_sha256(path)}\n".encode())
+            digest.update(f"{path.name} {cache.file_digest(path)}\n".encode())
         return Entry(digest.hexdigest(), *_seen(folder, name), "")
-    return Entry(_sha256(folder / name), *_seen(folder, name), "")
+    return Entry(cache.file_digest(folder / name), *_seen(folder, name), "")
 
 
 def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -273,11 +273,6 @@ def _seen(folder: pathlib.Path, name: str) -> tuple[int, int]:
     stats = [os.stat(path) for path in paths]
     times = [max(s.st_mtime_ns, s.st_ctime_ns) for s in stats]
     return sum(s.st_size for s in stats), max(times, default=0)
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checked(saved: Any) -> dict[str, Any]:

@@ -53,6 +53,12 @@ def digest(identity: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file's content, in hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def lock(path: pathlib.Path):
     """Returns a context in which no other process makes what lies at `path`.
 

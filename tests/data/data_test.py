@@ -401,9 +401,10 @@ def test_prepared_data_serve_several_settings_and_are_rebuilt_when_damaged(msc):
 
 
 def test_the_builder_works_alone(msc, tmp_path):
+    from metamer_jax.data import examples
     from metamer_jax.data.mini_speech_commands import mini_speech_commands_dataset_builder as b
 
-    config = b.BuilderConfig(name="small", words=("no", "yes"), data_zip=msc.data_zip)
+    config = examples.BuilderConfig(name="small", words=("no", "yes"), sources=(msc.data_zip,))
     builder = b.Builder(data_dir=tmp_path / "tfds", config=config, file_format="array_record")
     builder.download_and_prepare()
     assert builder.name == "mini_speech_commands"

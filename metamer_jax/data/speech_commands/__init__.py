@@ -7,7 +7,6 @@ All words together are 6.8 GB of samples, which the cache folder and training bo
 """
 
 import functools
-import hashlib
 import pathlib
 from collections.abc import Iterator
 
@@ -29,64 +28,32 @@ def source(config: configs.DataConfig) -> recordings.Source:
     """
     words = config.words or configs.SPEECH_COMMANDS_WORDS
     sources, identity = _identify(config)
-    builder = functools.cache(lambda: _builder(config, words, sources, identity))
 
-    def clips():
-        try:
-            yield from prepared.read(builder())
-        except audio.AudioFileError as error:
-            yield error
+    @functools.cache
+    def builder():
+        from metamer_jax.data.speech_commands import speech_commands_dataset_builder as module
 
-    return recordings.Source(
-        identity=identity,
-        words=words,
-        num_clips=None,
-        clips=clips,
-        noise=lambda: _noise(builder(), config),
-        official=True,
-        passed_over=lambda: builder().info.metadata["passed_over"],
+        names = ("archives", "folder")
+        return prepared.builder_of(module, config, words, sources, identity, names=names)
+
+    return prepared.source(
+        builder, identity, words, noise=lambda: _noise(builder(), config), official=True
     )
 
 
 def _identify(config):
     """Returns the given sources, and what tells their content from others'."""
     if config.data_dir is not None:
-        root = pathlib.Path(config.data_dir).expanduser()
-        if not root.is_dir():
-            raise ValueError(f"data_dir must be a folder of <word>/*.wav, got {str(root)!r}")
+        root = wav_folder.given_folder(config)
         paths = sorted(path for path in root.rglob("*") if not path.is_dir())
         return (root,), {"folder": root.name, "listing": wav_folder.listing(root, paths)}
     if config.data_zip is None:
         return (), {"download": "speech_commands_v0.02"}
     paths = tuple(pathlib.Path(part).expanduser() for part in config.data_zip.split(","))
-    digests = []
     for path in paths:
         archives.check(path)
-        with open(path, "rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    digests = [cache.file_digest(path) for path in paths]
     return paths, {"archives": [path.name for path in paths], "sha256": digests}
-
-
-def _builder(config, words, sources, identity):
-    from metamer_jax.data.speech_commands import speech_commands_dataset_builder as module
-
-    content = {key: value for key, value in identity.items() if key not in ("archives", "folder")}
-    name = f"{next(iter(content))}-{cache.digest([content, list(words)])}"
-    builder_config = module.BuilderConfig(
-        name=name,  # pyrefly: ignore[unexpected-keyword]: tfds's own field
-        # pyrefly: ignore[unexpected-keyword]: tfds's own field
-        description=f"Made from {', '.join(f'{k} {v}' for k, v in identity.items())}.",
-        words=words,
-        sources=tuple(map(str, sources)),
-        skip_bad_files=config.skip_bad_files,
-    )
-    return prepared.builder_of(
-        module,
-        builder_config,
-        config.cache_dir,
-        given=f"data_zip {config.data_zip}",
-        download="download" in identity,
-    )
 
 
 def _noise(builder, config) -> Iterator[np.ndarray]:

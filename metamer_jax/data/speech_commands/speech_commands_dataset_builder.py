@@ -1,29 +1,14 @@
 """Speech Commands v0.02 as a TensorFlow Datasets builder that works without TensorFlow."""
 
-import dataclasses
-import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from metamer_jax import configs
-from metamer_jax.data import archives, examples, wav_folder
+from metamer_jax.data import archives, examples
 
 URL = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
-
-
-@dataclasses.dataclass
-class BuilderConfig(tfds.core.BuilderConfig):
-    """Where the recordings come from, and which words are taken.
-
-    `name` must differ between contents: prepared data are found again by it.
-    """
-
-    words: tuple[str, ...] = configs.SPEECH_COMMANDS_WORDS
-    sources: tuple[str, ...] = ()  # Archives or folders of [.../]<word>/*.wav; none: download.
-    # Leave out files that are no usable sound; the info's metadata then names them.
-    skip_bad_files: bool = False
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -36,8 +21,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [
-        # pyrefly: ignore[unexpected-keyword]: tfds's own fields
-        BuilderConfig(name="official", description="The archive of v0.02: 35 words, 105,829 clips.")
+        examples.BuilderConfig(
+            name="official",  # pyrefly: ignore[unexpected-keyword]: tfds's own field
+            # pyrefly: ignore[unexpected-keyword]: tfds's own field
+            description="The archive of v0.02: 35 words, 105,829 clips.",
+            words=configs.SPEECH_COMMANDS_WORDS,
+        )
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -46,15 +35,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        config = self.builder_config
-        # Read in place: nothing is gained by unpacking a hundred thousand files.
-        sources = [pathlib.Path(s) for s in config.sources or (dl_manager.download(URL),)]
-        held = archives.survey(sources)
-        words = wav_folder.choose_words(config.words, held.words, ", ".join(map(str, sources)))
-        self.info.metadata["passed_over"] += held.others_of(words)
-        sounds = archives.sounds(sources, words)
-        total = sum(held.words[word] for word in words)
-        generators = {"train": self._generate_examples(sounds, total, held.official)}
+        held, files, total = examples.survey(self, dl_manager, URL)
+        generators = {"train": self._generate_examples(files, total, held.official)}
         if held.noise:
             noise = held.noise.items()
             generators["noise"] = self._generate_examples(noise, len(noise), None)
