@@ -16,14 +16,22 @@ import dataclasses
 import functools
 import math
 import numbers
+import operator
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # PRNG keys are made of 32 bits: seeds beyond share their keys with smaller ones.
 NUM_SEEDS = 2**32
 
+# How a number stands to the bounds of a range.
+_HOLDS = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+}
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -31,12 +39,6 @@ def require(condition: bool, message: str) -> None:
     """Raises a ValueError with the message unless the condition holds."""
     if not condition:
         raise ValueError(message)
-
-
-def require_choice(name: str, value: object, choices: Iterable[object]) -> None:
-    """Raises a ValueError that names `name` unless the value is one of the choices."""
-    choices = tuple(choices)
-    require(value in choices, f"{name} must be one of {choices}, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,22 +51,20 @@ class Limits:
     at_most: float | None = None
     below: float | None = None
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Those of the range that there are, by name."""
+        bounds = {name: getattr(self, name) for name in _HOLDS}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
     def admit(self, value: Any) -> bool:
         """Says whether a value is within the limits."""
-        return (
-            (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-            and (self.choices is None or value in self.choices)
-        )
+        within = all(_HOLDS[name](value, bound) for name, bound in self.bounds.items())
+        return within and (self.choices is None or value in self.choices)
 
     def __str__(self) -> str:
-        said = ("at least", "above", "at most", "below")
-        values = (self.at_least, self.above, self.at_most, self.below)
-        return " and ".join(
-            f"{word} {value}" for word, value in zip(said, values, strict=True) if value is not None
-        )
+        said = (f"{name} {bound}".replace("_", " ") for name, bound in self.bounds.items())
+        return " and ".join(said)
 
 
 def setting(default: Any, doc: str, *, choices: Sequence[str] | None = None, **limits: Any) -> Any:

@@ -6,13 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from metamer_jax.configs.checks import (
-    check_fields,
-    require,
-    require_choice,
-    seed_setting,
-    setting,
-)
+from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 
 OPTIMIZERS = ("adam", "relative_adam", "normalized_gradient", "lbfgs")
 SCHEDULES = ("exponential", "staircase", "cosine", "linear")
@@ -79,7 +73,8 @@ def _begins_with_its_recipe(cls: type[_Class]) -> type[_Class]:
     @functools.wraps(init)
     def init_by_recipe(self, **given):
         recipe = given.get("recipe", "paper")
-        require_choice("recipe", recipe, _CHANGES)
+        known = tuple(_CHANGES)
+        require(recipe in known, f"recipe must be one of {known}, got {recipe!r}")
         init(self, **{**_CHANGES[recipe], **given})
 
     cls.__init__ = init_by_recipe

@@ -2,7 +2,7 @@
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from metamer_jax.configs.checks import check_fields, require, seed_setting, setting
 
@@ -146,56 +146,34 @@ _AUGMENTED = TrainingConfig(
 # Of `adversarial_<domain>_<norm>`, and of the control `random_<domain>_<norm>`: of waveforms those
 # of Feather et al. (2023, the smaller for "l2"), of cochleagrams such as a network trained without
 # attacks fails at.
-_EPSILONS = {
-    ("waveform", "l2"): 0.025,
-    ("waveform", "linf"): 0.02,
-    ("cochleagram", "l2"): 0.05,
-    ("cochleagram", "linf"): 0.1,
-}
-
-
-def _perturbed_recipes() -> dict[str, TrainingConfig]:
-    return {
-        name: dataclasses.replace(
-            _AUGMENTED,
-            recipe=name,
-            adversarial=AdversarialConfig(
-                epsilon=epsilon,
-                norm=norm,
-                domain=domain,
-                num_steps=3,
-                warmup_epochs=10,
-                random=kind == "random",
-            ),
-        )
-        for kind in ("adversarial", "random")
-        for (domain, norm), epsilon in _EPSILONS.items()
-        for name in [f"{kind}_{domain}_{norm}"]
-    }
-
-
+_ATTACKS = [
+    AdversarialConfig(domain=domain, norm=norm, epsilon=epsilon, num_steps=3, warmup_epochs=10)
+    for domain, norm, epsilon in (
+        ("waveform", "l2", 0.025),
+        ("waveform", "linf", 0.02),
+        ("cochleagram", "l2", 0.05),
+        ("cochleagram", "linf", 0.1),
+    )
+]
 # Feather et al. (2023), of "l2" their larger: five steps, no warm-up, inputs clamped. Their 0.5 and
 # 1 of cochleagrams, at scale 1, are about 0.0125 and 0.025 of the norm of a voice (40).
-_FEATHER_2023 = {
-    ("waveform", "l2"): (0.05, (-1.0, 1.0)),
-    ("waveform", "linf"): (0.02, (-1.0, 1.0)),
-    ("cochleagram", "l2"): (0.025, (0.0, 100.0)),
-}
+_FEATHER_2023 = [
+    AdversarialConfig(domain="waveform", norm="l2", epsilon=0.05, bounds=(-1.0, 1.0)),
+    AdversarialConfig(domain="waveform", norm="linf", epsilon=0.02, bounds=(-1.0, 1.0)),
+    AdversarialConfig(domain="cochleagram", norm="l2", epsilon=0.025, bounds=(0.0, 100.0)),
+]
 
 
-def _feather2023_recipes() -> dict[str, TrainingConfig]:
-    return {
-        name: dataclasses.replace(
-            _AUGMENTED,
-            recipe=name,
-            adversarial=AdversarialConfig(
-                epsilon=epsilon, norm=norm, domain=domain, bounds=bounds, random=random
-            ),
-        )
-        for random in (False, True)
-        for (domain, norm), (epsilon, bounds) in _FEATHER_2023.items()
-        for name in [f"feather2023_{'random_' * random}{domain}_{norm}"]
-    }
+def _perturbed(
+    name: str, attacks: Sequence[AdversarialConfig], *, random: bool
+) -> dict[str, TrainingConfig]:
+    """Training under each of the attacks, or random perturbations as large."""
+    found = {}
+    for attack in attacks:
+        recipe = f"{name}_{attack.domain}_{attack.norm}"
+        attack = dataclasses.replace(attack, random=random)
+        found[recipe] = dataclasses.replace(_AUGMENTED, recipe=recipe, adversarial=attack)
+    return found
 
 
 TRAINING_RECIPES: Mapping[str, TrainingConfig] = types.MappingProxyType(
@@ -203,8 +181,10 @@ TRAINING_RECIPES: Mapping[str, TrainingConfig] = types.MappingProxyType(
         "paper": TrainingConfig(),
         "augmented": _AUGMENTED,
         "untrained": TrainingConfig(recipe="untrained", epochs=0),
-        **_perturbed_recipes(),
-        **_feather2023_recipes(),
+        **_perturbed("adversarial", _ATTACKS, random=False),
+        **_perturbed("random", _ATTACKS, random=True),
+        **_perturbed("feather2023", _FEATHER_2023, random=False),
+        **_perturbed("feather2023_random", _FEATHER_2023, random=True),
     }
 )
 

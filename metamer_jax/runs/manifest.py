@@ -199,9 +199,8 @@ class Manifest:
         return name in self.entries() and self.trouble(name) is None
 
     def _altered(self, name: str, entry: Entry) -> str | None:
-        if self._hashed.get(name) == entry and _seen(self._folder, name) == entry[1:3]:
-            return None
-        if not self.hash_always and _seen(self._folder, name) == entry[1:3]:
+        known = self._hashed.get(name) == entry or not self.hash_always
+        if known and _seen(self._folder, name) == entry[1:3]:
             return None
         found = look_at(self._folder, name)
         if found.sha256 != entry.sha256:

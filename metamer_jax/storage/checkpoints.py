@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import flax
 import jax
 import numpy as np
 
@@ -54,14 +55,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         ValueError: It is damaged, or not one of ours, or of another schema version.
     """
     arrays, metadata = _read(path)
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = array
-    return tree, metadata
+    return flax.traverse_util.unflatten_dict(arrays, sep="/"), metadata
 
 
 def restore(path: str | os.PathLike, like: Any) -> tuple[Any, dict[str, Any]]:
