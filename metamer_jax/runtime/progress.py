@@ -9,26 +9,9 @@ import contextvars
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 _LINE_INTERVAL_S = 30.0
-
-
-class Progress(Protocol):
-    """What `bar` returns; use it in a `with` block."""
-
-    def update(self, count: float = 1, **values: Any) -> None:
-        """Counts `count` more as done; `values`, such as losses, are shown beside."""
-
-    def write(self, message: str) -> None:
-        """Prints a line without disturbing the bar."""
-
-    def close(self) -> None:
-        """Ends the bar, finished or not."""
-
-    def __enter__(self) -> "Progress": ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def bar(
@@ -40,7 +23,7 @@ def bar(
     style: str | None = None,
     stream: TextIO | None = None,
     interval_s: float = _LINE_INTERVAL_S,
-) -> Progress:
+) -> "Progress":
     """Starts a progress bar.
 
         with progress.bar(1500, "conv2d conv1", unit="step") as shown:
@@ -67,7 +50,7 @@ def bar(
     if style is None:
         style = "bar" if _can_draw(stream) else "lines"
     if style == "none":
-        return _Silent()
+        return Progress(None, description)
     if style == "bar":
         return _Bar(total, description, unit, initial, stream)
     return _Lines(total, description, unit, initial, stream, interval_s)
@@ -162,44 +145,42 @@ def _shown(values: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-class _Context:
-    """What bars share: their part of the `whole` that they are in, if they are in one."""
+class Progress:
+    """What `bar` returns, to be used in a `with` block; by itself it shows nothing."""
 
-    _whole: _Whole | None = None
+    def __init__(self, total: float | None, description: str, initial: float = 0):
+        """Takes its part of the `whole` that it is in, if it is in one; arguments as of `bar`."""
+        self._total, self._done = total, initial
+        whole = _WHOLE.get()
+        is_part = whole and total and whole.begin(description, initial / total)
+        self._whole = whole if is_part else None
 
-    def _begin(self, description: str, total: float | None, done: float) -> None:
-        found = _WHOLE.get()
-        if found and total and found.begin(description, done / total):
-            self._whole = found
+    def update(self, count: float = 1, **values: Any) -> None:
+        """Counts `count` more as done; `values`, such as losses, are shown beside."""
+        self._done += count
 
-    def _whole_left(self, total: float | None, done: float) -> str | None:
-        seconds = self._whole.seconds_left(done / total) if self._whole and total else None
-        return None if seconds is None else duration(seconds)
+    def write(self, message: str) -> None:
+        """Prints a line without disturbing the bar."""
 
-    def _end(self, total: float | None, done: float) -> None:
-        if self._whole and total:
-            self._whole.end(done / total)
+    def close(self) -> None:
+        """Ends the bar, finished or not."""
+        if self._whole and self._total:
+            self._whole.end(self._done / self._total)
             self._whole = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        pass
+    def _whole_left(self) -> str | None:
+        fraction = self._done / self._total if self._total else 0
+        seconds = self._whole.seconds_left(fraction) if self._whole else None
+        return None if seconds is None else duration(seconds)
 
 
-class _Silent(_Context):
-    def update(self, count: float = 1, **values: Any) -> None:
-        pass
-
-    def write(self, message: str) -> None:
-        pass
-
-
-class _Bar(_Context):
+class _Bar(Progress):
     """tqdm's, for a terminal or a notebook."""
 
     def __init__(
@@ -212,6 +193,7 @@ class _Bar(_Context):
     ):
         import warnings
 
+        super().__init__(total, description, initial)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # A notebook without ipywidgets gets the text bar.
             from tqdm import auto
@@ -226,10 +208,10 @@ class _Bar(_Context):
             smoothing=0.5,
             dynamic_ncols=True,
         )
-        self._begin(description, total, initial)
 
     def update(self, count: float = 1, **values: Any) -> None:
-        if left := self._whole_left(self._tqdm.total, self._tqdm.n + count):
+        super().update(count)
+        if left := self._whole_left():
             values["left in all"] = left
         if values:
             self._tqdm.set_postfix(_shown(values), refresh=False)
@@ -239,11 +221,11 @@ class _Bar(_Context):
         self._tqdm.write(message, file=self._tqdm.fp)
 
     def close(self) -> None:
-        self._end(self._tqdm.total, self._tqdm.n)
+        super().close()
         self._tqdm.close()
 
 
-class _Lines(_Context):
+class _Lines(Progress):
     """A line at most every `interval_s`, and one at the end."""
 
     def __init__(
@@ -256,19 +238,17 @@ class _Lines(_Context):
         interval_s: float,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._total, self._description, self._unit = total, description, unit
-        self._done, self._stream, self._interval_s = initial, stream, interval_s
-        self._clock = clock
+        super().__init__(total, description, initial)
+        self._description, self._unit, self._stream = description, unit, stream
+        self._interval_s, self._clock = interval_s, clock
         self._start = self._printed = clock()
         # After the first update: that one compiles, and would make everything look slow.
         self._timed_from: tuple[float, float] | None = None
         self._values: dict[str, Any] = {}
         self._changed = True
-        self._closed = False
-        self._begin(description, total, initial)
 
     def update(self, count: float = 1, **values: Any) -> None:
-        self._done += count
+        super().update(count)
         self._values.update(values)
         self._changed = True
         now = self._clock()
@@ -281,10 +261,9 @@ class _Lines(_Context):
         print(message, file=self._stream or sys.stderr, flush=True)
 
     def close(self) -> None:
-        if not self._closed and self._changed:
+        if self._changed:
             self._print(self._clock())
-        self._end(self._total, self._done)
-        self._closed = True
+        super().close()
 
     def _print(self, now: float) -> None:
         self._printed, self._changed = now, False
@@ -294,7 +273,7 @@ class _Lines(_Context):
         left = self._seconds_left(now)
         if left is not None:
             parts.append(f"{duration(left)} left")
-        if in_all := self._whole_left(self._total, self._done):
+        if in_all := self._whole_left():
             parts.append(f"{in_all} in all" if left is not None else f"{in_all} left in all")
         parts += [f"{name} {value}" for name, value in _shown(self._values).items()]
         self.write(f"{self._description}: {', '.join(parts)}")
