@@ -16,7 +16,7 @@ from metamer_jax import cochleagram
 from metamer_jax.auditory import model as auditory
 from metamer_jax.configs import CochleagramConfig
 from metamer_jax.runtime import compilation
-from metamer_jax.runtime.batches import padded_batches
+from metamer_jax.runtime.batches import in_batches
 
 _NETWORK_BATCH = 64
 _HEARD_AT_ONCE = 128  # Exact cochleagrams of a second weigh 170 kB each.
@@ -54,22 +54,15 @@ def dense_cochleagrams(
     """
     config = exact(config)
     filters = cochleagram.design_cochleagram(config)
-    shape = (len(waveforms), config.num_channels, config.num_frames)
-    out = np.empty(shape, np.float32)
-    done = 0
-    for batch, count in padded_batches(waveforms, batch_size):
-        with jax.default_matmul_precision("highest"):
-            made = _cochleagrams(batch, filters, config=config)
-        out[done : done + count] = np.asarray(made)[:count]
-        done += count
-        if on_batch is not None:
-            on_batch(count)
-    return out
+    make = functools.partial(_cochleagrams, filters=filters, config=config)
+    with jax.default_matmul_precision("highest"):
+        return in_batches(make, waveforms, batch_size, on_batch)
 
 
 _cochleagrams = compilation.jit(cochleagram.cochleagram, static_argnames="config")
 
 
+@dataclasses.dataclass(eq=False)
 class Sounds:
     """Sounds, and their exact cochleagrams once a network asks for them.
 
@@ -78,26 +71,16 @@ class Sounds:
 
     Attributes:
         waveforms: [sound, time].
+        config: Settings of the cochleagrams.
+        batch_size: Number of cochleagrams made at once.
+        on_batch: Function called with the number of sounds of each batch, once for every sound.
     """
 
-    def __init__(
-        self,
-        waveforms: np.ndarray,
-        config: CochleagramConfig,
-        *,
-        batch_size: int = 8,
-        on_batch: Callable[[int], None] | None = None,
-    ):
-        """Takes sounds; nothing is computed yet.
-
-        Args:
-            waveforms: [sound, time].
-            config: Settings of the cochleagrams.
-            batch_size: Number of cochleagrams made at once.
-            on_batch: Function called with the number of sounds of each batch, once for every sound.
-        """
-        self.waveforms = waveforms
-        self._config, self._batch_size, self._on_batch = config, batch_size, on_batch
+    waveforms: np.ndarray
+    config: CochleagramConfig
+    _: dataclasses.KW_ONLY
+    batch_size: int = 8
+    on_batch: Callable[[int], None] | None = None
 
     def __len__(self) -> int:
         return len(self.waveforms)
@@ -105,16 +88,16 @@ class Sounds:
     @functools.cached_property
     def cochleagrams(self) -> np.ndarray:
         """Exact cochleagrams [sound, channel, frame]."""
-        on_batch, self._on_batch = self._on_batch, None
+        on_batch, self.on_batch = self.on_batch, None
         return dense_cochleagrams(
-            self.waveforms, self._config, batch_size=self._batch_size, on_batch=on_batch
+            self.waveforms, self.config, batch_size=self.batch_size, on_batch=on_batch
         )
 
     def heard_by(self, model: auditory.Listener) -> np.ndarray:
         """What a model is given of them: [sound, time], or [sound, channel, frame]."""
         if not hears_waveforms(model):
             return self.cochleagrams
-        on_batch, self._on_batch = self._on_batch, None
+        on_batch, self.on_batch = self.on_batch, None
         if on_batch is not None:
             on_batch(len(self))
         return np.asarray(self.waveforms, np.float32)
@@ -146,15 +129,9 @@ def run_network(
     compilation.make_room()
     stages = auditory.stage_names(model) if stages is None else tuple(stages)
     variables = auditory.without_filters(variables)
-    predictions, kept = [], {stage: [] for stage in stages}
-    for batch, count in padded_batches(cochleagrams, _NETWORK_BATCH):
-        logits, activations = _apply(variables, batch, model=model, stages=stages)
-        predictions.append(np.argmax(np.asarray(logits)[:count], axis=-1))
-        for stage in stages:
-            kept[stage].append(np.asarray(activations[stage])[:count])
-    return Responses(
-        np.concatenate(predictions), {stage: np.concatenate(v) for stage, v in kept.items()}
-    )
+    respond = functools.partial(_apply, variables, model=model, stages=stages)
+    logits, activations = in_batches(respond, cochleagrams, _NETWORK_BATCH)
+    return Responses(np.argmax(logits, axis=-1), {stage: activations[stage] for stage in stages})
 
 
 def recognize(

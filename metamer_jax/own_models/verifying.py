@@ -21,7 +21,7 @@ from metamer_jax import cochleagram as cochleagrams
 from metamer_jax.configs import PlaybackConfig, VerificationConfig
 from metamer_jax.own_models.wrapping import OwnModel, Variables, stage_fn
 from metamer_jax.runtime import progress
-from metamer_jax.runtime.batches import padded_batches
+from metamer_jax.runtime.batches import in_batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +45,9 @@ def activations(
         ValueError: The sounds are not finite floating-point numbers [sound, time].
     """
     sounds = checked("sounds", sounds, model)
-    fn, parts = stage_fn(model, stage, relu_override=False), []
-    for batch, count in padded_batches(sounds, batch_size):
-        parts.append(np.asarray(_respond(variables, batch, stage_fn=fn))[:count])
-        if on_batch is not None:
-            on_batch(count)
-    return np.concatenate(parts)
+    fn = stage_fn(model, stage, relu_override=False)
+    respond = functools.partial(_respond, variables, stage_fn=fn)
+    return in_batches(respond, sounds, batch_size, on_batch)
 
 
 @functools.partial(jax.jit, static_argnames="stage_fn")

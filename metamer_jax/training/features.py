@@ -9,7 +9,7 @@ import numpy as np
 
 from metamer_jax.models import Grid, Network
 from metamer_jax.runtime import compilation
-from metamer_jax.runtime.batches import padded_batches
+from metamer_jax.runtime.batches import in_batches
 
 
 def compute_features(
@@ -29,11 +29,7 @@ def compute_features(
         [clip, channel, frame].
     """
     feature_fn = jax.tree_util.Partial(feature_fn)
-    features = [
-        np.asarray(_features(feature_fn, jnp.asarray(batch)))[:count]
-        for batch, count in padded_batches(waveforms, batch_size)
-    ]
-    return np.concatenate(features)
+    return in_batches(functools.partial(_features, feature_fn), waveforms, batch_size)
 
 
 @compilation.jit

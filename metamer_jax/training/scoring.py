@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from metamer_jax.models import Grid, Network
-from metamer_jax.runtime.batches import padded_batches
+from metamer_jax.runtime.batches import in_batches
 
 # Inputs [example, ...] to losses [example], each of its own input alone.
 LossFn = Callable[[jax.Array], jax.Array]
@@ -54,12 +54,8 @@ def evaluate(
     Returns:
         Loss, accuracy, confusions and answers.
     """
-    logits = np.concatenate(
-        [
-            np.asarray(_logits(variables, jnp.asarray(batch), model=model, grid=grid))[:count]
-            for batch, count in padded_batches(features, batch_size)
-        ]
-    ).astype(np.float64)
+    respond = functools.partial(_logits, variables, model=model, grid=grid)
+    logits = in_batches(respond, features, batch_size).astype(np.float64)
     labels = np.asarray(labels)
     with np.errstate(invalid="ignore"):  # A network that diverged has a loss of NaN.
         log_sum = np.logaddexp.reduce(logits, axis=1)
