@@ -25,6 +25,9 @@ def source(
         identity: As of `recordings.Source`, like the others.
         words: The words.
         **more: What else such a source has.
+
+    Returns:
+        The source; files that cannot be used are among its clips as errors.
     """
 
     def clips():

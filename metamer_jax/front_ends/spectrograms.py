@@ -100,17 +100,23 @@ def stft(
     if config.center:
         widths = [(0, 0)] * (waveform.ndim - 1) + [(edge, edge)]
         waveform = jnp.pad(waveform, widths, mode=config.pad_mode)
-    frames = _frames(waveform, config.num_fft, config.resolved_hop_length, num_frames)
+    frames = cut_frames(waveform, config.num_fft, config.resolved_hop_length, num_frames)
     return jnp.swapaxes(jnp.fft.rfft(frames * filters.window), -1, -2)
 
 
-def _frames(waveform, length, hop, num_frames):
-    """Cuts [..., time] into [..., frame, sample]; of blocks laid side by side, not by a gather.
+def cut_frames(waveform: jax.Array, length: int, hop: int, num_frames: int) -> jax.Array:
+    """Cuts sounds into frames; of blocks laid side by side, not by a gather.
 
     A gather's derivative is a scatter, which is slow on CPUs and accelerators alike.
 
+    Args:
+        waveform: [..., time].
+        length: Samples of a frame.
+        hop: Samples from frame to frame.
+        num_frames: How many there are.
+
     Returns:
-        The frames.
+        [..., frame, sample].
     """
     rows = -(-length // hop)  # Blocks of a hop that a frame reaches into.
     total = (num_frames - 1 + rows) * hop

@@ -1,6 +1,6 @@
 """What the networks have in common: from a cochleagram to logits, with a name for every stage."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -50,6 +50,12 @@ class Network(nn.Module):
         if grid is not None:
             raise ValueError(f"grid must be None, for the whole cochleagram is read, got {grid}")
         return cochleagram
+
+    @nn.nowrap
+    def variable_shapes(self, num_channels: int, num_frames: int) -> dict[str, Any]:
+        """The variables for cochleagrams of a size, as `jax.ShapeDtypeStruct`s."""
+        cochleagram = jax.ShapeDtypeStruct((1, num_channels, num_frames), jnp.float32)
+        return jax.eval_shape(self.init, jax.random.key(0), cochleagram)
 
     @nn.compact
     def __call__(

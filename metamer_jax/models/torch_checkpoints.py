@@ -105,21 +105,18 @@ class Tensor:
         code = _DTYPES.get(self.dtype)
         if code is None:
             raise ValueError(f"tensor is of an unsupported type, {self.dtype!r} (quantised?)")
-        brain = code == "bfloat16"
         content = self.load(self.storage)
-        dtype = np.dtype("<u2" if brain else code).newbyteorder("<")
+        dtype = np.dtype(code).newbyteorder("<")
         flat = np.frombuffer(content, dtype, len(content) // dtype.itemsize)
         reach = [(n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)]
         sound = self.offset >= 0 and min((*self.shape, *self.strides), default=0) >= 0
         if not sound or (0 not in self.shape and self.offset + sum(reach) >= len(flat)):
             raise ValueError(f"tensor of shape {self.shape} reaches beyond its {len(flat)} numbers")
+        own = np.dtype(np.float32) if code == "bfloat16" else dtype.newbyteorder("=")
         if 0 in self.shape:
-            return np.zeros(self.shape, np.float32 if brain else dtype.newbyteorder("="))
+            return np.zeros(self.shape, own)
         steps = [stride * dtype.itemsize for stride in self.strides]
-        array = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps)
-        if brain:  # The upper half of a float32.
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array.astype(dtype.newbyteorder("="))
+        return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, steps).astype(own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,8 +266,7 @@ def _read_legacy(path):
         for key in keys:
             storage = tensors.known[str(key)]
             count = int.from_bytes(file.read(8), "little")
-            code = _DTYPES.get(storage.dtype or "byte", "u1")
-            width = 2 if code == "bfloat16" else np.dtype(code).itemsize
+            width = np.dtype(_DTYPES.get(storage.dtype or "byte", "u1")).itemsize
             places[storage.key] = file.tell(), count * width
             if file.seek(0, 2) < sum(places[storage.key]):
                 raise ValueError(f"{path} is cut short within storage {key}; download it again")

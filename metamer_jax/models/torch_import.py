@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,6 +38,7 @@ _DTYPES = {
     "I8": "i1",
     "U8": "u1",
     "BOOL": "?",
+    "BF16": "bfloat16",
 }
 
 
@@ -89,7 +89,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         header = json.loads(content[8:start])
         tensors = {name: about for name, about in header.items() if name != "__metadata__"}
-        unknown = sorted({about["dtype"] for about in tensors.values()} - {*_DTYPES, "BF16"})
+        unknown = sorted({about["dtype"] for about in tensors.values()} - _DTYPES.keys())
         if not unknown:
             return {name: _array(content[start:], **about) for name, about in tensors.items()}
     except (KeyError, TypeError, ValueError) as error:
@@ -101,10 +101,8 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _array(content, *, dtype, shape, data_offsets):
     start, end = data_offsets
-    if dtype == "BF16":  # The upper half of a float32.
-        halves = np.frombuffer(content[start:end], "<u2").astype("<u4") << 16
-        return halves.view("<f4").reshape(shape)
-    return np.frombuffer(content[start:end], _DTYPES[dtype]).reshape(shape)
+    array = np.frombuffer(content[start:end], _DTYPES[dtype]).reshape(shape)
+    return array.astype(np.float32) if dtype == "BF16" else array
 
 
 def from_torch(
@@ -137,8 +135,7 @@ def from_torch(
     filters = given.pop(_FILTERS, None)
     if filters is not None:
         _check_filters(np.asarray(filters), model, num_channels, num_frames)
-    cochleagram = jax.ShapeDtypeStruct((1, num_channels, num_frames), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), cochleagram)
+    shapes = model.variable_shapes(num_channels, num_frames)
     scalars = shapes.pop("normalization")
     leaves: dict[Any, Any] = flax.traverse_util.flatten_dict(shapes)
     names = {path: torch_name(path) for path in leaves}

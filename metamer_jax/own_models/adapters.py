@@ -84,19 +84,12 @@ class Adapter:
 
 
 class Function(Adapter):
-    """A function of (variables, input)."""
+    """A function of (variables, input), or of the input alone where there are no variables."""
 
     def __call__(self, variables: Any, x: jax.Array) -> Heard:
         """What the model does with one sound or cochleagram."""
-        return _joined(self.model.value(variables, self._input(x), **dict(self.call.value)))
-
-
-class FunctionOfInput(Adapter):
-    """A function of the input alone."""
-
-    def __call__(self, variables: Any, x: jax.Array) -> Heard:
-        """What the model does with one sound or cochleagram."""
-        return _joined(self.model.value(self._input(x), **dict(self.call.value)))
+        own = () if variables is None else (variables,)
+        return _joined(self.model.value(*own, self._input(x), **dict(self.call.value)))
 
 
 class Linen(Adapter):
@@ -204,11 +197,6 @@ def _at(tree, path, make=False):
     for key in path:
         tree = tree.setdefault(key, {}) if make else tree.get(key, {})
     return tree
-
-
-def is_nnx(model: Any) -> bool:
-    """Whether it is an nnx module."""
-    return isinstance(model, nnx.Module)
 
 
 def is_torch(model: Any) -> bool:

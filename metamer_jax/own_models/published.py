@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax
-import jax
 import numpy as np
 
 from metamer_jax import configs, models
@@ -167,10 +166,7 @@ def _read(tensor):
 def _names(name, cochleagram):
     """What the authors call the arrays of a network."""
     network = models.build_model(name, 2)
-    shape = (1, cochleagram.num_channels, cochleagram.num_frames)
-    shapes = jax.eval_shape(
-        network.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32)
-    )
+    shapes = network.variable_shapes(cochleagram.num_channels, cochleagram.num_frames)
     paths = flax.traverse_util.flatten_dict(shapes)
     return {torch_import.torch_name(path) for path in paths if path[0] != "normalization"}
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from metamer_jax.front_ends import spectrograms
 from metamer_jax.own_models import torch_bridge
 
 torchax = torch_bridge.import_torchax()
@@ -56,27 +57,13 @@ class Environment(torchax_tensor.Environment):
     def _get_op_or_decomp(self, func: Any) -> Any:
         for operator in (func, getattr(func, "overloadpacket", None)):
             if operator in torch_bridge.LOWERINGS:
-                return ops_registry.Operator(
-                    operator,
-                    torch_bridge.LOWERINGS[operator],
-                    is_jax_function=True,
-                    is_user_defined=True,
-                    needs_env=False,
-                    is_view_op=False,
-                )
+                return _as_operator(operator, torch_bridge.LOWERINGS[operator], of_jax=True)
         try:
             return super()._get_op_or_decomp(func)
         except OperatorNotFound:
             if (functional := _not_in_place(func)) is None:
                 raise
-            return ops_registry.Operator(
-                func,
-                op_base.InplaceOp(functional),
-                is_jax_function=False,
-                is_user_defined=False,
-                needs_env=False,
-                is_view_op=True,
-            )
+            return _as_operator(func, op_base.InplaceOp(functional), of_jax=False)
 
     def t2j_iso(self, torchtensors: Any) -> Any:
         """Returns tensors as arrays, PyTorch's own among them as constants."""
@@ -88,6 +75,18 @@ class Environment(torchax_tensor.Environment):
 
         mixed = torch_pytree.tree_map_only(torch.Tensor, constant, torchtensors)
         return super().t2j_iso(mixed)
+
+
+def _as_operator(operator, function, *, of_jax):
+    """What torchax calls in an operator's place: a function of JAX's arrays, or of its views."""
+    return ops_registry.Operator(
+        operator,
+        function,
+        is_jax_function=of_jax,
+        is_user_defined=of_jax,
+        needs_env=False,
+        is_view_op=not of_jax,
+    )
 
 
 def _not_in_place(func: Any) -> Any:
@@ -132,22 +131,12 @@ def _stft(
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(n_fft // 2, n_fft // 2)], mode=mode)
     real = not jnp.iscomplexobj(x) and not jnp.iscomplexobj(window)
     transform = jnp.fft.rfft if real and onesided is not False else jnp.fft.fft
-    spectrum = transform(_frames(x, n_fft, hop) * window)
+    frames = spectrograms.cut_frames(x, n_fft, hop, 1 + (x.shape[-1] - n_fft) // hop)
+    spectrum = transform(frames * window)
     if normalized:
         spectrum = spectrum / math.sqrt(n_fft)
     spectrum = jnp.swapaxes(spectrum, -1, -2)
     return spectrum if return_complex else jnp.stack([spectrum.real, spectrum.imag], axis=-1)
-
-
-def _frames(x: jax.Array, size: int, hop: int) -> jax.Array:
-    """[..., time] to [..., frame, size], of blocks of `hop`: a gather's derivative is slow."""
-    count = 1 + (x.shape[-1] - size) // hop
-    blocks = -(-size // hop)
-    length = (count - 1 + blocks) * hop
-    lacking = max(0, length - x.shape[-1])
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, lacking)])[..., :length]
-    x = x.reshape(*x.shape[:-1], -1, hop)
-    return jnp.concatenate([x[..., i : i + count, :] for i in range(blocks)], -1)[..., :size]
 
 
 def _lstm_step(state, x, w_hidden, b_hidden, w_projection):

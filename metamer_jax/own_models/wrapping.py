@@ -19,6 +19,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from metamer_jax import cochleagram as cochleagrams
 from metamer_jax.configs import CochleagramConfig
@@ -144,7 +145,7 @@ def wrap_model(
             raise ValueError("variables must be given with a linen module: what init returned")
         variables = adapters.of_train_state(variables)
         adapter = adapters.Linen
-    elif adapters.is_nnx(model):
+    elif isinstance(model, nnx.Module):
         if variables is not None:
             raise ValueError("variables must not be given with an nnx module: it has its own")
         adapter, (model, variables) = adapters.Nnx, adapters.split_nnx(model)
@@ -157,7 +158,7 @@ def wrap_model(
     elif callable(model):
         if method is not None:
             raise ValueError(f"method must be None with a function, got {method!r}")
-        adapter = adapters.FunctionOfInput if variables is None else adapters.Function
+        adapter = adapters.Function
         batch_axis = bool(batch_axis)
     else:
         raise ValueError(

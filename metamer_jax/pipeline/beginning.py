@@ -4,7 +4,6 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 from absl import logging
 
@@ -68,16 +67,16 @@ def check_networks(config: ExperimentConfig) -> None:
     known = models.stage_names(config.networks)
     if unknown := [stage for stage in config.stages if stage not in known]:
         raise ValueError(f"stages must be of {known}, those of the networks, got {unknown}")
-    shape = (1, config.cochleagram.num_channels, config.cochleagram.num_frames)
+    size = config.cochleagram.num_channels, config.cochleagram.num_frames
     for network in config.networks:
         model = models.build_model(network, num_words=2)
         if not set(auditory.stage_names(model)) & set(config.stages):
             raise ValueError(f"{network} has none of the stages {config.stages}")
         try:
-            jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
+            model.variable_shapes(*size)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ValueError(
-                f"{network} cannot read cochleagrams of {shape[1]} channels and {shape[2]} frames: "
+                f"{network} cannot read cochleagrams of {size[0]} channels and {size[1]} frames: "
                 f"{error}"
             ) from error
 

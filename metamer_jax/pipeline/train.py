@@ -324,8 +324,6 @@ def load_network(
     model = build_network(run, network, num_words)
     assert not isinstance(model, saved.SavedModel)  # Those are read above.
     config = run.config.cochleagram
-    shape = (1, config.num_channels, config.num_frames)
-    cochleagram = jax.ShapeDtypeStruct(shape, np.float32)
-    like = jax.eval_shape(model.init, jax.random.key(0), cochleagram)
+    like = model.variable_shapes(config.num_channels, config.num_frames)
     variables, _ = checkpoints.restore(path, like=like)
     return model, variables
