@@ -22,57 +22,65 @@ _LINES: Mapping[str, Mapping[str, Any]] = {
 
 
 def recognition_curves(
-    table: pd.DataFrame, *, networks: Sequence[str], stages: Sequence[str], chance: float
+    table: pd.DataFrame, *, networks: Sequence[str], stages: Sequence[str], chance: float | None
 ) -> Figure:
     """Draws how often metamers are recognised, by the stage that they match.
 
-    The network's own judgements, which its metamers were made for, stand framed in a panel apart.
+    The network's own judgements, which its metamers were made for, stand framed in a panel apart,
+    which is the only one where nobody else has listened.
 
     Args:
         table: Rows who (of `WHO`), model, layer, proportion, low, high, listeners; no interval
             where an end is NaN.
         networks: In drawing order; each has a colour.
         stages: In processing order.
-        chance: Share of right answers by guessing.
+        chance: Share of right answers by guessing; None: it differs, or nobody knows it.
 
     Returns:
         The figure.
     """
     others = [who for who in WHO if who != "own" and (table["who"] == who).any()]
+    panels = [others, ["own"]] if others else [["own"]]
     wide = max(4.3, 0.72 * len(stages) + 1.1)
-    own = max(2.0, 0.3 * len(stages) + 0.8)
-    rows = max(-(-len(networks) // 2), len(others))  # Of the legend.
+    own = max(2.0, 0.3 * len(stages) + 0.8) if others else 0.0
+    rows = max(-(-len(networks) // 2), len(panels[0]))  # Of the legend.
     top_in = max(0.25 + 0.19 * rows, 0.5)
     with style.house_style(grid=False):
         below_in = 0.86  # Slanted names of stages and, below, what they are.
         height_in = below_in + 2.22 + top_in
         figure = Figure(figsize=(wide + own, height_in))
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(wide - 0.8, own - 0.45))
+        widths = (wide - 0.8, own - 0.45)[: len(panels)]
+        shared = {"sharey": True, "squeeze": False}
+        axes = figure.subplots(1, len(panels), width_ratios=widths, **shared)[0]
         figure.subplots_adjust(
             left=0.6 / (wide + own),
-            right=1 - 0.1 / (wide + own),
+            right=1 - (0.1 if others else 0.55) / (wide + own),  # Beside the last: chance.
             bottom=below_in / height_in,
             top=1 - top_in / height_in,
             wspace=0.42,
         )
-        for axis, shown in ((left, others), (right, ["own"])):
+        for axis, shown in zip(axes, panels, strict=True):
             for who in shown:
                 _draw_curves(axis, table[table["who"] == who], who, networks, stages)
             axis.set_xticks(range(len(stages)), stages)
             axis.set(xlim=(-0.4, len(stages) - 0.6), ylim=(0, 105))
             slant(axis)
-        sparse = (0, (1, 3))
-        mark_chance(left, chance, sparse)
-        right.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=sparse)
-        left.set(ylabel="Recognised (%)", xlabel="Stage that the metamer matches")
-        right.spines[:].set_visible(True)
-        right.tick_params(labelleft=True)
-        right.set_title("by the network\nthey were made for", fontsize=8, fontweight="normal")
-        _legend(left, table, networks, others, rows)
+        if chance is not None:
+            sparse = (0, (1, 3))
+            mark_chance(axes[0], chance, sparse)
+            for axis in axes[1:]:
+                axis.axhline(100 * chance, color=style.MUTED, linewidth=1, linestyle=sparse)
+        axes[0].set(ylabel="Recognised (%)", xlabel="Stage that the metamer matches")
+        axes[-1].spines[:].set_visible(True)
+        axes[-1].tick_params(labelleft=True)
+        if others:
+            title = "by the network\nthey were made for"
+            axes[-1].set_title(title, fontsize=8, fontweight="normal")
+        _legend(axes[0], table, networks, panels[0], rows)
     return figure
 
 
-def _legend(axis, table, networks, others, rows):
+def _legend(axis, table, networks, shown, rows):
     """Networks by colour, and in a column of their own the kinds of lines."""
     line = matplotlib.lines.Line2D
     colors = [
@@ -80,7 +88,7 @@ def _legend(axis, table, networks, others, rows):
         for network, color, _ in spread(networks)
     ]
     names = _names(table, len(networks))
-    kinds = [line([], [], color=style.INK, label=names[who], **_LINES[who]) for who in others]
+    kinds = [line([], [], color=style.INK, label=names[who], **_LINES[who]) for who in shown]
     empty = [line([], [], linestyle="none", label=" ")] * (-len(colors) % rows)
     axis.legend(
         handles=[*colors, *empty, *kinds],
@@ -98,7 +106,7 @@ def _names(table, count):
     return {
         "people": f"people (n = {int(people.max())})" if len(people) else "people",
         "machine": f"machine listener: {several}",
-        "own": "the network itself",
+        "own": "by the network they were made for",
         "paper": "people, the paper’s counts",
     }
 

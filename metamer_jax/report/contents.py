@@ -54,10 +54,15 @@ class RunContents:
         self.data_summary = folder.json("data/summary.json")
         self.results = {n: folder.json(f"networks/{n}/result.json") for n in self.networks}
         self.logs = {n: folder.json_lines(f"networks/{n}/training.jsonl") for n in self.networks}
+        # Sounds of somebody's own, at hand without the data set that they are from.
+        self.of_own_sounds = self.data_summary.get("dataset") == "own sounds"
+        self.is_trained_here = self.settings.get("preset") != "own" and not self.config.weights
         self.null = folder.json("verification/null.json")
         self.null_histograms = folder.npz("verification/null_histograms.npz") or {}
         self._target_arrays = folder.npz("targets/targets.npz") or {}
         self.targets = self._target_table()
+        if self.heard is not None:
+            self.heard = self.heard[self._judged(self.heard)]
         self.ids = self._metamer_ids()
         self._waveforms: dict[Key, np.ndarray] = {}
         self._cochleagram_fn = cochleagram_fn
@@ -88,13 +93,26 @@ class RunContents:
         """What every network heard in every metamer and target: verification/heard.csv."""
         table = self.files.csv("verification/heard.csv")
         needed = {"participant", "kind", "model", "layer", "layer_index", "target_id", "seed"}
-        needed |= {"correct", "verdict"}
+        needed |= {"word", "correct", "verdict"}
         if table is None:
             return None
         if missing := needed - {*table.columns}:
             self.files.problems.append(f"verification/heard.csv: no columns {sorted(missing)}")
             return None
         return table.assign(correct=_truth(table["correct"]))
+
+    def _judged(self, heard: pd.DataFrame) -> list[bool]:
+        """Of each answer, whether the right one is a class of the network that gave it."""
+        # What somebody calls the sounds for a model of their own need not be.
+        known = {network: {*self.classes(network)} for network in self.networks}
+        return [
+            participant not in known or word in known[participant]
+            for participant, word in zip(heard["participant"], heard["word"], strict=True)
+        ]
+
+    def classes(self, network: str) -> list[str]:
+        """What a network tells apart; none where somebody's own model has no classes."""
+        return [name for name in self.results[network].get("words") or self.words if name]
 
     def _stages_made(self, network: str) -> list[str]:
         """Stages found in the verification table (in its order) and the folders."""

@@ -138,6 +138,8 @@ def _setting_groups(run: RunContents) -> list[dict[str, Any]]:
     plain = {k: v for k, v in run.settings.items() if not isinstance(v, Mapping)}
     nested = {k: v for k, v in run.settings.items() if isinstance(v, Mapping)}
     groups = [dict(title="run", rows=list(_flatten(plain)))] if plain else []
+    if not run.is_trained_here:
+        nested.pop("training", None)
     groups += [dict(title=name, rows=list(_flatten(value))) for name, value in nested.items()]
     if run.environment:
         groups.append(dict(title="environment", rows=list(_flatten(run.environment))))
@@ -180,7 +182,7 @@ def _card(run: RunContents, key: int | Key) -> dict[str, Any]:
         row=None,
     )
     if not isinstance(key, tuple):
-        spoken = f"the spoken word “{word}”, target {target_id}"
+        spoken = f"{'' if run.of_own_sounds else 'the spoken word '}“{word}”, target {target_id}"
         file = f"target_{target_id}_{word}.wav"
         return card | dict(kind="target", title="target", label=spoken, file=file)
     network, stage, _, seed = key
@@ -222,7 +224,8 @@ def _listen(run: RunContents, units: Sequence[tuple[int, int]]) -> list[dict[str
                         dict(network=network, seed=seed, cards=cards, heard=heard, seeds=seeds)
                     )
             blocks.append(dict(target=_card(run, target_id), rows=rows))
-        groups.append(dict(word=word, blocks=blocks))
+        is_named = not run.of_own_sounds or [word] != [str(target_id) for target_id in words[word]]
+        groups.append(dict(word=word, is_named=is_named, blocks=blocks))
     return groups
 
 
@@ -319,6 +322,9 @@ def _render(
         cells=cells,
         word_yields=_word_yields(run),
         answer=recognition.in_words(run, drawn["curves"]),
+        in_yields=recognition.yields_in_words(run, yields),
+        unjudged=recognition.unjudged(run),
+        has_classes=any(run.classes(network) for network in run.networks),
         recognized=recognition.shown(run, drawn["curves"]),
         natural=recognition.natural(run),
         beside_the_paper=recognition.is_the_papers(run),
@@ -334,14 +340,20 @@ def _render(
         unit=charts.unit_of_envelope(run.config.cochleagram),
         settings=_setting_groups(run),
         data_facts=_data_facts(run),
-        commands=_commands(run.files.path),
+        commands=_commands(run),
         network_color=figures.network_color,
     )
 
 
-def _commands(folder: pathlib.Path) -> dict[str, str]:
+def _commands(run: RunContents) -> dict[str, str]:
     """Returns what makes the parts that may be missing."""
-    run = f"--workdir={folder}"
-    found = {part: pasting.command(name, run) for part, name in _COMMANDS.items()}
-    listening = pasting.command(_COMMANDS["listening"], run, f"--out={folder / 'listening'}")
-    return found | {"listening": listening}
+    folder = run.files.path
+    flag = f"--workdir={folder}"
+    found = {part: pasting.command(name, flag) for part, name in _COMMANDS.items()}
+    # Of own sounds there are no others to practise with. Where their names are no classes, whether
+    # a model is right is not known, and what people can tell is whether two sounds are the same.
+    more = ["--practice_trials=0"] if run.of_own_sounds else []
+    if recognition.unjudged(run):
+        more += ["--task=same_different", "--set=require_correct=false"]
+    to = f"--out={folder / 'listening'}"
+    return found | {"listening": pasting.command(_COMMANDS["listening"], flag, to, *more)}

@@ -109,6 +109,32 @@ def in_words(run: RunContents, table: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def yields_in_words(run: RunContents, yields: pd.DataFrame | None) -> list[str]:
+    """Returns how many metamers were verified, a sentence a network."""
+    sentences = []
+    if yields is None:
+        return sentences
+    for model in run.networks:
+        rows = yields[yields["network"] == model].to_dict("records")
+        parts = [
+            f"{row['passed']} of {row['metamers']} at {row['stage']} (median error "
+            f"{row['median_relative_error']:.2g})"
+            for row in rows
+        ]
+        if parts:
+            sentences.append(f"Of {model}’s metamers were verified: {', '.join(parts)}.")
+    return sentences
+
+
+def unjudged(run: RunContents) -> str:
+    """Says why nothing tells whether the networks recognise anything; empty where it is told."""
+    if run.heard is None or not run.heard.empty:
+        return ""
+    if not any(run.classes(network) for network in run.networks):
+        return "No classes of the model were named (logits), so it recognises nothing"
+    return "What the sounds are called (words) are no classes of the model"
+
+
 def _others(run, model):
     others = [name for name in run.networks if name != model]
     if len(others) == 1:
@@ -174,9 +200,12 @@ def draw(run: RunContents, table: pd.DataFrame) -> figures.Figure | None:
     if table[table["who"] != PAPER].empty:
         return None
     stages = list(dict.fromkeys(s for n in run.networks for s in run.stages[n]))
-    return figures.recognition_curves(
-        table, networks=run.networks, stages=stages, chance=1 / max(len(run.words), 1)
-    )
+    # People choose among the words; a network among its classes, which may be more.
+    counts = {len(run.classes(network)) for network in run.networks}
+    if (table["who"] == PEOPLE).any():
+        counts = {len(run.words)}
+    chance = 1 / counts.pop() if len(counts) == 1 and counts != {0} else None
+    return figures.recognition_curves(table, networks=run.networks, stages=stages, chance=chance)
 
 
 def shown(run: RunContents, table: pd.DataFrame) -> list[dict[str, Any]]:

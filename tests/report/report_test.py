@@ -319,6 +319,24 @@ class TestPage:
         assert page.ids.index("recognition") < page.ids.index("about") < page.ids.index("listen")
         assert "Machine listener: frequency_grouped recognises of conv2d’s metamers" in page.text
 
+    @pytest.mark.parametrize("classes", [["left", "no", "up"], ["0", "1", "2"], [""]])
+    def test_speaks_of_a_model_of_ones_own_as_what_it_is(self, tmp_path, classes):
+        folder = make_run(tmp_path, networks=("model",), stages=("hidden",), fail_rate=0)
+        (folder / "networks/model/training.jsonl").unlink()
+        saved = json.loads((folder / "config.json").read_text())
+        saved["experiment"]["preset"] = "own"
+        _write_json(folder / "config.json", saved)
+        _write_json(folder / "data/summary.json", {"dataset": "own sounds"})
+        _write_json(folder / "networks/model/result.json", {"words": classes, "parameters": 7})
+        page = read(write_report(folder, cochleagram_fn=fake_cochleagram, save_figures=False))
+        text = page.text.lower().split("recipe paper, seed 0", 1)[1].split("settings every")[0]
+        assert not re.search(r"spoken|\bword\b|not yet made|training", text)
+        assert ("recognised (%)" in text) == (classes[0] == "left")
+        (cards, *_) = [tag for _, tag in page.tags if tag.get("class") == "cards"]
+        assert cards["style"] == "--stages:5"  # A single picture is not as wide as the page.
+        assert "Of model’s metamers were verified: 4 of 4 at hidden" in page.text
+        assert ("same class" in text) == bool(classes[0])
+
     def test_stands_beside_the_paper(self, report, copied_run_folder):
         text = read(report).text
         for said in ("56/56", "50/56 43/56 .079", "179/280 183/280 .724", "n/a", "Lu, Effects of"):
