@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,3 +74,22 @@ class Synthesis(NamedTuple):
     trace_step: np.ndarray  # [point] updates before each recorded evaluation.
     trace_loss: np.ndarray  # [target, seed, point]; NaN once a metamer has stopped.
     trace_relative_error: np.ndarray  # [target, seed, point]
+
+    def columns(
+        self, target_ids: Sequence[int] | np.ndarray, seeds: Sequence[int] | np.ndarray
+    ) -> dict[str, Any]:
+        """What a table says of each metamer.
+
+        Args:
+            target_ids: [target] ids of the targets.
+            seeds: [seed] seeds of the starting noise.
+
+        Returns:
+            Columns target_id, seed, outcome (by name) and steps; targets in order, seeds within.
+        """
+        return {
+            "target_id": np.repeat(target_ids, len(seeds)),
+            "seed": np.tile(seeds, len(target_ids)),
+            "outcome": [Outcome(o).name.lower() for o in np.ravel(self.outcome)],
+            "steps": np.ravel(self.steps),
+        }

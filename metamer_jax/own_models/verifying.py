@@ -137,13 +137,11 @@ def verify(
     import pandas as pd
 
     config = VerificationConfig() if config is None else config
-    if playback is None:
-        playback = PlaybackConfig() if parametrisation is None else parametrisation.playback
+    parametrised = parametrisation is not None
     if parametrisation is None:
-        parametrised = False
-        parametrisation = metamers.AsPlayed(_sample_rate_hz(model, sample_rate_hz), playback, level)
-    else:
-        parametrised = True
+        rate = _sample_rate_hz(model, sample_rate_hz)
+        parametrisation = metamers.AsPlayed(rate, playback or PlaybackConfig(), level)
+    playback = parametrisation.playback if playback is None else playback
     model, variables = exact(model, variables)
     sounds = checked("sounds", sounds, model)
     recordings = checked("recordings", recordings, model)
@@ -187,36 +185,28 @@ def verify(
             fingerprints=verification.fingerprints(recordings[drawn]),
             seed=seed,
         )
-    outcomes = [metamers.Outcome(o).name.lower() for o in np.ravel(made.outcome)]
     found = {
-        "target_id": ids[of_target],
-        "seed": np.tile(np.asarray(seeds), count),
-        "outcome": outcomes,
-        "steps": np.ravel(made.steps),
+        **made.columns(ids, seeds),
         "level_db": level_db[count:],
         "target_prediction": classes["played"][:count][of_target],
     }
-    for name, prefix in verification.PREFIXES.items():
-        if name not in versions:
-            continue
+    for name in versions:
         responses = matched[name].reshape(len(faded), -1)
         quality = verification.match_quality(responses[:count][of_target], responses[count:])
-        decided = verification.verdicts(
+        found |= verification.judged(
+            name,
             classes[name][count:],
             classes[name][:count][of_target],
             quality,
             null=null,
             num_features=responses.shape[1],
             config=config,
-            outcomes=outcomes,
+            outcomes=found["outcome"],
         )
-        columns = {"prediction": classes[name][count:], **quality._asdict(), **decided._asdict()}
-        found |= {prefix + column: values for column, values in columns.items()}
-    table = pd.DataFrame(found)
-    without = ["optimised_null_max", "optimised_decided_by"]
+    table, without = pd.DataFrame(found), []
     if logits is None:
+        without = [p + c for p in verification.PREFIXES.values() for c in _OF_CLASSES]
         without += ["target_prediction"]
-        without += [p + c for p in verification.PREFIXES.values() for c in _OF_CLASSES]
     return Verification(table.drop(columns=without, errors="ignore"), null)
 
 

@@ -105,25 +105,15 @@ def assess(
     """
     import pandas as pd
 
-    shape = metamer.made.outcome.shape
-    of_target = np.repeat(np.arange(shape[0]), shape[1])
+    ended = metamer.made.columns(metamer.target_ids, metamer.seeds)
+    identity = {"stage": metamer.stage, "target_id": ended["target_id"], "seed": ended["seed"]}
+    of_target = np.repeat(np.arange(len(metamer.target_ids)), len(metamer.seeds))
     names = np.asarray(words)
     target_words = names[versions["played"].targets.predictions][of_target]
-    identity = {
-        "stage": metamer.stage,
-        "target_id": metamer.target_ids[of_target],
-        "seed": np.tile(metamer.seeds, shape[0]),
-    }
-    outcomes = [metamers.Outcome(o).name.lower() for o in metamer.made.outcome.ravel()]
-    table = pd.DataFrame(
-        {
-            **identity,
-            "stage_index": auditory.stage_names(model).index(metamer.stage),
-            "outcome": outcomes,
-            "steps": metamer.made.steps.ravel(),
-            "synthesis_relative_error": metamer.made.relative_error.ravel(),
-            "target_prediction": target_words,
-        }
+    table = pd.DataFrame({"stage": metamer.stage, **ended}).assign(
+        stage_index=auditory.stage_names(model).index(metamer.stage),
+        synthesis_relative_error=metamer.made.relative_error.ravel(),
+        target_prediction=target_words,
     )
     long = []
     for version, (targets, made) in versions.items():
@@ -142,23 +132,18 @@ def assess(
                     }
                 )
             )
-            if stage != metamer.stage:
-                continue
-            decided = verification.verdicts(
-                predictions,
-                wanted,
-                quality,
-                null=null,
-                num_features=int(np.prod(activation.shape[1:])),
-                config=config,
-                outcomes=outcomes,
-            )
-            columns = {"prediction": predictions, **quality._asdict(), **decided._asdict()}
-            if version != "played":
-                for repeated in ("null_max", "decided_by"):
-                    del columns[repeated]
-            for name, values in columns.items():
-                table[verification.PREFIXES[version] + name] = values
+            if stage == metamer.stage:
+                judged = verification.judged(
+                    version,
+                    predictions,
+                    wanted,
+                    quality,
+                    null=null,
+                    num_features=int(np.prod(activation.shape[1:])),
+                    config=config,
+                    outcomes=ended["outcome"],
+                )
+                table = table.assign(**judged)
     return table, pd.concat(long, ignore_index=True)
 
 

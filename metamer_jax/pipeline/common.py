@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import numpy as np
@@ -43,11 +43,6 @@ def stages_of(run: runs.Run, model: models.Network | SavedModel) -> list[str]:
     if unknown := sorted(set(run.config.stages) - set(known)):
         raise ValueError(f"stages {unknown} are not among {known}")
     return [stage for stage in auditory.stage_names(model) if stage in run.config.stages]
-
-
-def metamers_path(run: runs.Run, network: str, stage: str) -> pathlib.Path:
-    """Where the metamers of a stage are, once all are made."""
-    return run.path("metamers", network, stage, "metamers.npz")
 
 
 def metamer_wav(
@@ -94,6 +89,23 @@ def read_verified(run: runs.Run) -> "pd.DataFrame":
     """
     path = run.path("verification", "metamers.csv")
     return verification.current_columns(storage.read_csv(path, text=verification.TEXTS))
+
+
+def write_result(
+    run: runs.Run, network: str, words: Sequence[str], params: Any, **more: Any
+) -> None:
+    """Writes networks/<network>/result.json: what a network is, and how it does.
+
+    Args:
+        run: The run.
+        network: Name of the network.
+        words: What its classes are called.
+        params: Its trainable parameters.
+        **more: What else is to be said of it.
+    """
+    parameters = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    result = {"network": network, "words": list(words), "parameters": parameters, **more}
+    storage.write_json(run.path("networks", network, "result.json"), result)
 
 
 def candidates(config: configs.ExperimentConfig, recordings: Recordings) -> Recordings:
@@ -167,14 +179,12 @@ def write_targets(run: runs.Run, recordings: Recordings, targets: np.ndarray) ->
                 f"{path} differ; give this run a folder of its own"
             )
         return
-    columns = assessment.recording_columns(targets, recordings)
-    rows = [
-        {"target_id": i, "name": name, "word": word, "speaker": speaker, "split": "test"}
-        for i, name, word, speaker in zip(
-            targets, columns["target_name"], columns["word"], columns["speaker"], strict=True
-        )
-    ]
-    storage.write_csv(run.path("targets", "targets.csv"), rows)
+    import pandas as pd
+
+    table = pd.DataFrame(assessment.recording_columns(targets, recordings))
+    table = table.rename(columns={"target_name": "name"}).assign(target_id=targets, split="test")
+    columns = ["target_id", "name", "word", "speaker", "split"]
+    storage.write_csv(run.path("targets", "targets.csv"), table, columns)
     storage.write_npz(
         path,
         {

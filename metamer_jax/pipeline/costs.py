@@ -6,8 +6,7 @@ import numpy as np
 
 from metamer_jax import runs
 from metamer_jax.data import Recordings
-from metamer_jax.pipeline.common import stages_of
-from metamer_jax.pipeline.train import build_network
+from metamer_jax.pipeline.train import conditions_of
 
 # Seconds on two cores, from the rates in docs/measurements/speed.md. How fast a machine is, is
 # measured as it goes; these only say how much of the work is still to come.
@@ -49,12 +48,9 @@ def _of_synthesis(
 ) -> Iterator[tuple[str, float]]:
     """Metamers of the cochleagram are made once for all networks."""
     step_s = {"cochleagram": _COCHLEAGRAM_STEP_S}
-    for index, network in enumerate(run.config.networks):
-        for stage in stages_of(run, build_network(run, network, len(recordings.words))):
-            if index == 0 or stage != "cochleagram":
-                config = run.config.synthesis.for_stage(stage, network)
-                steps = num_targets * len(config.seeds) * config.steps
-                yield (
-                    f"{network} {stage}",
-                    _COMPILE_S + steps * step_s.get(stage, _NETWORK_STEP_S),
-                )
+    for network, stage in conditions_of(run, recordings):
+        if network == run.config.networks[0] or stage != "cochleagram":
+            config = run.config.synthesis.for_stage(stage, network)
+            steps = num_targets * len(config.seeds) * config.steps
+            cost = _COMPILE_S + steps * step_s.get(stage, _NETWORK_STEP_S)
+            yield f"{network} {stage}", cost

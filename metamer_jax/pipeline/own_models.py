@@ -89,15 +89,8 @@ class MetamerSet:
                 for name in part.columns[part.columns.str.endswith("prediction")]:
                     part = part.assign(**{name: [self.class_names[i] for i in part[name]]})
             else:
-                part = pd.DataFrame(
-                    {
-                        "target_id": np.repeat(self.target_ids, len(self.config.seeds)),
-                        "seed": np.tile(self.config.seeds, len(self.sounds)),
-                        "outcome": [metamers.Outcome(o).name.lower() for o in made.outcome.flat],
-                        "steps": made.steps.ravel(),
-                        "relative_error": made.relative_error.ravel(),
-                    }
-                )
+                part = pd.DataFrame(made.columns(self.target_ids, self.config.seeds))
+                part = part.assign(relative_error=made.relative_error.ravel())
             words = np.repeat(self.words, len(self.config.seeds))
             parts.append(part.assign(stage=stage, word=words))
         table = pd.concat(parts, ignore_index=True)

@@ -6,7 +6,6 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from metamer_jax import audio, pipeline, runs, storage, verification
@@ -80,9 +79,9 @@ def save_run(
                 made = each.made[of_model]
                 made = made._replace(waveform=made.waveform * _gain(each))
                 arrays = {"target_id": target_ids, "seed": np.asarray(each.config.seeds)}
-                path = common.metamers_path(run, name, stage)
-                storage.write_npz(path, {**arrays, **made._asdict()})
-                run.record(manifest.metamers_of(name, stage))
+                file = manifest.metamers_of(name, stage)
+                storage.write_npz(run.path(file), {**arrays, **made._asdict()})
+                run.record(file)
         verify_metamers(run, recordings, targets=target_ids)
         return pipeline.write_report(run)
 
@@ -181,14 +180,7 @@ def _write_model(run, name, found, stages):
     saved.save_model(
         folder, found.model, found.variables, stages, logits=found.logits, level=found.level
     )
-    storage.write_json(
-        folder / "result.json",
-        {
-            "network": name,
-            "words": list(found.class_names or ("",)),
-            "parameters": sum(np.size(x) for x in jax.tree.leaves(found.variables["model"])),
-        },
-    )
+    common.write_result(run, name, found.class_names or ("",), found.variables["model"])
     run.record(
         *(f"networks/{name}/{file}" for file in (saved.PROGRAM, saved.WEIGHTS, "result.json"))
     )

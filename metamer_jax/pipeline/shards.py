@@ -8,7 +8,6 @@ from absl import logging
 
 from metamer_jax import metamers, runs, storage
 from metamer_jax.pipeline import assessment
-from metamer_jax.pipeline.common import metamers_path
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import pasting
 
@@ -70,9 +69,9 @@ def agreed_size(run, network, stage, size):
 def take_from_another_network(run, network, stage):
     """Copies the metamers of a stage that no network has a part in: same targets, same noise."""
     for other in run.config.networks if stage == "cochleagram" else ():
-        made = metamers_path(run, other, stage)
+        made = run.path(manifest.metamers_of(other, stage))
         if other != network and run.is_done(manifest.metamers_of(other, stage)):
-            storage.copy_file(made, metamers_path(run, network, stage))
+            storage.copy_file(made, run.path(manifest.metamers_of(network, stage)))
             run.record(manifest.metamers_of(network, stage))
             logging.info("%s: metamers of the %s are those of %s", network, stage, other)
             return True
@@ -114,7 +113,7 @@ def join_shares(run, targets, conditions, stop):
 
 def join_batches(run, targets, network, stage):
     """Makes metamers.npz of the batches, a file at a time, and removes them."""
-    path = metamers_path(run, network, stage)
+    path = run.path(manifest.metamers_of(network, stage))
     if not run.is_done(manifest.metamers_of(network, stage)):
         found = finished(run, network, stage)
         _require_all(run, targets, found, path)
@@ -173,12 +172,9 @@ def read_metamers(run: runs.Run, network: str, stage: str) -> assessment.StageMe
     Raises:
         ValueError: They have not been made yet.
     """
-    path = metamers_path(run, network, stage)
+    path = run.path(manifest.metamers_of(network, stage))
     if not run.is_done(manifest.metamers_of(network, stage)):
-        raise ValueError(
-            f"{path} is not there: synthesise the metamers first "
-            f"({pasting.command('synthesize', f'--workdir={run.folder}')})"
-        )
+        raise run.missing(path, "synthesise the metamers", "synthesize")
     arrays = storage.map_npz(path, check=False)
     made = metamers.Synthesis(**{name: arrays[name] for name in metamers.Synthesis._fields})
     return assessment.StageMetamers(

@@ -22,7 +22,7 @@ from metamer_jax.pipeline.common import (
     stages_of,
     write_targets,
 )
-from metamer_jax.pipeline.train import load_network, wait_for_networks
+from metamer_jax.pipeline.train import conditions_of, load_network, wait_for_networks
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import devices, progress
 
@@ -57,9 +57,7 @@ def synthesize_metamers(
     if run.shard.index == 0:
         write_targets(run, recordings, targets)
     mesh = devices.device_mesh()
-    conditions = [
-        (n, stage) for n, (model, _) in networks.items() for stage in stages_of(run, model)
-    ]
+    conditions = conditions_of(run, recordings)
     for network, (model, variables) in networks.items():
         missing = [
             stage

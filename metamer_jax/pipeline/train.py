@@ -13,9 +13,17 @@ from metamer_jax import auditory, models, runs, storage, training
 from metamer_jax.data import Recordings
 from metamer_jax.own_models import published, saved
 from metamer_jax.pipeline.clip_cache import open_clip_cache
-from metamer_jax.pipeline.common import CLIPS, INIT, StopRequested, key_of, leave
+from metamer_jax.pipeline.common import (
+    CLIPS,
+    INIT,
+    StopRequested,
+    key_of,
+    leave,
+    stages_of,
+    write_result,
+)
 from metamer_jax.runs import manifest
-from metamer_jax.runtime import devices, pasting
+from metamer_jax.runtime import devices
 from metamer_jax.storage import checkpoints
 
 
@@ -56,15 +64,8 @@ def _take_published(run, network):
     names = published.read_class_names(config.class_names, model.num_words)
     weights, result, _ = manifest.networks_of(network)
     checkpoints.save(run.path(weights), variables)
-    storage.write_json(
-        run.path(result),
-        {
-            "network": network,
-            "words": list(names),
-            "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
-            "weights": pathlib.Path(config.weights).name,
-        },
-    )
+    file = pathlib.Path(config.weights).name
+    write_result(run, network, names, variables["params"], weights=file)
     run.record(weights, result)
     logging.info("%s: %d classes from %s", network, len(names), config.weights)
 
@@ -233,21 +234,19 @@ def _write_trained(run, recordings, network, task, result, test):
     test = training.evaluate(task.model, result.variables, *test, grid=task.grid)
     checkpoints.save(run.path("networks", network, "weights.npz"), result.variables)
     best = result.records[result.best_epoch - 1] if result.records else {}  # Untrained: no epoch.
-    storage.write_json(
-        run.path("networks", network, "result.json"),
-        {
-            "network": network,
-            "words": list(recordings.words),
-            "parameters": sum(x.size for x in jax.tree.leaves(result.variables["params"])),
-            "epochs": len(result.records),
-            "best_epoch": result.best_epoch,
-            "train_accuracy": best.get("train_accuracy"),
-            "validation_accuracy": best.get("validation_accuracy"),
-            "test_accuracy": test.accuracy,
-            "test_loss": test.loss,
-            "seconds": sum(record["seconds"] for record in result.records),
-            "confusion": np.asarray(test.confusion).tolist(),
-        },
+    write_result(
+        run,
+        network,
+        recordings.words,
+        result.variables["params"],
+        epochs=len(result.records),
+        best_epoch=result.best_epoch,
+        train_accuracy=best.get("train_accuracy"),
+        validation_accuracy=best.get("validation_accuracy"),
+        test_accuracy=test.accuracy,
+        test_loss=test.loss,
+        seconds=sum(record["seconds"] for record in result.records),
+        confusion=test.confusion,
     )
     run.record(*manifest.networks_of(network))
     logging.info("%s: test accuracy %.1f %%", network, 100 * test.accuracy)
@@ -297,6 +296,15 @@ def build_network(run: runs.Run, network: str, num_words: int) -> models.Network
     return models.build_model(network, num_words)
 
 
+def conditions_of(run: runs.Run, recordings: Recordings) -> list[tuple[str, str]]:
+    """Lists the networks and stages of a run, stages in processing order."""
+    return [
+        (network, stage)
+        for network in run.config.networks
+        for stage in stages_of(run, build_network(run, network, len(recordings.words)))
+    ]
+
+
 def load_network(
     run: runs.Run, network: str, num_words: int
 ) -> tuple[models.Network | saved.SavedModel, dict[str, Any]]:
@@ -315,10 +323,7 @@ def load_network(
     """
     path = run.path("networks", network, "weights.npz")
     if not run.is_done(manifest.networks_of(network)[0]):
-        raise ValueError(
-            f"{path} is not there: train the networks first "
-            f"({pasting.command('train', f'--workdir={run.folder}')})"
-        )
+        raise run.missing(path, "train the networks", "train")
     if saved.is_saved(path.parent):
         return saved.load_model(path.parent)
     model = build_network(run, network, num_words)

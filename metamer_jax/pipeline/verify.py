@@ -35,7 +35,12 @@ from metamer_jax.pipeline.common import (
     write_targets,
 )
 from metamer_jax.pipeline.shards import join_batches, join_shares, read_metamers
-from metamer_jax.pipeline.train import build_network, class_names, load_network, wait_for_networks
+from metamer_jax.pipeline.train import (
+    class_names,
+    conditions_of,
+    load_network,
+    wait_for_networks,
+)
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import progress
 from metamer_jax.training.clips import augmented
@@ -182,11 +187,7 @@ def verify_metamers(
     if run.shard.index == 0:
         write_targets(run, recordings, targets)
     wait_for_networks(run, stop)
-    conditions = [
-        (network, stage)
-        for network in run.config.networks
-        for stage in stages_of(run, build_network(run, network, len(recordings.words)))
-    ]
+    conditions = conditions_of(run, recordings)
     made = manifest.verification_of(conditions)
     if run.is_done(*made):
         return
@@ -330,7 +331,9 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                 leave()
             return _sounds(run, waveforms.reshape(-1, waveforms.shape[-1]), bar.update)
 
-        for rows in _chunks(len(targets), max(1, _VERIFIED_AT_ONCE // num_seeds)):
+        size = max(1, _VERIFIED_AT_ONCE // num_seeds)
+        for start in range(0, len(targets), size):
+            rows = slice(start, start + size)
             originals = _target_versions(run, recordings, targets[rows], write=first)
             originals = {version: prepare(sounds) for version, sounds in originals.items()}
             spoken = words[recordings.labels[targets[rows]]]
@@ -417,10 +420,6 @@ def _null_distributions(run, recordings, natural, networks, conditions):
         )
         for network in dict.fromkeys(network for network, _ in conditions)
     }
-
-
-def _chunks(count, size):
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _by_version(parts):

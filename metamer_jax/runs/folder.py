@@ -95,6 +95,20 @@ class Run:
         """Says that files are finished, those that follow from others after them."""
         self.manifest.record(names)
 
+    def missing(self, path: pathlib.Path, work: str, command: str) -> ValueError:
+        """Makes the error of a file that is not there.
+
+        Args:
+            path: The file.
+            work: What is to be done first, e.g. "train the networks".
+            command: The command that does it, as of `pasting.command`.
+
+        Returns:
+            The error, to be raised.
+        """
+        command = pasting.command(command, f"--workdir={self.folder}")
+        return ValueError(f"{path} is not there: {work} first ({command})")
+
     def wait(
         self, owed: Callable[[], Mapping[str, int]], stop: Callable[[], bool] = lambda: False
     ) -> None:
@@ -240,8 +254,7 @@ def read_run(
         for network in config.networks:
             file = run.path(pattern.format(network=network))
             if not file.is_file():
-                command = pasting.command(module, f"--workdir={folder}")
-                raise ValueError(f"{file} is not there: {work} first ({command})")
+                raise run.missing(file, work, module)
     return run
 
 

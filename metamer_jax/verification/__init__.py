@@ -14,6 +14,7 @@ from metamer_jax.verification.criteria import (
     Verdicts,
     current_columns,
     deciding_measure,
+    judged,
     verdicts,
     yields,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "current_columns",
     "deciding_measure",
     "fingerprints",
+    "judged",
     "match_quality",
     "null_distribution",
     "percentile",

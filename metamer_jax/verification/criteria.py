@@ -159,6 +159,33 @@ def verdicts(
     )
 
 
+def judged(
+    version: str,
+    predictions: Sequence[Any] | np.ndarray,
+    target_predictions: Sequence[Any] | np.ndarray,
+    quality: MatchQuality,
+    **how: Any,
+) -> dict[str, Any]:
+    """Columns of a table of metamers: their class, how alike they are to the targets, and verdict.
+
+    Args:
+        version: Which sounds they are, of `PREFIXES`.
+        predictions: As of `verdicts`, like the others.
+        target_predictions: Likewise.
+        quality: Likewise.
+        **how: Likewise.
+
+    Returns:
+        [metamer] each, by name with the version's prefix; what is the same for all versions is
+        with the sounds as they are played.
+    """
+    decided = verdicts(predictions, target_predictions, quality, **how)
+    columns = {"prediction": predictions, **quality._asdict(), **decided._asdict()}
+    if version != "played":
+        del columns["null_max"], columns["decided_by"]
+    return {PREFIXES[version] + name: values for name, values in columns.items()}
+
+
 def _null_failure(name: str, value: float, null: NullMeasure) -> str:
     if np.isnan(value):
         return f"{name} undefined (an activation is constant or not finite)"
