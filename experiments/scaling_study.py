@@ -5,7 +5,7 @@
   python -m experiments.scaling_study --quick        # two minutes: proves that it runs
   python -m experiments.scaling_study --measured=scaling_study.json --metamers=5000
 
-Every process is bound to its core, so that XLA has one thread. A small run fills the compilation
+Every process is bound to its core, so that XLA has one thread. A first run fills the compilation
 cache; then the whole chain (train, synthesize, verify, listen machines, report) is run in turns by
 one process and by two, and everything that they made is compared byte for byte, times apart.
 Prints tables, and writes as JSON what it measured: the seconds of each part and, by the times of
@@ -80,7 +80,7 @@ def _config() -> configs.ExperimentConfig:
                 "stages": ("cochleagram", "conv1", "conv2", "dense"),
                 "synthesis.batch_size": 8,
                 "training.epochs": 3,
-                "verification.null_recordings": 300,
+                "verification.null_recordings": 200,
             },
         )
     return configs.replace_all(base, {"targets_per_word": 4, **changes})
@@ -107,11 +107,10 @@ class Study:
             "--verified=any", f"--draws={100 if _QUICK.value else 2000}",
         ]  # fmt: skip
 
-    def chain(self, name: str, shares: int, bar: Any, **changes: Any) -> "Chain":
-        """Makes a whole run, with some settings changed."""
-        config = dataclasses.replace(self.config, **changes)
-        with runs.open_run(self.scratch / name, config) as run:
-            chain = Chain(run.folder, config)
+    def chain(self, name: str, shares: int, bar: Any) -> "Chain":
+        """Makes a whole run."""
+        with runs.open_run(self.scratch / name, self.config) as run:
+            chain = Chain(run.folder, self.config)
         for part in scaling_tables.PARTS:
             chain.began_s[part] = time.time()
             chain.took[part] = self.part(
@@ -230,8 +229,7 @@ def _measure(study: Study) -> dict[str, Any]:
     done, total = [], (turns * len(_KINDS) + (not _QUICK.value)) * len(scaling_tables.PARTS)
     with progress.bar(total, "scaling", unit="part") as bar:
         if not _QUICK.value:
-            training = dataclasses.replace(study.config.training, epochs=1)
-            study.chain("warm", 2, bar, targets_per_word=1, training=training)
+            study.chain("warm", 2, bar)
         programs = study.programs()
         for turn, (kind, shares) in itertools.product(range(turns), _KINDS.items()):
             chains[kind].append(study.chain(f"{kind}-{turn}", shares, bar))
