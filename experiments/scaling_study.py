@@ -338,6 +338,8 @@ def main(argv: Sequence[str]) -> None:
     if _TPU.value and (reason := aot.missing()):
         raise ValueError(f"--tpu: {reason}")
     found = None if _MEASURED.value is None else storage.read_json(pathlib.Path(_MEASURED.value))
+    if found is not None and not {"rates", "settings", "turns"} <= set(found):
+        raise ValueError(f"--measured={_MEASURED.value} must be a file that this study wrote")
     if _DOCS.value is not None:
         scaling_tables.marked(pathlib.Path(_DOCS.value))
         if _QUICK.value if found is None else found["quick"]:

@@ -24,7 +24,7 @@ Batches of {size}. A metamer is verified in {verified:.0f} ms, heard by four net
 """
 _MANY = """\
 **Computed, not measured**: {metamers:,} metamers, of {targets:,} targets at each of {stages}
-stages, are {core_hours:,.0f} core-hours of synthesis at these rates. With a share a core, one part
+stages, are {core_hours:,.1f} core-hours of synthesis at these rates. With a share a core, one part
 after the other:
 """
 _POD = """\

@@ -137,3 +137,5 @@ def test_the_study_compares_two_shares_with_one_process(tmp_path):
     assert again.returncode == 2 and "--docs wants the whole study" in again.stderr
     again = study(f"--measured={out}", "--metamers=5000")
     assert again.returncode == 0 and "5,000 metamers" in again.stdout
+    again = study(f"--measured={small_run.ROOT}/docs/benchmarks/0.2.0.json")
+    assert again.returncode == 2 and "must be a file that this study wrote" in again.stderr
