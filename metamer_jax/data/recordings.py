@@ -121,11 +121,12 @@ def load(source: Source, config: configs.DataConfig) -> Recordings:
     # What is refused is kept, too; without refusals the name of the cached file is as it was.
     identity |= {name: False for name in _REFUSALS if not getattr(config, name)}
     folder = cache.cache_dir(config.cache_dir) / "recordings"
+    extra = {"official_splits": source.official, "noise": source.noise is not None}
     arrays = cache.load_or_make(
         # Bad files are kept in it, too: a strict call never takes a lenient one's for good.
         folder / f"{config.dataset}-{cache.digest(identity)}.npz",
         lambda: _collect(source, config),
-        _ARRAYS | _extra_arrays(source),
+        _ARRAYS | {name for name, given in extra.items() if given},
         mapped=frozenset({"waveforms"}),
     )
     skipped = dict(zip(arrays["bad_files"].tolist(), arrays["bad_reasons"].tolist(), strict=True))
@@ -208,12 +209,6 @@ def _tell(passed_over: Sequence[str], cut: Sequence[str]) -> None:
             len(cut),
             cut[0],
         )
-
-
-def _extra_arrays(source: Source) -> set[str]:
-    """Names of the arrays that only some sources have."""
-    has = {"official_splits": source.official, "noise": source.noise is not None}
-    return {name for name, given in has.items() if given}
 
 
 def prepare(

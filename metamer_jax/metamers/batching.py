@@ -220,14 +220,14 @@ def concatenate(parts: Iterable[Synthesis], num_targets: int) -> Synthesis:
             if start == 0:
                 whole[name] = np.empty((num_targets, *values.shape[1:]), values.dtype)
             if name.startswith("trace_"):
-                whole[name] = _lengthened(whole[name], len(trace_step))
-                values = _lengthened(values, len(trace_step))
+                whole[name] = lengthened(whole[name], len(trace_step))
+                values = lengthened(values, len(trace_step))
             whole[name][rows] = values[: rows.stop - start]
         start = rows.stop
     return Synthesis(**whole, trace_step=trace_step)
 
 
-def _lengthened(trace: np.ndarray, length: int) -> np.ndarray:
+def lengthened(trace: np.ndarray, length: int) -> np.ndarray:
     """Returns a trace [target, seed, point] that ends in NaN where it was shorter."""
     missing = length - trace.shape[-1]
     if not missing:

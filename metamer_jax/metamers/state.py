@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from metamer_jax import storage
 from metamer_jax.configs import SynthesisConfig
 
 StageFn = Callable[[Any, jax.Array], jax.Array]
@@ -74,6 +75,11 @@ class Synthesis(NamedTuple):
     trace_step: np.ndarray  # [point] updates before each recorded evaluation.
     trace_loss: np.ndarray  # [target, seed, point]; NaN once a metamer has stopped.
     trace_relative_error: np.ndarray  # [target, seed, point]
+
+    def rows(self, targets: slice) -> "Synthesis":
+        """Returns those of some targets, in memory."""
+        arrays = {name: storage.take(values, targets) for name, values in self._asdict().items()}
+        return Synthesis(**arrays | {"trace_step": np.array(self.trace_step)})
 
     def columns(
         self, target_ids: Sequence[int] | np.ndarray, seeds: Sequence[int] | np.ndarray

@@ -250,13 +250,6 @@ def _where(condition, new, old):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-def _batched_step(metamers, targets, variables, *, stage_fn, config):
-    step = functools.partial(metamer_step, stage_fn=stage_fn, config=config)
-    with jax.default_matmul_precision(config.matmul_precision):
-        over_seeds = jax.vmap(step, in_axes=(0, None, None))
-        return jax.vmap(over_seeds, in_axes=(0, 0, None))(metamers, targets, variables)
-
-
 @functools.partial(
     compilation.jit, static_argnames=("stage_fn", "config", "mesh"), donate_argnames="metamers"
 )
@@ -276,11 +269,14 @@ def advance_program(metamers, targets, variables, steps, *, stage_fn, config, me
 
 
 def _take_steps(metamers, targets, variables, steps, *, stage_fn, config):
+    step = functools.partial(metamer_step, stage_fn=stage_fn, config=config)
+    over_seeds = jax.vmap(step, in_axes=(0, None, None))
+    over_targets = jax.vmap(over_seeds, in_axes=(0, 0, None))
+
     def body(i, carry):
         metamers, infos = carry
-        metamers, info = _batched_step(
-            metamers, targets, variables, stage_fn=stage_fn, config=config
-        )
+        with jax.default_matmul_precision(config.matmul_precision):
+            metamers, info = over_targets(metamers, targets, variables)
         return metamers, jax.tree.map(lambda all_, one: all_.at[i].set(one), infos, info)
 
     shape = (config.chunk_steps, *metamers.outcome.shape)

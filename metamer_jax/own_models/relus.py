@@ -19,21 +19,9 @@ from metamer_jax.own_models import convolutions
 
 # Calls that change nothing about values or derivatives: opened. (Rematerialisation is lost.)
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "remat", "checkpoint")
-# What rearranges an activation and leaves its values as they are.
-_REARRANGING = (
-    "broadcast_in_dim",
-    "concatenate",
-    "convert_element_type",
-    "copy",
-    "expand_dims",
-    "name",
-    "reshape",
-    "rev",
-    "squeeze",
-    "transpose",
-)
-# Of these, what keeps every value once.
+# What rearranges an activation and keeps every value once; what leaves its values as they are.
 _LOSSLESS = ("copy", "expand_dims", "name", "reshape", "rev", "squeeze", "transpose")
+_REARRANGING = (*_LOSSLESS, "broadcast_in_dim", "concatenate", "convert_element_type")
 _BRANCHING = {"scan": "jaxpr", "while": "body_jaxpr", "cond": "branches"}
 
 

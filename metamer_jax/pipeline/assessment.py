@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from metamer_jax import auditory, metamers, storage, verification
+from metamer_jax import auditory, metamers, verification
 from metamer_jax.auditory.exact import Responses, Sounds, hears_waveforms, run_network
 from metamer_jax.configs import VerificationConfig
 
@@ -72,10 +72,7 @@ class StageMetamers(NamedTuple):
 
     def rows(self, targets: slice) -> "StageMetamers":
         """Returns those of some targets, in memory."""
-        made = self.made._asdict()
-        arrays = {name: storage.take(values, targets) for name, values in made.items()}
-        arrays["trace_step"] = np.array(self.made.trace_step)
-        made = metamers.Synthesis(**arrays)
+        made = self.made.rows(targets)
         return self._replace(made=made, target_ids=self.target_ids[targets])
 
 

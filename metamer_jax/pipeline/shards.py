@@ -7,6 +7,7 @@ import numpy as np
 from absl import logging
 
 from metamer_jax import metamers, runs, storage
+from metamer_jax.metamers.batching import lengthened
 from metamer_jax.pipeline import assessment
 from metamer_jax.runs import manifest
 from metamer_jax.runtime import pasting
@@ -140,8 +141,7 @@ def _joined(places):
         for path, rows in by_file:
             values = np.array(storage.map_npz(path, check=False)[name])[rows]
             if name.startswith("trace_"):  # Shorter where all of a batch stopped early.
-                missing = [(0, 0)] * (values.ndim - 1) + [(0, len(trace_step) - values.shape[-1])]
-                values = np.pad(values, missing, constant_values=np.nan)
+                values = lengthened(values, len(trace_step))
             yield values
 
     def rows(name):

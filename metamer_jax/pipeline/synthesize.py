@@ -139,9 +139,9 @@ def _synthesize_stage(
                 of_others=functools.partial(shards.of_others, run, network, stage),
             )
             count = len(np.unique(batch))
+            arrays = made.rows(slice(count))._asdict()  # Without the padding.
             storage.write_npz(
-                folder / f"batch_{name}",
-                {"target_id": ids[:count], **origin, **_first(made, count)},
+                folder / f"batch_{name}", {"target_id": ids[:count], **origin, **arrays}
             )
             (folder / f"state_{name}").unlink(missing_ok=True)
 
@@ -151,12 +151,6 @@ def _parametrisation(run):
     if not run.config.synthesis.as_played:
         return None
     return metamers.AsPlayed(run.config.cochleagram.sample_rate_hz, run.config.playback)
-
-
-def _first(made, count):
-    """Returns a batch as a dict, without the padding that follows its first `count` targets."""
-    arrays = {name: value[:count] for name, value in made._asdict().items()}
-    return {**arrays, "trace_step": made.trace_step}
 
 
 def _finish_batch(state, path, ids, bar, stop, *, origin, of_others):

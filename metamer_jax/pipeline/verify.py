@@ -220,7 +220,8 @@ def verify_metamers(
         missing = functools.partial(_parts_missing, run, conditions)
         run.wait(missing, stop)
         checked = {condition: _read_part(run, condition) for condition in conditions}
-    _write_playback(run)
+    playback = {**dataclasses.asdict(run.config.playback), "bits": 16}
+    storage.write_json(run.path("metamers", "playback.json"), playback)
     table = pd.concat([each.table for each in checked.values()], ignore_index=True)
     heard = pd.concat([*(each.heard for each in checked.values()), of_targets], ignore_index=True)
     long = [each.measured for each in checked.values()]
@@ -429,12 +430,6 @@ def _by_version(parts):
     groups = [part.groupby(["version", "measured_stage"], sort=False) for part in parts]
     keys = list(groups[0].groups)
     return pd.concat([group.get_group(key) for key in keys for group in groups])
-
-
-def _write_playback(run):
-    """Leaves how sounds are played, where the sounds are."""
-    playback = dataclasses.asdict(run.config.playback)
-    storage.write_json(run.path("metamers", "playback.json"), {**playback, "bits": 16})
 
 
 def _target_versions(run, recordings, ids, *, write):

@@ -232,6 +232,7 @@ def read_run(
     folder = pathlib.Path(folder)
     path = folder / CONFIG
     problems: list[str] = []
+    saved: Any = {}
     try:
         saved = read_json(path)
         config = _settings_of(saved, path, kind)
@@ -241,12 +242,12 @@ def read_run(
                 f"{path} is not there: {folder} must be the folder of a run "
                 f"({pasting.command('reproduce', f'--workdir={folder}')} makes one)"
             ) from None
-        saved, config = {}, kind()
+        config = kind()
     except ValueError as error:
         if not tolerant:
             raise
         problems.append(f"{CONFIG}: {error}")
-        saved = _object_in(path)
+        saved = saved if isinstance(saved, dict) else {}
         config = _as_far_as_understood(kind, saved.get("experiment"))
     run = Run(folder, config, True, saved=saved, problems=problems)
     for part in () if tolerant else needs:
@@ -276,14 +277,6 @@ def _settings_of(saved: Any, path: pathlib.Path, kind: type) -> Any:
         raise ValueError(
             f"{path} holds settings that this version of metamer_jax cannot continue: {error}"
         ) from error
-
-
-def _object_in(path: pathlib.Path) -> Mapping[str, Any]:
-    try:
-        found = read_json(path)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _as_far_as_understood(kind: type, settings: Any) -> Any:

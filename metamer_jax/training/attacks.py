@@ -15,7 +15,7 @@ from metamer_jax.models import Grid, Network
 from metamer_jax.runtime.batches import padded_batches
 from metamer_jax.training import adversarial, scoring
 from metamer_jax.training.adversarial import radii, random_perturbation, strongest
-from metamer_jax.training.clips import FeatureFn
+from metamer_jax.training.clips import FeatureFn, check_shapes
 from metamer_jax.training.features import compute_features
 from metamer_jax.training.scoring import margin
 
@@ -84,23 +84,13 @@ def perturbed_features(
     Returns:
         [clip, channel, frame].
     """
-    perturbed = [
-        np.asarray(
-            _perturbed_batch(
-                jax.random.fold_in(key, i),
-                variables,
-                batch,
-                words,
-                feature_fn,
-                1.0,
-                model=model,
-                config=config,
-                grid=grid,
-            )
-        )[:count]
-        for i, (batch, words, count) in enumerate(_batches(inputs, labels, batch_size))
-    ]
-    return np.concatenate(perturbed)
+    settings = {"model": model, "config": config, "grid": grid}
+    parts = []
+    for i, (batch, words, count) in enumerate(_batches(inputs, labels, batch_size)):
+        own_key = jax.random.fold_in(key, i)
+        made = _perturbed_batch(own_key, variables, batch, words, feature_fn, 1.0, **settings)
+        parts.append(np.asarray(made)[:count])
+    return np.concatenate(parts)
 
 
 def _batches(inputs, labels, batch_size):
@@ -176,20 +166,12 @@ def evaluate(
     if feature_fn is not None:
         feature_fn = jax.tree_util.Partial(feature_fn)
     config = dataclasses.replace(config, epsilon=0.0, random=False)
+    settings = {"model": model, "config": config, "grid": grid}
     found = [[] for _ in epsilons]
     for i, (batch, words, count) in enumerate(_batches(inputs, labels, batch_size)):
         for j, epsilon in enumerate(epsilons):
-            margins = _margins(
-                jax.random.fold_in(jax.random.fold_in(key, i), j),
-                variables,
-                feature_fn,
-                batch,
-                words,
-                epsilon,
-                model=model,
-                config=config,
-                grid=grid,
-            )
+            own_key = jax.random.fold_in(jax.random.fold_in(key, i), j)
+            margins = _margins(own_key, variables, feature_fn, batch, words, epsilon, **settings)
             found[j].append(np.asarray(margins)[:, :count] <= 0)
             on_batch(count)
     right = np.stack([np.concatenate(parts, axis=1) for parts in found])  # [epsilon, 2 +, clip]
@@ -202,13 +184,7 @@ def evaluate(
 
 
 def _check_evaluation(inputs, labels, epsilons, config, feature_fn):
-    ndim, axes = (3, "[clip, channel, frame]") if feature_fn is None else (2, "[clip, time]")
-    if np.ndim(inputs) != ndim or len(inputs) == 0:
-        raise ValueError(f"inputs must be {axes} with a clip or more, got shape {np.shape(inputs)}")
-    if np.shape(labels) != np.shape(inputs)[:1]:
-        raise ValueError(
-            f"labels must be one for each of {len(inputs)} clips, got shape {np.shape(labels)}"
-        )
+    check_shapes("", inputs, labels, feature_fn)
     if len(epsilons) == 0 or any(b <= a for a, b in itertools.pairwise([0.0, *epsilons])):
         raise ValueError(f"epsilons must be positive and ascending, got {list(epsilons)}")
     if config.domain == "waveform" and feature_fn is None:

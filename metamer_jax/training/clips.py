@@ -239,13 +239,22 @@ def _check_noise(noise, clips):
         )
 
 
-def _check_examples(name, examples, model, feature_fn, config: TrainingConfig | None = None):
-    inputs, labels = (np.shape(a) for a in examples)
+def check_shapes(of: str, inputs: Any, labels: Any, feature_fn: FeatureFn | None) -> None:
+    """Refuses inputs and labels that do not fit each other; `of` stands before their names.
+
+    Raises:
+        ValueError: They do not.
+    """
     ndim, axes = (3, "[clip, channel, frame]") if feature_fn is None else (2, "[clip, time]")
-    if len(inputs) != ndim or inputs[0] == 0:
-        raise ValueError(f"{name}.inputs must be {axes} with a clip or more, got shape {inputs}")
-    if labels != inputs[:1]:
-        raise ValueError(f"{name}.labels must be one for each of {inputs[0]} clips, got {labels}")
+    shape, of_labels = np.shape(inputs), np.shape(labels)
+    if len(shape) != ndim or shape[0] == 0:
+        raise ValueError(f"{of}inputs must be {axes} with a clip or more, got shape {shape}")
+    if of_labels != shape[:1]:
+        raise ValueError(f"{of}labels must be one for each of {shape[0]} clips, got {of_labels}")
+
+
+def _check_examples(name, examples, model, feature_fn, config: TrainingConfig | None = None):
+    check_shapes(f"{name}.", examples.inputs, examples.labels, feature_fn)
     lowest, highest = int(np.min(examples.labels)), int(np.max(examples.labels))
     if not 0 <= lowest <= highest < model.num_words:
         raise ValueError(

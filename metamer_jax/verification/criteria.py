@@ -26,8 +26,11 @@ class Verdicts(NamedTuple):
     reason: np.ndarray  # [metamer] why it failed; "" where it passed
 
 
-# Of Feather et al. (2023): a metamer must exceed the null of each.
-THREE_MEASURES = ("spearman", "pearson_r", "snr_db")
+# What must exceed its null, by what decides; the three are those of Feather et al. (2023).
+_OF_THE_NULL = {
+    "spearman": ("spearman",),
+    "three_measures": ("spearman", "pearson_r", "snr_db"),
+}
 # What the columns of a verdict begin with. The sound as it is played decides; the waveform as it
 # was optimised is another one where it was not made to be played.
 PREFIXES = {"played": "", "optimised": "optimised_"}
@@ -115,15 +118,12 @@ def verdicts(
     """
     config = configs.VerificationConfig() if config is None else config
     predictions, target_predictions = np.asarray(predictions), np.asarray(target_predictions)
-    spearman, relative_error = (
-        np.atleast_1d(quality.spearman),
-        np.atleast_1d(quality.relative_error),
-    )
+    measured = {name: np.atleast_1d(v) for name, v in quality._asdict().items() if v is not None}
     count = len(predictions)
     outcomes = np.full(count, "") if outcomes is None else np.asarray(outcomes)
     for name, values in (
         ("target_predictions", target_predictions),
-        ("quality", spearman),
+        ("quality", measured["spearman"]),
         ("outcomes", outcomes),
     ):
         if values.shape != (count,):
@@ -138,20 +138,15 @@ def verdicts(
             found.append("synthesis: not finite")
         if not class_match[i]:
             found.append(f"class: {predictions[i]}, target {target_predictions[i]}")
-        if decided_by == "three_measures":
-            found += [
-                _null_failure(name, np.atleast_1d(getattr(quality, name))[i], getattr(null, name))
-                for name in THREE_MEASURES
-            ]
-        elif decided_by == "spearman":
-            found.append(_null_failure("spearman", spearman[i], null.spearman))
-        else:
-            found.append(_error_failure(relative_error[i], config.max_relative_error))
+        if decided_by == "relative_error":
+            found.append(_error_failure(measured[decided_by][i], config.max_relative_error))
+        for name in _OF_THE_NULL.get(decided_by, ()):
+            found.append(_null_failure(name, measured[name][i], getattr(null, name)))
         reasons.append("; ".join(filter(None, found)))
     reason = np.array(reasons, dtype=object)
     return Verdicts(
         class_match=class_match,
-        null_percentile=null.spearman.percentile(spearman),
+        null_percentile=null.spearman.percentile(measured["spearman"]),
         null_max=np.full(count, null.spearman.max),
         decided_by=np.full(count, decided_by, dtype=object),
         verdict=np.where(reason == "", "pass", "fail").astype(object),
