@@ -184,11 +184,8 @@ def _fit(field: Field, value: Any) -> Any:
         field.items[-1] is not ... or len(set(fitted)) == len(fitted),
         f"{field.name} repeat: {fitted}",
     )
-    return value if isinstance(value, tuple) and _same(fitted, value) else fitted
-
-
-def _same(fitted: tuple[Any, ...], value: tuple[Any, ...]) -> bool:
-    return all(a is b for a, b in zip(fitted, value, strict=True))
+    same = isinstance(value, tuple) and all(map(operator.is_, fitted, value))
+    return value if same else fitted
 
 
 def _fit_one(kind: Any, value: Any, limits: Limits, refusal: str) -> Any:

@@ -48,9 +48,7 @@ def lower(
             values,
         )
 
-    def struct(shape, dtype):
-        return jax.ShapeDtypeStruct(shape, dtype)
-
+    struct = jax.ShapeDtypeStruct
     target, metamer = jax.eval_shape(
         functools.partial(fresh_metamers, stage_fn=stage_fn, config=config),
         variables,

@@ -146,12 +146,10 @@ def wrap_model(
         variables = adapters.of_train_state(variables)
         adapter = adapters.Linen
     elif isinstance(model, nnx.Module):
-        if variables is not None:
-            raise ValueError("variables must not be given with an nnx module: it has its own")
+        _refuse_variables(variables, "an nnx")
         adapter, (model, variables) = adapters.Nnx, adapters.split_nnx(model)
     elif adapters.is_torch(model):
-        if variables is not None:
-            raise ValueError("variables must not be given with a PyTorch module: it has its own")
+        _refuse_variables(variables, "a PyTorch")
         from metamer_jax.own_models import torch_modules  # PyTorch is not required by the package.
 
         adapter, (model, variables) = torch_modules.Module, torch_modules.split(model)
@@ -183,6 +181,11 @@ def wrap_model(
     if inside_loops:
         _LOGGER.warning("inside loops, and so no stages: %s", ", ".join(inside_loops))
     return dataclasses.replace(wrapped, stages=stages, inside_loops=inside_loops), held
+
+
+def _refuse_variables(variables, kind):
+    if variables is not None:
+        raise ValueError(f"variables must not be given with {kind} module: it has its own")
 
 
 def _check_variables(variables):

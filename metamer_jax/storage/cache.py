@@ -94,12 +94,11 @@ def load_or_make(
     if (arrays := _load(path, expect, mapped)) is not None:
         return arrays
     try:
-        guard = lock(path)
-        guard.acquire()
+        held = lock(path).acquire()
     except OSError as error:
         _warn_unwritable(path.parent, error)
         return dict(make())
-    try:
+    with held:
         # Another process may have made it while this one waited.
         if (arrays := _load(path, expect, mapped)) is not None:
             return arrays
@@ -113,8 +112,6 @@ def load_or_make(
             return arrays
         kept = reading.map_npz(path, check=False)
         return {name: kept[name] if name in mapped else arrays[name] for name in arrays}
-    finally:
-        guard.release()
 
 
 def _warn_unwritable(folder: pathlib.Path, error: OSError) -> None:
