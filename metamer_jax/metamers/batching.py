@@ -64,31 +64,19 @@ def synthesize(
     config = SynthesisConfig() if config is None else config
     seeds = config.seeds if seeds is None else tuple(seeds)
     check_targets(targets, target_ids, seeds)
-    variables = replicate(variables, mesh)
-    stage_fn = parametrised(stage_fn, parametrisation)
-    size = choose_batch_size(
-        len(targets),
-        np.shape(targets)[1],
-        len(seeds),
-        stage_fn=stage_fn,
-        variables=variables,
-        config=config,
-        mesh=mesh,
-    )
+    of_every_batch = {
+        "stage_fn": parametrised(stage_fn, parametrisation),
+        "variables": replicate(variables, mesh),
+        "config": config,
+        "mesh": mesh,
+    }
+    size = choose_batch_size(len(targets), np.shape(targets)[1], len(seeds), **of_every_batch)
     sounds, ids = np.asarray(targets), np.asarray(target_ids)
 
     def parts():
         for batch in batches(len(sounds), size):
-            state = init(
-                key,
-                jnp.asarray(storage.take(sounds, batch)),
-                ids[batch].tolist(),
-                seeds,
-                stage_fn=stage_fn,
-                variables=variables,
-                config=config,
-                mesh=mesh,
-            )
+            own_sounds = jnp.asarray(storage.take(sounds, batch))
+            state = init(key, own_sounds, ids[batch].tolist(), seeds, **of_every_batch)
             yield run_batch(
                 state,
                 empty_trace(state),

@@ -95,14 +95,15 @@ def _synthesize_stage(
         auditory.stage_fn(model, stage, run.config.cochleagram, relu_override=config.relu_override),
         _parametrisation(run),
     )
+    of_every_batch = {
+        "stage_fn": stage_fn,
+        "variables": variables,
+        "config": config,
+        "mesh": mesh,
+    }
+    num_samples = recordings.waveforms.shape[1]
     size = metamers.choose_batch_size(
-        len(targets),
-        recordings.waveforms.shape[1],
-        len(config.seeds),
-        stage_fn=stage_fn,
-        variables=variables,
-        config=config,
-        mesh=mesh,
+        len(targets), num_samples, len(config.seeds), **of_every_batch
     )
     if run.shard.count > 1:
         size = shards.agreed_size(run, network, stage, size)
@@ -119,15 +120,8 @@ def _synthesize_stage(
             return
         for batch in metamers.batches(len(left), size):
             ids = left[batch]
-            state = metamers.init(
-                key_of(run, START),
-                jnp.asarray(storage.take(recordings.waveforms, ids)),
-                ids,
-                stage_fn=stage_fn,
-                variables=variables,
-                config=config,
-                mesh=mesh,
-            )
+            sounds = jnp.asarray(storage.take(recordings.waveforms, ids))
+            state = metamers.init(key_of(run, START), sounds, ids, **of_every_batch)
             name = f"{np.flatnonzero(targets == ids[0])[0]:06d}.npz"
             made = _finish_batch(
                 state,
