@@ -13,16 +13,7 @@ banded      products with banded matrices
 accuracy    how far multirate is from exact, and grids for a wanted error
 """
 
-from metamer_jax.cochleagram.core import (
-    CochleagramFilters,
-    cochleagram,
-    default_bank,
-    design_cochleagram,
-)
-
-__all__ = [
-    "CochleagramFilters",
-    "cochleagram",
-    "default_bank",
-    "design_cochleagram",
-]
+from metamer_jax.cochleagram.core import CochleagramFilters as CochleagramFilters
+from metamer_jax.cochleagram.core import cochleagram as cochleagram
+from metamer_jax.cochleagram.core import default_bank as default_bank
+from metamer_jax.cochleagram.core import design_cochleagram as design_cochleagram

@@ -14,61 +14,34 @@ With a mesh (`device_mesh`) the targets of a batch are divided among devices. No
 no sound needs another, so the devices never talk to each other.
 """
 
-from metamer_jax.metamers.batching import (
-    batches,
-    choose_batch_size,
-    concatenate,
-    run_batch,
-    synthesize,
-)
-from metamer_jax.metamers.lowering import lower
-from metamer_jax.metamers.objective import matching_loss, start_waveform
-from metamer_jax.metamers.optimizers import learning_rate_schedule, make_optimizer
-from metamer_jax.metamers.parametrisation import AsPlayed, Parametrisation, parametrised
-from metamer_jax.metamers.placement import place
-from metamer_jax.metamers.state import Info, Metamer, Outcome, StageFn, State, Synthesis
-from metamer_jax.metamers.step import advance, init, metamer_step
-from metamer_jax.metamers.traces import (
-    TRACE_POINTS,
-    Trace,
-    empty_trace,
-    extend_trace,
-    finish,
-    is_running,
-    next_steps,
-)
-from metamer_jax.runtime.devices import device_mesh
-
-__all__ = [
-    "AsPlayed",
-    "Info",
-    "Metamer",
-    "Outcome",
-    "Parametrisation",
-    "StageFn",
-    "State",
-    "Synthesis",
-    "TRACE_POINTS",
-    "Trace",
-    "advance",
-    "batches",
-    "choose_batch_size",
-    "concatenate",
-    "device_mesh",
-    "empty_trace",
-    "extend_trace",
-    "finish",
-    "init",
-    "is_running",
-    "learning_rate_schedule",
-    "lower",
-    "make_optimizer",
-    "matching_loss",
-    "metamer_step",
-    "next_steps",
-    "parametrised",
-    "place",
-    "run_batch",
-    "start_waveform",
-    "synthesize",
-]
+from metamer_jax.metamers.batching import batches as batches
+from metamer_jax.metamers.batching import choose_batch_size as choose_batch_size
+from metamer_jax.metamers.batching import concatenate as concatenate
+from metamer_jax.metamers.batching import run_batch as run_batch
+from metamer_jax.metamers.batching import synthesize as synthesize
+from metamer_jax.metamers.lowering import lower as lower
+from metamer_jax.metamers.objective import matching_loss as matching_loss
+from metamer_jax.metamers.objective import start_waveform as start_waveform
+from metamer_jax.metamers.optimizers import learning_rate_schedule as learning_rate_schedule
+from metamer_jax.metamers.optimizers import make_optimizer as make_optimizer
+from metamer_jax.metamers.parametrisation import AsPlayed as AsPlayed
+from metamer_jax.metamers.parametrisation import Parametrisation as Parametrisation
+from metamer_jax.metamers.parametrisation import parametrised as parametrised
+from metamer_jax.metamers.placement import place as place
+from metamer_jax.metamers.state import Info as Info
+from metamer_jax.metamers.state import Metamer as Metamer
+from metamer_jax.metamers.state import Outcome as Outcome
+from metamer_jax.metamers.state import StageFn as StageFn
+from metamer_jax.metamers.state import State as State
+from metamer_jax.metamers.state import Synthesis as Synthesis
+from metamer_jax.metamers.step import advance as advance
+from metamer_jax.metamers.step import init as init
+from metamer_jax.metamers.step import metamer_step as metamer_step
+from metamer_jax.metamers.traces import TRACE_POINTS as TRACE_POINTS
+from metamer_jax.metamers.traces import Trace as Trace
+from metamer_jax.metamers.traces import empty_trace as empty_trace
+from metamer_jax.metamers.traces import extend_trace as extend_trace
+from metamer_jax.metamers.traces import finish as finish
+from metamer_jax.metamers.traces import is_running as is_running
+from metamer_jax.metamers.traces import next_steps as next_steps
+from metamer_jax.runtime.devices import device_mesh as device_mesh

@@ -11,18 +11,11 @@ verifying        `verify`
 published        `load_published`: networks from the checkpoints that their authors offer
 """
 
-from metamer_jax.own_models.published import Published, load_published
-from metamer_jax.own_models.torch_bridge import register_torch_lowering
-from metamer_jax.own_models.verifying import verify
-from metamer_jax.own_models.wrapping import OwnModel, Variables, stage_fn, wrap_model
-
-__all__ = [
-    "OwnModel",
-    "Published",
-    "Variables",
-    "load_published",
-    "register_torch_lowering",
-    "stage_fn",
-    "verify",
-    "wrap_model",
-]
+from metamer_jax.own_models.published import Published as Published
+from metamer_jax.own_models.published import load_published as load_published
+from metamer_jax.own_models.torch_bridge import register_torch_lowering as register_torch_lowering
+from metamer_jax.own_models.verifying import verify as verify
+from metamer_jax.own_models.wrapping import OwnModel as OwnModel
+from metamer_jax.own_models.wrapping import Variables as Variables
+from metamer_jax.own_models.wrapping import stage_fn as stage_fn
+from metamer_jax.own_models.wrapping import wrap_model as wrap_model

@@ -5,58 +5,27 @@ finished work. State that is read back (`read_npz`, `read_json`, `read_jsonl`) i
 a damaged file raises `DamagedFileError`, and `is_done` says no, so that the part is made again.
 """
 
-from metamer_jax.storage.atomic import atomic_write
-from metamer_jax.storage.reading import (
-    ZIP_DAMAGE,
-    DamagedFileError,
-    in_rows,
-    is_done,
-    map_npz,
-    read_at_most,
-    read_csv,
-    read_json,
-    read_jsonl,
-    read_npz,
-    read_regular,
-    take,
-)
-from metamer_jax.storage.writing import (
-    Rows,
-    StorageError,
-    append_jsonl,
-    copy_file,
-    storage_errors,
-    write_bytes,
-    write_csv,
-    write_json,
-    write_jsonl,
-    write_npz,
-    write_text,
-)
-
-__all__ = [
-    "ZIP_DAMAGE",
-    "DamagedFileError",
-    "Rows",
-    "StorageError",
-    "append_jsonl",
-    "atomic_write",
-    "copy_file",
-    "in_rows",
-    "is_done",
-    "map_npz",
-    "read_at_most",
-    "read_csv",
-    "read_json",
-    "read_jsonl",
-    "read_npz",
-    "read_regular",
-    "storage_errors",
-    "take",
-    "write_bytes",
-    "write_csv",
-    "write_json",
-    "write_jsonl",
-    "write_npz",
-    "write_text",
-]
+from metamer_jax.storage.atomic import atomic_write as atomic_write
+from metamer_jax.storage.reading import ZIP_DAMAGE as ZIP_DAMAGE
+from metamer_jax.storage.reading import DamagedFileError as DamagedFileError
+from metamer_jax.storage.reading import in_rows as in_rows
+from metamer_jax.storage.reading import is_done as is_done
+from metamer_jax.storage.reading import map_npz as map_npz
+from metamer_jax.storage.reading import read_at_most as read_at_most
+from metamer_jax.storage.reading import read_csv as read_csv
+from metamer_jax.storage.reading import read_json as read_json
+from metamer_jax.storage.reading import read_jsonl as read_jsonl
+from metamer_jax.storage.reading import read_npz as read_npz
+from metamer_jax.storage.reading import read_regular as read_regular
+from metamer_jax.storage.reading import take as take
+from metamer_jax.storage.writing import Rows as Rows
+from metamer_jax.storage.writing import StorageError as StorageError
+from metamer_jax.storage.writing import append_jsonl as append_jsonl
+from metamer_jax.storage.writing import copy_file as copy_file
+from metamer_jax.storage.writing import storage_errors as storage_errors
+from metamer_jax.storage.writing import write_bytes as write_bytes
+from metamer_jax.storage.writing import write_csv as write_csv
+from metamer_jax.storage.writing import write_json as write_json
+from metamer_jax.storage.writing import write_jsonl as write_jsonl
+from metamer_jax.storage.writing import write_npz as write_npz
+from metamer_jax.storage.writing import write_text as write_text

@@ -12,55 +12,26 @@ state         what training carries from epoch to epoch
 loop          training, of one network or of several at once
 """
 
-from metamer_jax.training.clips import (
-    ClipCache,
-    Examples,
-    Task,
-    clips_of_epoch,
-    prepare,
-)
-from metamer_jax.training.epochs import METHODS, train_epoch
-from metamer_jax.training.features import compute_features, fit_normalization
-from metamer_jax.training.loop import (
-    EnsembleState,
-    check_mesh,
-    epoch_keys,
-    init_ensemble,
-    train,
-    train_ensemble,
-)
-from metamer_jax.training.scoring import Evaluation, evaluate
-from metamer_jax.training.state import (
-    RECORD_FIELDS,
-    TrainResult,
-    TrainState,
-    finished,
-    init_state,
-    weights_of,
-)
-
-__all__ = [
-    "ClipCache",
-    "EnsembleState",
-    "Evaluation",
-    "Examples",
-    "METHODS",
-    "RECORD_FIELDS",
-    "Task",
-    "TrainResult",
-    "TrainState",
-    "check_mesh",
-    "clips_of_epoch",
-    "compute_features",
-    "epoch_keys",
-    "evaluate",
-    "finished",
-    "fit_normalization",
-    "init_ensemble",
-    "init_state",
-    "prepare",
-    "train",
-    "train_ensemble",
-    "train_epoch",
-    "weights_of",
-]
+from metamer_jax.training.clips import ClipCache as ClipCache
+from metamer_jax.training.clips import Examples as Examples
+from metamer_jax.training.clips import Task as Task
+from metamer_jax.training.clips import clips_of_epoch as clips_of_epoch
+from metamer_jax.training.clips import prepare as prepare
+from metamer_jax.training.epochs import METHODS as METHODS
+from metamer_jax.training.epochs import train_epoch as train_epoch
+from metamer_jax.training.features import compute_features as compute_features
+from metamer_jax.training.features import fit_normalization as fit_normalization
+from metamer_jax.training.loop import EnsembleState as EnsembleState
+from metamer_jax.training.loop import check_mesh as check_mesh
+from metamer_jax.training.loop import epoch_keys as epoch_keys
+from metamer_jax.training.loop import init_ensemble as init_ensemble
+from metamer_jax.training.loop import train as train
+from metamer_jax.training.loop import train_ensemble as train_ensemble
+from metamer_jax.training.scoring import Evaluation as Evaluation
+from metamer_jax.training.scoring import evaluate as evaluate
+from metamer_jax.training.state import RECORD_FIELDS as RECORD_FIELDS
+from metamer_jax.training.state import TrainResult as TrainResult
+from metamer_jax.training.state import TrainState as TrainState
+from metamer_jax.training.state import finished as finished
+from metamer_jax.training.state import init_state as init_state
+from metamer_jax.training.state import weights_of as weights_of

@@ -7,46 +7,22 @@ Everything here runs on the host in NumPy: it is sorting and a few large matrix 
 per stage, and must not depend on which accelerator made the metamers.
 """
 
-from metamer_jax.verification.criteria import (
-    NON_FINITE_OUTCOMES,
-    PREFIXES,
-    TEXTS,
-    Verdicts,
-    current_columns,
-    deciding_measure,
-    judged,
-    verdicts,
-    yields,
-)
-from metamer_jax.verification.null import (
-    MEASURES,
-    QUANTILES,
-    NullDistribution,
-    NullMeasure,
-    fingerprints,
-    null_distribution,
-    percentile,
-)
-from metamer_jax.verification.quality import MatchQuality, average_ranks, match_quality
-
-__all__ = [
-    "MEASURES",
-    "MatchQuality",
-    "NON_FINITE_OUTCOMES",
-    "NullDistribution",
-    "NullMeasure",
-    "PREFIXES",
-    "QUANTILES",
-    "TEXTS",
-    "Verdicts",
-    "average_ranks",
-    "current_columns",
-    "deciding_measure",
-    "fingerprints",
-    "judged",
-    "match_quality",
-    "null_distribution",
-    "percentile",
-    "verdicts",
-    "yields",
-]
+from metamer_jax.verification.criteria import NON_FINITE_OUTCOMES as NON_FINITE_OUTCOMES
+from metamer_jax.verification.criteria import PREFIXES as PREFIXES
+from metamer_jax.verification.criteria import TEXTS as TEXTS
+from metamer_jax.verification.criteria import Verdicts as Verdicts
+from metamer_jax.verification.criteria import current_columns as current_columns
+from metamer_jax.verification.criteria import deciding_measure as deciding_measure
+from metamer_jax.verification.criteria import judged as judged
+from metamer_jax.verification.criteria import verdicts as verdicts
+from metamer_jax.verification.criteria import yields as yields
+from metamer_jax.verification.null import MEASURES as MEASURES
+from metamer_jax.verification.null import QUANTILES as QUANTILES
+from metamer_jax.verification.null import NullDistribution as NullDistribution
+from metamer_jax.verification.null import NullMeasure as NullMeasure
+from metamer_jax.verification.null import fingerprints as fingerprints
+from metamer_jax.verification.null import null_distribution as null_distribution
+from metamer_jax.verification.null import percentile as percentile
+from metamer_jax.verification.quality import MatchQuality as MatchQuality
+from metamer_jax.verification.quality import average_ranks as average_ranks
+from metamer_jax.verification.quality import match_quality as match_quality
