@@ -118,7 +118,7 @@ def map_npz(path: Path, *, check: bool = True) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
             for entry in archive.infolist():
                 if entry.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError("it is compressed: use read_npz")
+                    raise DamagedFileError("it is compressed: use read_npz")
                 # The local header ends with the name and extra fields, whose lengths it holds.
                 file.seek(entry.header_offset + 26)
                 lengths = np.frombuffer(file.read(4), "<u2")
