@@ -1,7 +1,14 @@
 """Settings of the documentation site: `bash scripts/docs.sh` builds it into build/docs."""
 
+import html
 import inspect
+import json
+import pathlib
+import posixpath
 import re
+
+from sphinx import addnodes
+from sphinx.writers import html5
 
 import metamer_jax
 
@@ -94,6 +101,51 @@ def _escaped(text):
     return "`".join(parts)
 
 
+def _notebook(app, docname, source):
+    """notebook.md becomes the notebook that it names, with what git holds of its outputs."""
+    if docname != "notebook":
+        return
+    (name,) = re.findall(r"\]\((.*\.ipynb)\)", source[0])
+    path = pathlib.Path(app.srcdir, name).resolve()
+    app.env.note_dependency(str(path))
+    parts = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(text.replace("](../docs/", "]("))  # Links from where it stands.
+        else:
+            parts += [f"```python\n{text}\n```", *map(_output, cell["outputs"])]
+    source[0] = "\n\n".join(parts)
+
+
+def _output(output):
+    """What a cell showed, as Markdown: of several forms the one that a browser shows best."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        shown = "".join(data["text/html"])
+    elif "image/png" in data:
+        shown = f'<img alt="" src="data:image/png;base64,{data["image/png"].strip()}">'
+    else:
+        return f"```text\n{''.join(output.get('text', data.get('text/plain', ''))).rstrip()}\n```"
+    return f'```{{raw}} html\n<div class="table-wrapper output">{shown}</div>\n```'
+
+
+def _open_sound(writer, node):
+    """A link to a sound has a player before it."""
+    if node.get("filename", "").endswith(".flac"):
+        source = posixpath.join(writer.builder.dlpath, node["filename"])
+        player = '<audio controls preload="none" src="{}"></audio> '
+        writer.body.append(player.format(html.escape(source)))
+    html5.HTML5Translator.visit_download_reference(writer, node)
+
+
+def _close_sound(writer, node):
+    html5.HTML5Translator.depart_download_reference(writer, node)
+
+
 def setup(app):
+    app.connect("source-read", _notebook)
+    sound = {"html": (_open_sound, _close_sound)}
+    app.add_node(addnodes.download_reference, override=True, **sound)
     app.connect("autodoc-process-docstring", _as_text, priority=100)
     app.connect("autodoc-skip-member", _skips)

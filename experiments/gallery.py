@@ -1,15 +1,14 @@
 """Makes the documentation's gallery and first picture from a finished run.
 
   bash scripts/reproduce.sh --workdir=runs/gallery
-  .venv/bin/python scripts/gallery.py --workdir=runs/gallery
+  .venv/bin/python -m experiments.gallery --workdir=runs/gallery
 
 For the first target of every word that is asked for: the recording and its metamers, network by
-network and stage by stage, the very samples that the run wrote to be played, as FLAC; and
-table.html, which docs/gallery.md includes, with what verification says of each as played. All of
-these are in docs/_static/gallery/. docs/metamers.png has the cochleagrams of the first word's.
+network and stage by stage, the very samples that the run wrote to be played, as FLAC, in
+docs/_static/gallery/; tables with what verification says of each as played, which end
+docs/gallery.md; and docs/metamers.png, the cochleagrams of the first word's.
 """
 
-import html
 import pathlib
 from collections.abc import Sequence
 
@@ -17,11 +16,13 @@ import numpy as np
 import soundfile
 from absl import app, flags
 
+from experiments import sound_tables
 from metamer_jax import audio, cochleagram, figures, pipeline, runs
 from metamer_jax.auditory import exact
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a verified run.", required=True)
-_OUT = flags.DEFINE_string("out", "docs/_static/gallery", "Folder for the sounds and the table.")
+_OUT = flags.DEFINE_string("out", "docs/_static/gallery", "Folder for the sounds.")
+_PAGE = flags.DEFINE_string("page", "docs/gallery.md", "Page whose end the tables become.")
 _PICTURE = flags.DEFINE_string("picture", "docs/metamers.png", "File for the cochleagrams.")
 _WORDS = flags.DEFINE_list("words", ["yes", "stop", "left"], "Words to show.")
 
@@ -38,9 +39,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"--words: the run has {', '.join(sorted(set(table['word'])))}")
     rows = [table[table["target_id"] == of_word.item()] for of_word in targets]
     out.mkdir(parents=True, exist_ok=True)
-    for path in (*out.glob("*.flac"), *out.glob("table.html")):
+    for path in out.glob("*.flac"):
         path.unlink()
-    (out / "table.html").write_text("\n".join(_word(run, out, each) for each in rows), "utf-8")
+    sound_tables.write_end(_PAGE.value, "\n".join(_word(run, out, each) for each in rows))
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"{len(list(out.glob('*.flac')))} sounds, {size / 1e6:.1f} MB: {out}")
     _picture(run, rows[0]).savefig(_PICTURE.value, dpi=100)
@@ -54,20 +55,14 @@ def _word(run, out, rows):
     recording = _sound(target, out, f"{word}.flac")
     cells = {}
     for row in rows.itertuples():
-        player = _sound(_metamer(run, row), out, f"{word}_{row.network}_{row.stage}.flac")
-        said = html.escape(f"heard as “{row.prediction}”, {row.verdict}")
-        error = f"relative error {row.relative_error:.3f}"
-        cells.setdefault(row.stage, {})[row.network] = f"<td>{player}<br>{said}<br>{error}</td>"
+        sound = _sound(_metamer(run, row), out, f"{word}_{row.network}_{row.stage}.flac")
+        said = f"heard as “{row.prediction}”, {row.verdict}"
+        cell = f"{sound}<br>{said}<br>relative error {row.relative_error:.3f}"
+        cells.setdefault(row.stage, {})[row.network] = cell
     networks = list(dict.fromkeys(rows["network"]))
-    body = "".join(
-        f"<tr><th>{stage}</th>{''.join(of_stage.get(n, '<td></td>') for n in networks)}</tr>"
-        for stage, of_stage in cells.items()
-    )
-    head = "".join(f"<th>{network}</th>" for network in ("", *networks))
-    return (
-        f"<h2>“{html.escape(word)}”</h2><p>The recording: {recording}</p>"
-        f'<div class="table-wrapper"><table class="docutils"><tr>{head}</tr>{body}</table></div>'
-    )
+    lines = [[stage, *(of.get(n, "") for n in networks)] for stage, of in cells.items()]
+    table = sound_tables.table(["", *networks], lines)
+    return f"## “{word}”\n\nThe recording: {recording}\n\n{table}\n"
 
 
 def _metamer(run, row):
@@ -92,11 +87,10 @@ def _picture(run, rows):
 
 
 def _sound(path, out, name):
-    """Copies a sound as FLAC, sample for sample, and returns a player of it."""
+    """Copies a sound as FLAC, sample for sample, and returns a link to it."""
     samples, rate_hz = soundfile.read(path, dtype="int16")
     soundfile.write(out / name, samples, rate_hz)
-    source = f"_static/gallery/{name}"
-    return f'<audio controls preload="none" src="{source}"><a href="{source}">{name}</a></audio>'
+    return sound_tables.sound(f"_static/gallery/{name}")
 
 
 if __name__ == "__main__":
