@@ -22,7 +22,7 @@ from metamer_jax.commands import drivers
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.building import page_texts
 from metamer_jax.listening.listeners import simulated
-from metamer_jax.listening.responses import jatos_api
+from metamer_jax.listening.responses import answers, jatos_api
 from metamer_jax.listening.results import (
     exclusions,
     methods,
@@ -150,7 +150,7 @@ def main(argv: Sequence[str]) -> None:
         words=None if experiment is None else experiment.words,
         pairing=_pairing(),
         machines=panel,
-        manifest=None if experiment is None else _manifest(experiment),
+        manifest=None if experiment is None else answers.read_manifest(experiment),
         networks=_networks(),
         planned=_planned(),
     )
@@ -178,7 +178,7 @@ def _beside_prolific(
     """Writes who finished and whom to pay; returns it in words."""
     code = ""
     if experiment is not None:
-        code = prolific.code_of(storage.read_json(experiment.private / "design.json"))
+        code = prolific.code_of(answers.read_design(experiment))
     table = prolific.reconcile(submissions, found.exclusions.sessions, read.sessions, code)
     storage.write_csv(folder / "prolific.csv", responses.neutral(table))
     words = [prolific.in_words(table)]
@@ -187,11 +187,6 @@ def _beside_prolific(
         storage.write_text(folder / "prolific_bonus.csv", lines)
         words.append(f"Bonus of {_BONUS.value:.2f} for {lines.count(chr(10))}: prolific_bonus.csv")
     return "\n".join(words)
-
-
-def _manifest(experiment: sessions.Experiment) -> pd.DataFrame:
-    path = experiment.private / "manifest.csv"
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def _networks() -> pd.DataFrame | None:

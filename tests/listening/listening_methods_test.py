@@ -186,8 +186,8 @@ def test_the_documentation_shows_one_as_it_is_written_today(written):
 
 def test_every_source_is_in_the_references_and_no_other(written):
     body, references = written[0].split("## References")
-    for cited, key in methods._CITED.items():
-        assert (cited in body) == (methods._REFERENCES[key] in references)
+    for cited, reference in methods._REFERENCES.items():
+        assert (cited in body) == (reference in references)
 
 
 def test_who_told_no_consent_is_counted():

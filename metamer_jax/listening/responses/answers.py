@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from metamer_jax import storage
 from metamer_jax.listening.responses import csv_rows
 from metamer_jax.listening.responses.csv_rows import ResponseError
 from metamer_jax.listening.serving import sessions
@@ -52,7 +55,17 @@ class Session:
 
     def place(self, more: str = "") -> str:
         """Where it stands, in words: the file, the place in it and, given `more`, in that."""
-        return ", ".join(part for part in (self.file, self.where, more) if part)
+        return csv_rows.joined(self.file, self.where, more)
+
+
+def read_manifest(experiment: sessions.Experiment) -> pd.DataFrame:
+    """Returns private/manifest.csv as texts."""
+    return pd.read_csv(experiment.private / "manifest.csv", dtype=str, keep_default_na=False)
+
+
+def read_design(experiment: sessions.Experiment) -> dict[str, Any]:
+    """Returns private/design.json."""
+    return storage.read_json(experiment.private / "design.json")
 
 
 class AnswerKey:

@@ -5,6 +5,7 @@ Rows count as spreadsheets show them, the header is row 1.
 
 import collections
 import csv
+import dataclasses
 import io
 import itertools
 import math
@@ -39,6 +40,28 @@ class ResponseError(ValueError):
         super().__init__(f"{where}: {problem}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What is read: a file, or an archive and the name that it has within; as text, both."""
+
+    path: pathlib.Path
+    content: bytes
+    inside: str = ""
+
+    def __str__(self) -> str:
+        return joined(str(self.path), self.inside)
+
+    @property
+    def name(self) -> pathlib.PurePath:
+        """Its own name, without the archive's."""
+        return pathlib.PurePath(self.inside or self.path)
+
+
+def joined(*places: str) -> str:
+    """Where something stands, from the file to the place within; "" says nothing."""
+    return ", ".join(filter(None, places))
+
+
 def raise_again(message: str) -> NoReturn:
     """Raises the `ResponseError` that had this message, place and all."""
     where, _, problem = message.partition(": ")
@@ -46,74 +69,62 @@ def raise_again(message: str) -> NoReturn:
 
 
 def read_rows(
-    path: Path,
-    required: Sequence[str] = (),
-    *,
-    content: bytes | None = None,
-    inside: str = "",
+    source: Path | Source, required: Sequence[str] = ()
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Yields where each row is ("file, row 2") and its values by column; blank rows are left out.
 
     Args:
-        path: A CSV file, separated by commas, semicolons or tabs.
+        source: A CSV file, separated by commas, semicolons or tabs.
         required: Columns that must be there.
-        content: What to read instead of the file.
-        inside: Its name within `path`, an archive.
 
     Raises:
         ResponseError: It is not such a file.
     """
-    name = f"{path}, {inside}" if inside else str(path)
-    header = read_header(pathlib.Path(path), content, name)
+    header = read_header(source)
     missing = [column for column in required if column not in header]
     if missing:
         raise ResponseError(
-            f"{name}, row 1",
+            f"{source}, row 1",
             f"no column {', '.join(missing)}; found {sessions.brief(header, 200)}",
         )
-    for where, values in raw_rows(pathlib.Path(path), content, name):
+    for where, values in raw_rows(source):
         yield where, dict(zip(header, values, strict=True))
 
 
-def read_header(
-    path: pathlib.Path, content: bytes | None = None, name: str | None = None
-) -> list[str]:
+def read_header(source: Path | Source) -> list[str]:
     """Returns the titles of the columns, which must differ."""
-    header = [title.strip() for title in next(_lines(path, content, name or str(path)))[1]]
+    header = [title.strip() for title in next(_lines(source))[1]]
     repeated = [title for title, n in collections.Counter(header).items() if n > 1 and title]
     if repeated:
-        raise ResponseError(
-            f"{name or path}, row 1", f"columns repeat: {', '.join(map(repr, repeated))}"
-        )
+        said = ", ".join(map(repr, repeated))
+        raise ResponseError(f"{source}, row 1", f"columns repeat: {said}")
     return header
 
 
-def raw_rows(
-    path: pathlib.Path, content: bytes | None = None, name: str | None = None
-) -> Iterator[tuple[str, list[str]]]:
+def raw_rows(source: Path | Source) -> Iterator[tuple[str, list[str]]]:
     """Yields where each row is and its values, as many as the header has; no blank rows."""
-    name = name or str(path)
-    lines = _lines(path, content, name)
+    lines = _lines(source)
     width = len(next(lines)[1])
     for number, values in lines:
         if not any(value.strip() for value in values):
             continue
         if len(values) != width:
-            raise ResponseError(
-                f"{name}, row {number}", f"{len(values)} values, and the header has {width}"
-            )
-        yield f"{name}, row {number}", values
+            problem = f"{len(values)} values, and the header has {width}"
+            raise ResponseError(f"{source}, row {number}", problem)
+        yield f"{source}, row {number}", values
 
 
-def _lines(path: pathlib.Path, content: bytes | None, name: str) -> Iterator[tuple[int, list[str]]]:
+def _lines(source: Path | Source) -> Iterator[tuple[int, list[str]]]:
+    known = isinstance(source, Source)
+    content = source.content if known else pathlib.Path(source).read_bytes()
     try:
-        text = (path.read_bytes() if content is None else content).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ResponseError(name, f"not UTF-8 text: {error}; save it as CSV UTF-8") from error
+        raise ResponseError(source, f"not UTF-8 text: {error}; save it as CSV UTF-8") from error
     if not text.strip():
-        raise ResponseError(name, "empty")
+        raise ResponseError(source, "empty")
     if "\0" in text:
-        raise ResponseError(name, "not a text file")
+        raise ResponseError(source, "not a text file")
     text, delimiter = _delimited(text)
     number = 0
     try:
@@ -122,7 +133,7 @@ def _lines(path: pathlib.Path, content: bytes | None, name: str) -> Iterator[tup
         ):
             yield number, values
     except csv.Error as error:
-        raise ResponseError(f"{name}, row {number + 1}", f"not CSV: {error}") from error
+        raise ResponseError(f"{source}, row {number + 1}", f"not CSV: {error}") from error
 
 
 def _delimited(text: str) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """A Google form's answers: questions are known by their place in the condition's WAV."""
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,21 +45,14 @@ def columns_of(header: Sequence[str]) -> dict[str, Any] | None:
 
 
 def read(
-    path: pathlib.Path,
-    header: list[str],
-    columns: Mapping[str, Any],
-    *,
-    content: bytes | None = None,
-    inside: str = "",
+    source: csv_rows.Source, header: list[str], columns: Mapping[str, Any]
 ) -> tuple[list[Session], list[str]]:
     """Returns a session for each row, and the titles of columns that were passed over.
 
     Args:
-        path: The CSV file, or the archive that holds it.
+        source: The CSV file.
         header: Its titles.
         columns: From `columns_of`.
-        content: The CSV file's content where it stands in an archive.
-        inside: Its name in there.
 
     Returns:
         The sessions, and the titles.
@@ -71,14 +63,13 @@ def read(
     if columns["answers"] is None:
         numbered = [title for title in header if re.search(r"\d", title)]
         raise ResponseError(
-            f"{path}, {inside}" if inside else path,
+            source,
             f"the titles of the questions must hold the numbers 1, 2, ... once each, got "
             f"{sessions.brief(numbered, 200)}",
         )
-    name = f"{path}, {inside}" if inside else str(path)
-    in_name = re.search(r"condition[_ -]*(\d+)", pathlib.Path(inside or path).stem, re.IGNORECASE)
+    in_name = re.search(r"condition[_ -]*(\d+)", source.name.stem, re.IGNORECASE)
     found = []
-    for place, values in csv_rows.raw_rows(path, content, name):
+    for place, values in csv_rows.raw_rows(source):
         participant = values[columns["participant"]].strip()
         if not participant:
             raise ResponseError(place, "the participant is blank")
@@ -94,11 +85,11 @@ def read(
             condition = int(in_name.group(1))
         else:
             raise ResponseError(
-                name,
+                source,
                 "no column Condition; where each condition has a form of its own, name the file "
                 "after it, such as condition_03.csv",
             )
-        row = place.removeprefix(f"{name}, ")
+        row = place.removeprefix(f"{source}, ")
         answers = [
             Answer(
                 where=f"{row}, column {header[at]!r}",
@@ -110,7 +101,7 @@ def read(
         ]
         found.append(
             Session(
-                file=name,
+                file=str(source),
                 where=row,
                 source="google_form",
                 session=f"form-{participant}-condition-{condition}",
@@ -122,7 +113,7 @@ def read(
             )
         )
     if not found:
-        raise ResponseError(name, "no row of answers, only a header")
+        raise ResponseError(source, "no row of answers, only a header")
     return found, columns["ignored"]
 
 

@@ -2,7 +2,6 @@
 
 import collections
 import json
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,18 +47,13 @@ def as_text(row: Mapping[str, Any]) -> dict[str, str]:
     return {name: text(value) for name, value in row.items()}
 
 
-def read(
-    path: pathlib.Path, *, content: bytes | None = None, where: str = "", source: str = "jspsych"
-) -> list[Session]:
-    """Returns the sessions of a CSV file, or of `content`, which stood at `where` in an archive."""
-    rows = list(csv_rows.read_rows(path, ("stimulus_id",), content=content, inside=where))
-    name = pathlib.PurePath(where or path.name)
+def read(table: csv_rows.Source, source: str) -> list[Session]:
+    """Returns the sessions of a CSV file, which came from `source`."""
+    file = str(table.path)
+    rows = csv_rows.read_rows(table, ("stimulus_id",))
+    name = table.name.parent.name if table.inside else table.name.stem
     return sessions_of(
-        [(at.removeprefix(f"{path}, "), row) for at, row in rows],
-        str(path),
-        name.parent.name if where else name.stem,
-        "",
-        source,
+        [(at.removeprefix(f"{file}, "), row) for at, row in rows], file, name, "", source
     )
 
 
@@ -86,30 +80,15 @@ def sessions_of(
         for field in _NAMES:
             told = ((at, v) for at, row in members if (v := value(row, field)))
             at, about[field] = next(told, (answered[0][0], ""))
-            told_at[field] = ", ".join(part for part in (file, where, at) if part)
+            told_at[field] = csv_rows.joined(file, where, at)
         flags = {
             name: csv_rows.flag(about[name], told_at[name], name)
             for name in ("simulated", "complete", "headphones")
         }
-        place = ", ".join(part for part in (file, where, answered[0][0]) if part)
+        place = csv_rows.joined(file, where, answered[0][0])
         if not about["condition"]:
             raise ResponseError(place, f"session {session!r} has no condition: a column is missing")
-        answers = [
-            Answer(
-                where=at,
-                stimulus_id=row["stimulus_id"],
-                response=_pressed(row),
-                choices=_choices(row.get("choice_order", ""), f"{file}, {at}"),
-                trial=csv_rows.whole(row, "trial", f"{file}, {at}", blank=True),
-                rt_ms=csv_rows.duration_ms(
-                    row.get("rt_ms") or row.get("rt", ""), f"{file}, {at}", "rt"
-                ),
-                reloaded=csv_rows.flag(row.get("reloaded", ""), f"{file}, {at}", "reloaded")
-                is True,
-                confidence=_confidence(row, f"{file}, {at}"),
-            )
-            for at, row in answered
-        ]
+        answers = [_answer(row, at, f"{file}, {at}") for at, row in answered]
         found.append(
             Session(
                 file=file,
@@ -127,6 +106,19 @@ def sessions_of(
             )
         )
     return found
+
+
+def _answer(row: Mapping[str, str], at: str, place: str) -> Answer:
+    return Answer(
+        where=at,
+        stimulus_id=row["stimulus_id"],
+        response=_pressed(row),
+        choices=_choices(row.get("choice_order", ""), place),
+        trial=csv_rows.whole(row, "trial", place, blank=True),
+        rt_ms=csv_rows.duration_ms(row.get("rt_ms") or row.get("rt", ""), place, "rt"),
+        reloaded=csv_rows.flag(row.get("reloaded", ""), place, "reloaded") is True,
+        confidence=_confidence(row, place),
+    )
 
 
 def _pressed(row: Mapping[str, str]) -> str | int | None:

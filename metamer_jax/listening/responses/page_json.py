@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metamer_jax.listening.responses.answers import Answer, Session
-from metamer_jax.listening.responses.csv_rows import ResponseError
+from metamer_jax.listening.responses.csv_rows import ResponseError, joined
 from metamer_jax.listening.serving import sessions, store
 
 
@@ -51,7 +51,7 @@ def from_json(doc: object, file: str, where: str, source: str) -> Session:
     try:
         session = sessions.check_session(doc)
     except sessions.SessionError as error:
-        raise ResponseError(", ".join(filter(None, (file, where))), str(error)) from error
+        raise ResponseError(joined(file, where), str(error)) from error
     answers = [
         Answer(
             where=f"trials[{i}]",

@@ -22,7 +22,7 @@ from metamer_jax.listening.responses import (
     trial_table,
 )
 from metamer_jax.listening.responses.answers import AnswerKey, Session
-from metamer_jax.listening.responses.csv_rows import Path, ResponseError
+from metamer_jax.listening.responses.csv_rows import Path, ResponseError, Source, joined
 from metamer_jax.listening.responses.trial_table import COLUMNS, REJECTED_COLUMNS, SESSION_COLUMNS
 from metamer_jax.listening.serving import sessions, store
 
@@ -195,7 +195,7 @@ class _Reader:
         elif start[:4] in (b"PK\3\4", b"PK\5\6"):
             self._zip(path)
         else:
-            self._content(path.read_bytes(), path)
+            self._content(Source(path, path.read_bytes()), None)
 
     def _folder(self, folder: pathlib.Path) -> None:
         """A server's folder, an unzipped archive of JATOS, or collected files."""
@@ -237,66 +237,56 @@ class _Reader:
         if fewer:
             self.notes.append(f"{place}: {fewer} earlier states of sessions passed over")
 
-    def _content(
-        self, content: bytes, path: pathlib.Path, inside: str = "", source: str | None = None
-    ) -> None:
-        """Reads what a file, or an archive's entry of the name `inside`, holds."""
-        if csv_rows.looks_like_csv(content) or (
-            pathlib.PurePath(inside or path).suffix.lower() in (".csv", ".tsv")
-            and content.lstrip(b"\xef\xbb\xbf \r\n")[:1] not in (b"{", b"[")
+    def _content(self, given: Source, source: str | None) -> None:
+        """Reads what a file or an archive's entry holds; `source` is where answers came from."""
+        if csv_rows.looks_like_csv(given.content) or (
+            given.name.suffix.lower() in (".csv", ".tsv")
+            and given.content.lstrip(b"\xef\xbb\xbf \r\n")[:1] not in (b"{", b"[")
         ):
-            self._csv(content, path, inside, source)
+            self._csv(given, source)
         else:
-            self._text(content, str(path), inside, source)
+            self._text(given, source)
 
-    def _csv(self, content: bytes, path: pathlib.Path, inside: str, source: str | None) -> None:
-        name = f"{path}, {inside}" if inside else str(path)
-        header = csv_rows.read_header(path, content, name)
+    def _csv(self, given: Source, source: str | None) -> None:
+        header = csv_rows.read_header(given)
         if set(COLUMNS) <= set(header):
-            self.tables.append(trial_table.read_trials(path, content=content, inside=inside))
+            self.tables.append(trial_table.read_trials(given))
         elif "stimulus_id" in header or "trial_type" in header:
-            self.sessions += jspsych.read(
-                path, content=content, where=inside, source=source or "jspsych"
-            )
+            self.sessions += jspsych.read(given, source or "jspsych")
         elif (columns := google_form.columns_of(header)) is not None:
-            found, ignored = google_form.read(path, header, columns, content=content, inside=inside)
+            found, ignored = google_form.read(given, header, columns)
             self.sessions += found
             if ignored:
-                self.notes.append(f"{name}: columns passed over: {', '.join(map(repr, ignored))}")
+                self.notes.append(f"{given}: columns passed over: {', '.join(map(repr, ignored))}")
         elif {"participant", "model", "layer"} <= set(header):
-            self.tables.append(
-                trial_table.read_proportions(
-                    path, where=self._where, content=content, inside=inside
-                )
-            )
+            self.tables.append(trial_table.read_proportions(given, self._where))
         else:
             raise ResponseError(
-                name,
+                given,
                 f"not a table of responses: expected the columns of a trial table (participant, "
                 f"model, layer, ...), of jsPsych (trial_type, stimulus_id) or of a Google form "
                 f"(Timestamp, Participant, Condition, 1, 2, ...), got "
                 f"{sessions.brief(header, 200)}",
             )
 
-    def _text(self, content: bytes, file: str, where: str, source: str | None) -> None:
+    def _text(self, given: Source, source: str | None) -> None:
         """Reads JSON: one session, several, or jsPsych's data."""
-        place = f"{file}, {where}" if where else file
-        docs = page_json.documents(content, place)
+        file = str(given.path)
+        docs = page_json.documents(given.content, str(given))
         before = len(self.sessions)
         for at, doc in docs:
-            here = ", ".join(part for part in (where, at) if part)
+            here = joined(given.inside, at)
             if jspsych.is_jspsych(doc):
                 rows = [(f"trial {i}", jspsych.as_text(row)) for i, row in enumerate(doc)]
-                name = pathlib.PurePath(file).stem
+                name = given.path.stem
                 self.sessions += jspsych.sessions_of(rows, file, name, here, source or "jspsych")
             elif isinstance(doc, list):
                 for i, each in enumerate(doc):
-                    inner = ", ".join(part for part in (here, f"item {i}") if part)
-                    self._session(each, file, inner, source or "page")
+                    self._session(each, file, joined(here, f"item {i}"), source or "page")
             else:
                 self._session(doc, file, here, source or "page")
         if len(docs) > 1:  # JSON lines: data that are appended leave every state.
-            self._keep_longest(before, place)
+            self._keep_longest(before, str(given))
 
     def _session(self, doc: object, file: str, where: str, source: str) -> None:
         """Takes one session, or says why it is none: others are not lost for it."""
@@ -345,9 +335,9 @@ class _Reader:
         empty, first, before = 0, len(self.sessions), self._found()
         for name, size, content_of in entries:
             known = name.suffix.lower() in (".txt", ".json", ".jsonl", ".csv", ".tsv")
-            if not _is_ours(name) or name.name == "metadata.json" or "files" in name.parts[:-1]:
+            if not known or not _is_ours(name) or name.name == "metadata.json":
                 continue
-            if not known:
+            if "files" in name.parts[:-1]:
                 continue
             if size > _MOST_BYTES:
                 raise ResponseError(f"{path}, {name}", f"longer than {_MOST_BYTES} bytes")
@@ -357,7 +347,7 @@ class _Reader:
                 continue
             of_jatos = any(part.startswith(_JATOS_FOLDERS) for part in name.parts)
             try:
-                self._content(content, path, str(name), "jatos" if of_jatos else None)
+                self._content(Source(path, content, str(name)), "jatos" if of_jatos else None)
             except ResponseError as error:
                 about = dict.fromkeys(("participant", "session", "condition"), "")
                 about |= {"source": "jatos" if of_jatos else "", "file": str(path)}

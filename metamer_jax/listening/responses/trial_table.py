@@ -1,7 +1,6 @@
 """The table of trials, its columns and their types, and tables that are tidy already."""
 
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,12 +21,10 @@ TEXT = (
     *("participant", "session", "stimulus_id", "kind", "model", "layer", "word", "response"),
     "source",
 )
-SESSION_COLUMNS = (
-    *("participant", "session", "condition", "source", "file", "trials", "complete"),
-    *("headphones", "started", "finished"),
-)
+SESSION = ("participant", "session", "condition", "source")  # What tells one from another.
+SESSION_COLUMNS = (*SESSION, "file", "trials", "complete", "headphones", "started", "finished")
 # Of sessions that cannot be of the experiment: who, and why.
-REJECTED_COLUMNS = ("participant", "session", "condition", "source", "file", "reason")
+REJECTED_COLUMNS = (*SESSION, "file", "reason")
 _WHOLE = ("condition", "batch", "trial", "layer_index")
 _PROPORTIONS = ("proportion_correct", "proportion", "p_correct", "correct")
 
@@ -48,13 +45,11 @@ def neutral(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def read_trials(path: Path, *, content: bytes | None = None, inside: str = "") -> pd.DataFrame:
+def read_trials(source: Path | csv_rows.Source) -> pd.DataFrame:
     """Reads a trial table as `write_trials` writes it; further columns are left out.
 
     Args:
-        path: The CSV file, or the archive that holds it.
-        content: The CSV file's content where it stands in an archive.
-        inside: Its name in there.
+        source: The CSV file.
 
     Returns:
         The table, COLUMNS with their types.
@@ -63,7 +58,7 @@ def read_trials(path: Path, *, content: bytes | None = None, inside: str = "") -
         ResponseError: A value cannot be what its column says, or a trial comes twice.
     """
     rows, seen = [], {}
-    for where, row in csv_rows.read_rows(path, COLUMNS, content=content, inside=inside):
+    for where, row in csv_rows.read_rows(source, COLUMNS):
         entry: dict[str, Any] = {name: csv_rows.restored(row[name]) for name in TEXT}
         for name in _WHOLE:
             entry[name] = csv_rows.whole(row, name, where, blank=True)
@@ -82,25 +77,19 @@ def read_trials(path: Path, *, content: bytes | None = None, inside: str = "") -
             seen[identity] = where
         rows.append(entry)
     if not rows:
-        raise ResponseError(path, "no rows, only a header")
+        raise ResponseError(source, "no rows, only a header")
     return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def read_proportions(
-    path: Path,
-    *,
-    where: Mapping[str, Sequence[str] | str] | None = None,
-    content: bytes | None = None,
-    inside: str = "",
+    source: Path | csv_rows.Source, where: Mapping[str, Sequence[str] | str] | None = None
 ) -> pd.DataFrame:
     """Reads a table with a row per participant, model and layer, and the share of right answers.
 
     Args:
-        path: CSV with participant, model, layer and proportion_correct (or proportion, p_correct,
+        source: CSV with participant, model, layer and proportion_correct (or proportion, p_correct,
             correct); layer_index, kind, condition, session and word are used if there.
         where: Rows to take: column to value or values, e.g. {"observer": "human"}.
-        content: The CSV file's content where it stands in an archive.
-        inside: Its name in there.
 
     Returns:
         A trial table; `correct` holds the share.
@@ -108,11 +97,10 @@ def read_proportions(
     Raises:
         ResponseError: A column is missing, a share lies outside 0 to 1, or a cell comes twice.
     """
-    name = f"{path}, {inside}" if inside else str(path)
-    header = csv_rows.read_header(pathlib.Path(path), content, name)
+    header = csv_rows.read_header(source)
     scores = [name for name in _PROPORTIONS if name in header]
     if not scores:
-        raise ResponseError(name, f"no column of proportions: expected one of {_PROPORTIONS}")
+        raise ResponseError(source, f"no column of proportions: expected one of {_PROPORTIONS}")
     wanted = {
         column: {values} if isinstance(values, str) else {str(value) for value in values}
         for column, values in (where or {}).items()
@@ -120,9 +108,7 @@ def read_proportions(
     optional = ("session", "stimulus_id", "kind", "word", "response")
     identity = ("participant", "session", "condition", "kind", "model", "layer", "word", "trial")
     rows, seen = [], {}
-    for at, row in csv_rows.read_rows(
-        path, ("participant", "model", "layer", *wanted), content=content, inside=inside
-    ):
+    for at, row in csv_rows.read_rows(source, ("participant", "model", "layer", *wanted)):
         if any(row[column] not in values for column, values in wanted.items()):
             continue
         for column in ("participant", "model", "layer"):
@@ -150,7 +136,7 @@ def read_proportions(
         seen[cell] = at, row
         rows.append(entry)
     if not rows:
-        raise ResponseError(name, f"no rows{f' with {dict(wanted)}' if wanted else ''}")
+        raise ResponseError(source, f"no rows{f' with {dict(wanted)}' if wanted else ''}")
     return typed(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
@@ -194,10 +180,19 @@ def check_sessions_differ(tables: Sequence[pd.DataFrame]) -> None:
                 raise ResponseError("responses", f"{what} comes in more than one of the files")
 
 
+def durations_s(found: pd.DataFrame) -> list[float]:
+    """Seconds from the consent to the last answer of each session; NaN where it is not told."""
+    return [
+        (pd.to_datetime(end, utc=True) - pd.to_datetime(begin, utc=True)).total_seconds()
+        if begin and end
+        else math.nan
+        for begin, end in zip(found["started"], found["finished"], strict=True)
+    ]
+
+
 def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """A row about each session of a table that was tidy already."""
-    keys = ["participant", "session", "condition", "source"]
-    found = trials.groupby(keys, sort=False, dropna=False, as_index=False).agg(
+    found = trials.groupby(list(SESSION), sort=False, dropna=False, as_index=False).agg(
         trials=("correct", "size"), headphones=("headphones", "first")
     )
     return found.assign(file="", complete=None, started="", finished="")[list(SESSION_COLUMNS)]

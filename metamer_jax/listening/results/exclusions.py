@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from metamer_jax.configs.checks import check_fields, setting
+from metamer_jax.listening.responses import trial_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,6 @@ class Exclusions:
     trials: pd.DataFrame  # Answered trials of the sessions kept, practice aside.
     sessions: pd.DataFrame  # A row per session: its measures, kept or not, and the first reason.
     counts: pd.DataFrame  # A row per rule: who failed it, and whom it dropped.
-
-
-_SESSION = ["participant", "session", "condition", "source"]
 
 
 def exclude(
@@ -95,21 +93,13 @@ def exclude(
     blank = kept["correct"].isna()
     unfit = 0 if rejected is None else len(rejected)
     every = len(table) + duplicates + unfit
+    twice = "the same session came twice; the first was taken"
     counts = [
-        {
-            "rule": "duplicates in the files",
-            "meaning": "the same session came twice; the first was taken",
-            "judged": every,
-            "failed": duplicates,
-            "dropped": duplicates,
-        },
-        {
-            "rule": "unfit",
-            "meaning": "answers that the experiment cannot have given",
-            "judged": every,
-            "failed": unfit,
-            "dropped": unfit,
-        },
+        {"rule": rule, "meaning": meaning, "judged": every, "failed": n, "dropped": n}
+        for rule, meaning, n in (
+            ("duplicates in the files", twice, duplicates),
+            ("unfit", "answers that the experiment cannot have given", unfit),
+        )
     ]
     for name, meaning, fails, judged in checks:
         first = table["reason"] == name
@@ -148,7 +138,7 @@ def exclude(
     accounts = pd.DataFrame(counts, columns=["rule", "meaning", *columns])
     accounts[list(columns)] = accounts[list(columns)].astype("Int64")
     if rejected is not None and unfit:
-        listed = rejected[["participant", "session", "condition", "source", "reason"]]
+        listed = rejected[[*trial_table.SESSION, "reason"]]
         condition = pd.to_numeric(listed["condition"], errors="coerce").astype("Int64")
         listed = listed.assign(kept=False, reason="unfit: " + listed["reason"], condition=condition)
         table = pd.concat([table, listed.astype({"kept": bool})])
@@ -161,12 +151,13 @@ def exclude(
 
 def _numbers(trials: pd.DataFrame) -> np.ndarray:
     """Numbers the sessions, [trial] int, in order of appearance."""
-    return trials.groupby(_SESSION, sort=False, dropna=False).ngroup().to_numpy()
+    return trials.groupby(list(trial_table.SESSION), sort=False, dropna=False).ngroup().to_numpy()
 
 
 def _measure(heard, trials, rules, presented) -> pd.DataFrame:
     """Returns a row per session, indexed by its number: what the rules go by."""
-    table = trials.groupby("_session", sort=True)[_SESSION + ["headphones"]].first()
+    told = [*trial_table.SESSION, "headphones"]
+    table = trials.groupby("_session", sort=True)[told].first()
     table["condition"] = table["condition"].astype("Int64")
     # `first` skips what is missing: a session whose every trial lacks it keeps its blank.
     by_session = heard.groupby("_session")["correct"]
@@ -196,10 +187,13 @@ def _repeats(table: pd.DataFrame) -> pd.Series:
     Returns:
         [session] bool.
     """
-    share = table["answered"] / table["presented"].clip(lower=1)
-    order = table.assign(_unfinished=share < 1, _at=table.index)
+    order = table.assign(_unfinished=_share_answered(table) < 1, _at=table.index)
     order = order.sort_values(["_unfinished", "_at"])
     return order.duplicated(["participant", "condition"]).reindex(table.index)
+
+
+def _share_answered(table: pd.DataFrame) -> pd.Series:
+    return table["answered"] / table["presented"].clip(lower=1)
 
 
 def _checks(table, rules):
@@ -210,7 +204,7 @@ def _checks(table, rules):
         meaning = "the participant took this condition in another session, which counts"
         checks.append(("repeat", meaning, table["repeat"], ~tidy))
     if rules.answered_min is not None:
-        share = table["answered"] / table["presented"].clip(lower=1)
+        share = _share_answered(table)
         meaning = f"below {_percent(rules.answered_min)} of the sounds answered"
         checks.append(("incomplete", meaning, ~tidy & (share < rules.answered_min), ~tidy))
     if rules.headphones:

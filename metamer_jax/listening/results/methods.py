@@ -13,64 +13,51 @@ import numpy as np
 import pandas as pd
 
 import metamer_jax
-from metamer_jax import analysis, storage
+from metamer_jax import analysis
 from metamer_jax.listening import responses
 from metamer_jax.listening.building import comparisons
 from metamer_jax.listening.listeners import simulated
+from metamer_jax.listening.responses import answers, trial_table
 from metamer_jax.listening.results.tables import Results
 from metamer_jax.listening.serving import sessions
 from metamer_jax.report import page
 
 _SOFTWARE = ("numpy", "scipy", "pandas", "statsmodels", "mixedlm")
+# What cites a reference, and the reference.
 _REFERENCES = {
-    "Woods": "Woods, K. J. P., Siegel, M. H., Traer, J., & McDermott, J. H. (2017). Headphone "
-    "screening to facilitate web-based auditory experiments. Attention, Perception, & "
+    "Woods et al., 2017": "Woods, K. J. P., Siegel, M. H., Traer, J., & McDermott, J. H. (2017). "
+    "Headphone screening to facilitate web-based auditory experiments. Attention, Perception, & "
     "Psychophysics, 79, 2064-2072.",
-    "Milne": "Milne, A. E., Bianco, R., Poole, K. C., Zhao, S., Oxenham, A. J., Billig, A. J., & "
-    "Chait, M. (2021). An online headphone screening test based on dichotic pitch. Behavior "
-    "Research Methods, 53, 1551-1562.",
-    "Feather": "Feather, J., Leclerc, G., Mądry, A., & McDermott, J. H. (2023). Model metamers "
-    "reveal divergent invariances between biological and artificial neural networks. Nature "
-    "Neuroscience, 26, 2017-2034.",
-    "Efron": "Efron, B. (1987). Better bootstrap confidence intervals. Journal of the American "
-    "Statistical Association, 82, 171-185.",
-    "Holm": "Holm, S. (1979). A simple sequentially rejective multiple test procedure. "
+    "Milne et al., 2021": "Milne, A. E., Bianco, R., Poole, K. C., Zhao, S., Oxenham, A. J., "
+    "Billig, A. J., & Chait, M. (2021). An online headphone screening test based on dichotic "
+    "pitch. Behavior Research Methods, 53, 1551-1562.",
+    "Feather et al., 2023": "Feather, J., Leclerc, G., Mądry, A., & McDermott, J. H. (2023). "
+    "Model metamers reveal divergent invariances between biological and artificial neural "
+    "networks. Nature Neuroscience, 26, 2017-2034.",
+    "Efron, 1987": "Efron, B. (1987). Better bootstrap confidence intervals. Journal of the "
+    "American Statistical Association, 82, 171-185.",
+    "Holm, 1979": "Holm, S. (1979). A simple sequentially rejective multiple test procedure. "
     "Scandinavian Journal of Statistics, 6, 65-70.",
-    "Greenhouse": "Greenhouse, S. W., & Geisser, S. (1959). On methods in the analysis of profile "
-    "data. Psychometrika, 24, 95-112.",
-    "Rouder": "Rouder, J. N., Speckman, P. L., Sun, D., Morey, R. D., & Iverson, G. (2009). "
-    "Bayesian t tests for accepting and rejecting the null hypothesis. Psychonomic Bulletin & "
-    "Review, 16, 225-237.",
-    "Liang": "Liang, K.-Y., & Zeger, S. L. (1986). Longitudinal data analysis using generalized "
-    "linear models. Biometrika, 73, 13-22.",
-    "Geirhos": "Geirhos, R., Meding, K., & Wichmann, F. A. (2020). Beyond accuracy: quantifying "
-    "trial-by-trial behaviour of CNNs and humans by measuring error consistency. Advances in "
-    "Neural Information Processing Systems, 33, 13890-13902.",
-    "Miller": "Miller, G. A., & Nicely, P. E. (1955). An analysis of perceptual confusions among "
-    "some English consonants. Journal of the Acoustical Society of America, 27, 338-352.",
-    "Warden": "Warden, P. (2018). Speech Commands: A dataset for limited-vocabulary speech "
+    "Greenhouse & Geisser, 1959": "Greenhouse, S. W., & Geisser, S. (1959). On methods in the "
+    "analysis of profile data. Psychometrika, 24, 95-112.",
+    "Rouder et al., 2009": "Rouder, J. N., Speckman, P. L., Sun, D., Morey, R. D., & Iverson, G. "
+    "(2009). Bayesian t tests for accepting and rejecting the null hypothesis. Psychonomic "
+    "Bulletin & Review, 16, 225-237.",
+    "Liang & Zeger, 1986": "Liang, K.-Y., & Zeger, S. L. (1986). Longitudinal data analysis using "
+    "generalized linear models. Biometrika, 73, 13-22.",
+    "Geirhos et al., 2020": "Geirhos, R., Meding, K., & Wichmann, F. A. (2020). Beyond accuracy: "
+    "quantifying trial-by-trial behaviour of CNNs and humans by measuring error consistency. "
+    "Advances in Neural Information Processing Systems, 33, 13890-13902.",
+    "Miller & Nicely, 1955": "Miller, G. A., & Nicely, P. E. (1955). An analysis of perceptual "
+    "confusions among some English consonants. Journal of the Acoustical Society of America, 27, "
+    "338-352.",
+    "Nili et al., 2014": "Nili, H., Wingfield, C., Walther, A., Su, L., Marslen-Wilson, W., & "
+    "Kriegeskorte, N. (2014). A toolbox for representational similarity analysis. PLoS "
+    "Computational Biology, 10, e1003553.",
+    "Warden, 2018": "Warden, P. (2018). Speech Commands: A dataset for limited-vocabulary speech "
     "recognition. arXiv:1804.03209.",
-    "Glasberg": "Glasberg, B. R., & Moore, B. C. J. (1990). Derivation of auditory filter shapes "
-    "from notched-noise data. Hearing Research, 47, 103-138.",
-    "Nili": "Nili, H., Wingfield, C., Walther, A., Su, L., Marslen-Wilson, W., & Kriegeskorte, N. "
-    "(2014). A toolbox for representational similarity analysis. PLoS Computational Biology, 10, "
-    "e1003553.",
-}
-# The authors' names in a reference and what cites it.
-_CITED = {
-    "Woods et al., 2017": "Woods",
-    "Milne et al., 2021": "Milne",
-    "Feather et al., 2023": "Feather",
-    "Efron, 1987": "Efron",
-    "Holm, 1979": "Holm",
-    "Greenhouse & Geisser, 1959": "Greenhouse",
-    "Rouder et al., 2009": "Rouder",
-    "Liang & Zeger, 1986": "Liang",
-    "Geirhos et al., 2020": "Geirhos",
-    "Miller & Nicely, 1955": "Miller",
-    "Nili et al., 2014": "Nili",
-    "Warden, 2018": "Warden",
-    "Glasberg & Moore, 1990": "Glasberg",
+    "Glasberg & Moore, 1990": "Glasberg, B. R., & Moore, B. C. J. (1990). Derivation of auditory "
+    "filter shapes from notched-noise data. Hearing Research, 47, 103-138.",
 }
 _TO_ADD = "**[to be added: {}]**"
 _CHECKS = {
@@ -107,25 +94,14 @@ def text(results: Results, read: responses.Responses, experiment: sessions.Exper
     Raises:
         ValueError: The experiment's design or manifest cannot be read.
     """
-    design = storage.read_json(experiment.private / "design.json")
-    path = experiment.private / "manifest.csv"
-    manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+    design, manifest = answers.read_design(experiment), answers.read_manifest(experiment)
+    stimuli = [_recordings(design), _networks(design), _metamers(design, manifest)]
+    procedure = [_session(design, read), _headphones(design, results)]
+    procedure += [_conditions(design, manifest, results, read), _trials(design, manifest)]
     parts = [
         ("Participants", [_participants(results, read), _number(results), _exclusions(results)]),
-        (
-            "Stimuli",
-            [
-                *(_recordings(design), _networks(design), _metamers(design, manifest)),
-                _sounds(design, manifest),
-            ],
-        ),
-        (
-            "Apparatus and procedure",
-            [
-                *(_session(design, read), _headphones(design, results)),
-                *(_conditions(design, manifest, results, read), _trials(design, manifest)),
-            ],
-        ),
+        ("Stimuli", [*stimuli, _sounds(design, manifest)]),
+        ("Apparatus and procedure", procedure),
         ("Statistical analysis", [_statistics(results), _further(results)]),
         ("Results in brief", [_recognized(results), _compared(results)]),
         ("Software and data", [_software(results, design)]),
@@ -135,7 +111,7 @@ def text(results: Results, read: responses.Responses, experiment: sessions.Exper
         for title, paragraphs in parts
         if any(paragraphs)
     )
-    cited = sorted(_REFERENCES[key] for cited, key in _CITED.items() if cited in body)
+    cited = sorted(reference for cites, reference in _REFERENCES.items() if cites in body)
     top = "# Methods\n\n"
     if results.simulated:
         top += (
@@ -473,11 +449,7 @@ def _quieter(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
 
 def _session(design: Mapping[str, Any], read: responses.Responses) -> str:
     config = design.get("config") or {}
-    times = [
-        (pd.to_datetime(b, utc=True) - pd.to_datetime(a, utc=True)).total_seconds() / 60
-        for a, b in zip(read.sessions["started"], read.sessions["finished"], strict=True)
-        if a and b
-    ]
+    times = [s / 60 for s in trial_table.durations_s(read.sessions) if not np.isnan(s)]
     sources = set(read.sessions["source"])
     people = times and sources != {simulated.SOURCE}
     took = f" A session took {np.median(times):.1f} min (median)." if people else ""
@@ -586,7 +558,7 @@ def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
 
 
 def _statistics(results: Results) -> str:
-    settings, have = results.settings, _with_numbers(results)
+    settings, have = results.settings, results.with_numbers
     unit = settings["unit"]
     said = [
         f"The unit of analysis was the {'listener' if unit == 'participant' else unit}: shares of "
@@ -653,7 +625,7 @@ def _recognized(results: Results) -> str:
 def _compared(results: Results) -> str:
     """The networks' differences, with their tests."""
     table = results.tables.get("compare_models")
-    if table is None or "compare_models" not in _with_numbers(results):
+    if table is None or "compare_models" not in results.with_numbers:
         return ""
     said = []
     for (a, b), rows in table.groupby(["model_a", "model_b"], sort=False):
@@ -678,7 +650,7 @@ def _p(value: float) -> str:
 
 
 def _further(results: Results) -> str:
-    settings, have = results.settings, _with_numbers(results)
+    settings, have = results.settings, results.with_numbers
     sentences = {
         "anova_observers": "People were compared with the generating networks on the same sounds "
         "by a mixed analysis of variance (Feather et al., 2023).",
@@ -714,18 +686,9 @@ def _random_effects(results: Results) -> str:
     return _listed([said for sd, said in names.items() if sd in table and table[sd].notna().any()])
 
 
-def _with_numbers(results: Results) -> set[str]:
-    """Returns the names of tables that hold more than reasons why there is nothing."""
-    return {
-        name
-        for name, table in results.tables.items()
-        if len(table) and ("reason" not in table or bool((table["reason"] == "").any()))
-    }
-
-
 def _software(results: Results, design: Mapping[str, Any]) -> str:
     versions = [f"metamer_jax {metamer_jax.__version__}"]
-    versions += [f"{name} {importlib.metadata.version(name)}" for name in _SOFTWARE if _has(name)]
+    versions += [f"{name} {version}" for name in _SOFTWARE if (version := _version(name))]
     run = design.get("run") or {}
     made = run.get("environment") or {}
     names = ("metamer_jax", "jax", "flax", "optax")
@@ -740,12 +703,11 @@ def _software(results: Results, design: Mapping[str, Any]) -> str:
     )
 
 
-def _has(name: str) -> bool:
+def _version(name: str) -> str:
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return ""
 
 
 def _count(n: int, what: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from metamer_jax.listening import responses
-from metamer_jax.listening.responses import csv_rows
+from metamer_jax.listening.responses import csv_rows, trial_table
 
 COLUMNS = (
     *("participant", "submission", "status", "completion_code", "sessions", "answered"),
@@ -103,7 +103,7 @@ def reconcile(
     Returns:
         COLUMNS, a row per submission, then per participant whom Prolific does not list.
     """
-    identity = ["participant", "session", "condition", "source"]
+    identity = list(trial_table.SESSION)
     table = account.merge(sessions[[*identity, "complete"]], how="left", on=identity)
     table["participant"] = table["participant"].str.strip()
     of_participant = {name: rows for name, rows in table.groupby("participant")}
@@ -115,13 +115,8 @@ def reconcile(
     listed = set(submissions["participant"])
     for name, own in of_participant.items():
         if name not in listed:
-            found: dict[str, object] = {
-                "participant": name,
-                "submission": "",
-                "status": "",
-                "completion_code": "",
-            }
-            rows.append(found | _about(own) | {"finding": "not at Prolific"})
+            about = {**_about(own), "participant": name, "finding": "not at Prolific"}
+            rows.append(dict.fromkeys(_NAMES, "") | about)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -18,6 +18,7 @@ from metamer_jax import storage
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import responses
 from metamer_jax.listening.building import page_texts
+from metamer_jax.listening.responses import answers, trial_table
 from metamer_jax.listening.results.tables import Results
 from metamer_jax.listening.serving import sessions
 
@@ -154,7 +155,7 @@ def write(
     before = earlier(folder)
     study = "listening" if experiment is None else experiment.experiment_id
     stem = f"study-{re.sub('[^A-Za-z0-9]', '', study) or 'listening'}"
-    design = {} if experiment is None else storage.read_json(experiment.private / "design.json")
+    design = {} if experiment is None else answers.read_design(experiment)
     questions = _questions(design)
     tables = _tables(results, read, experiment)
     known = _KNOWN | questions
@@ -213,26 +214,16 @@ def _tables(
     """Returns the tables by the value of their file's keyword `description`."""
     people, given = _Numbers("p"), _Numbers("s")
     account = results.exclusions.sessions
-    identity = ["participant", "session", "condition", "source"]
+    identity = list(trial_table.SESSION)
 
     def renamed(table: pd.DataFrame) -> pd.DataFrame:
         table = table.assign(
             participant=people.of(table["participant"]), session=given.of(table["session"])
         )
         front = [name for name in _WHO if name in table]
-        table = table[front + [name for name in table if name not in front]].reset_index(drop=True)
-        return table.assign(row_id=table.index + 1)[
-            ["row_id", *table.columns.drop("row_id", "ignore")]
-        ]
+        return _numbered(table[front + [name for name in table if name not in front]])
 
-    times = read.sessions.assign(
-        taken_s=[
-            (pd.to_datetime(b, utc=True) - pd.to_datetime(a, utc=True)).total_seconds()
-            if a and b
-            else float("nan")
-            for a, b in zip(read.sessions["started"], read.sessions["finished"], strict=True)
-        ]
-    )
+    times = read.sessions.assign(taken_s=trial_table.durations_s(read.sessions))
     account = account.merge(times[[*identity, "complete", "taken_s"]], how="left", on=identity)
     account["reason"] = account["reason"].str.replace(r"^unfit: .*", "unfit", regex=True)
     trials = read.trials.merge(account[[*identity, "kept"]], how="left", on=identity)
@@ -246,15 +237,16 @@ def _tables(
             told.rename(columns=lambda name: name if name in _WHO | _TOLD else _ASKED + name)
         )
     if experiment is not None:
-        manifest = pd.read_csv(
-            experiment.private / "manifest.csv", dtype=str, keep_default_na=False
-        )
-        manifest = manifest.replace({"": _MISSING})
-        manifest = manifest[[name for name in manifest if name in _KNOWN and name != "file"]]
-        tables["sounds"] = manifest.assign(row_id=range(1, len(manifest) + 1))[
-            ["row_id", *manifest.columns]
-        ]
+        manifest = answers.read_manifest(experiment).replace({"": _MISSING})
+        tables["sounds"] = _numbered(manifest[[name for name in manifest if name in _KNOWN]])
     return tables
+
+
+def _numbered(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers the rows, before all other columns."""
+    table = table.drop(columns="row_id", errors="ignore").reset_index(drop=True)
+    table.insert(0, "row_id", table.index + 1)
+    return table
 
 
 class _Numbers:
@@ -302,15 +294,9 @@ def _variables(
         variable = known.get(name, Variable("Told by the participant."))
         about: dict[str, Any] = {"@type": "PropertyValue", "name": name}
         about["description"] = variable.description
-        about |= {
-            field: value
-            for field, value in (
-                ("unitText", variable.unit or None),
-                ("minValue", variable.low),
-                ("maxValue", variable.high),
-            )
-            if value is not None
-        }
+        facts = {"minValue": variable.low, "maxValue": variable.high}
+        facts = {"unitText": variable.unit or None, **facts}
+        about |= {field: value for field, value in facts.items() if value is not None}
         levels = sorted({str(v) for column in columns for v in column.dropna()} - {"", _MISSING})
         if variable.levels and 0 < len(levels) <= _MOST_LEVELS:
             about["valueReference"] = levels
@@ -361,18 +347,14 @@ def _codebook(variables: list[dict[str, Any]], files: Mapping[str, pd.DataFrame]
     ]
     for about in variables:
         where = [
-            n.split("_description-")[1].split("_")[0]
-            for n, t in files.items()
-            if about["name"] in t
+            name.split("_description-")[1].split("_")[0]
+            for name, table in files.items()
+            if about["name"] in table
         ]
         limits = [f"{about[k]:g}" if k in about else "" for k in ("minValue", "maxValue")]
         span = f"{limits[0]} to {limits[1]}".strip() if any(limits) else ""
         levels = ", ".join(about.get("valueReference", ()))
-        row = (
-            f"`{about['name']}`",
-            ", ".join(where),
-            about["description"],
-            about.get("unitText", ""),
-        )
-        lines.append("| " + " | ".join(map(cell, (*row, levels or span))) + " |")
+        said = (about["description"], about.get("unitText", ""), levels or span)
+        row = (f"`{about['name']}`", ", ".join(where), *said)
+        lines.append("| " + " | ".join(map(cell, row)) + " |")
     return "\n".join(lines) + "\n"

@@ -116,7 +116,7 @@ def panel_tables(found: "Results", panel: pd.DataFrame) -> dict[str, pd.DataFram
         "machine_recognition": analysis.recognition(
             others, resamples=settings["resamples"], **counted
         ).assign(source=listeners.SOURCE),
-        "recognition_matrix": listeners.recognition_matrix(panel, chance=settings["chance"]).assign(
+        "recognition_matrix": analysis.recognition_matrix(panel, chance=settings["chance"]).assign(
             source=listeners.SOURCE
         ),
     }
@@ -156,16 +156,11 @@ def draw(
     if beside is not None and "recognition" in tables:
         drawn["people_and_machines"] = plots.agreement(tables["recognition"], beside, source=source)
     for name, drawing in analyses.DRAWINGS.items():
-        if drawing.table in tables and _has_numbers(tables[drawing.table]):
+        if drawing.table in found.with_numbers:
             drawn[name] = drawing.draw(tables[drawing.table], source=source)
     if matrix is not None:
         drawn["recognition_matrix"] = plots.recognition_matrix(matrix)
     return drawn
-
-
-def _has_numbers(table: pd.DataFrame) -> bool:
-    """Whether a table has more than reasons why there is nothing."""
-    return len(table) > 0 and ("reason" not in table or bool((table["reason"] == "").any()))
 
 
 def save(figure: plots.Figure, stem: pathlib.Path) -> None:

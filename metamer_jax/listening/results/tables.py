@@ -39,6 +39,15 @@ class Results:
     nothing: str = ""  # Why there is no table at all.
 
     @property
+    def with_numbers(self) -> set[str]:
+        """Names of the tables that hold more than reasons why there is nothing."""
+        return {
+            name
+            for name, table in self.tables.items()
+            if len(table) and ("reason" not in table or (table["reason"] == "").any())
+        }
+
+    @property
     def simulated(self) -> bool:
         """Whether the answers are simulated."""
         return self.source == simulated.SOURCE
