@@ -319,28 +319,45 @@ def read_int16(paths: Sequence[str | os.PathLike], sample_rate_hz: int) -> np.nd
     return np.stack(sounds)
 
 
-def encode_wav(waveform: np.ndarray, sample_rate_hz: int) -> bytes:
-    """Returns a 16-bit mono wav file's bytes.
+def rounded(waveform: np.ndarray) -> np.ndarray:
+    """Rounds a sound of full scale 1.0 to 16 bits.
 
     Args:
-        waveform: [time], int16, or floating point within [-1, 1].
+        waveform: Floating point within [-1, 1], any shape.
+
+    Returns:
+        Same shape, int16.
+
+    Raises:
+        ValueError: It is not finite or would clip.
+    """
+    peak = np.abs(waveform).max(initial=0.0)
+    if not peak <= 1:
+        raise ValueError(f"waveform must be finite and within [-1, 1], its peak is {peak}")
+    scaled = np.rint(np.asarray(waveform, np.float64) * INT16_SCALE)
+    return np.minimum(scaled, INT16_SCALE - 1).astype(np.int16)
+
+
+def encode_wav(waveform: np.ndarray, sample_rate_hz: int) -> bytes:
+    """Returns a 16-bit wav file's bytes, mono or stereo.
+
+    Args:
+        waveform: [time] or [time, ear], int16, or floating point within [-1, 1].
         sample_rate_hz: Its sample rate.
 
     Raises:
         ValueError: The waveform has another shape, is empty, or is not finite or would clip.
     """
     waveform = np.asarray(waveform)
-    if waveform.ndim != 1 or waveform.size == 0:
-        raise ValueError(f"waveform must have shape [time], time > 0, got {waveform.shape}")
+    if waveform.shape[1:] not in ((), (2,)) or waveform.size == 0:
+        raise ValueError(
+            f"waveform must have shape [time] or [time, 2], time > 0, got {waveform.shape}"
+        )
     if waveform.dtype != np.int16:
-        peak = np.abs(waveform).max()
-        if not peak <= 1:
-            raise ValueError(f"waveform must be finite and within [-1, 1], its peak is {peak}")
-        scaled = np.rint(waveform.astype(np.float64) * INT16_SCALE)
-        waveform = np.minimum(scaled, INT16_SCALE - 1).astype(np.int16)
+        waveform = rounded(waveform)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(waveform[0].size)
         file.setsampwidth(2)
         file.setframerate(sample_rate_hz)
         file.writeframes(waveform.astype("<i2").tobytes())

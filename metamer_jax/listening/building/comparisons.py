@@ -6,12 +6,10 @@ one), in an order that follows from the seed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 PAUSE_S = 0.5
 _ORIGINAL, _METAMER = 0, 1
@@ -72,7 +70,7 @@ def deal(groups: Sequence[object], count: int, seed: int) -> np.ndarray:
 
 
 def arrange(
-    manifest: "pd.DataFrame",
+    manifest: pd.DataFrame,
     samples: Mapping[str, np.ndarray],
     originals: Mapping[int, np.ndarray],
     *,
@@ -80,7 +78,7 @@ def arrange(
     ids: Sequence[str],
     sample_rate_hz: int,
     seed: int,
-) -> tuple["pd.DataFrame", dict[str, np.ndarray]]:
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Makes each presentation a trial of its own, in which sounds are compared.
 
     Natural, catch and practice trials compare a recording with itself played backwards, which

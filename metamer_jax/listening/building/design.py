@@ -97,19 +97,9 @@ def latin(combinations: int, words: int, targets: int, conditions: int, *, seed:
     """
     _check_counts(combinations=combinations, words=words, targets=targets, conditions=conditions)
     if targets >= combinations:
-        c, m, w = (
-            axis.ravel()
-            for axis in np.meshgrid(
-                np.arange(conditions), np.arange(combinations), np.arange(words), indexing="ij"
-            )
-        )
+        c, m, w = np.indices((conditions, combinations, words)).reshape(3, -1)
         return Plan(c, (w - m) % words, m, w, (m + c) % targets)
-    c, w, t = (
-        axis.ravel()
-        for axis in np.meshgrid(
-            np.arange(conditions), np.arange(words), np.arange(targets), indexing="ij"
-        )
-    )
+    c, w, t = np.indices((conditions, words, targets)).reshape(3, -1)
     # Counting on through the words balances combinations within a condition; one further with
     # each condition gives every recording to every combination in turn.
     m = (w * targets + t - c) % combinations
@@ -136,15 +126,12 @@ def _deal_batches(plan: Plan, combinations: int, words: int, seed: int) -> np.nd
     return batch
 
 
-def shuffle(
-    usable: np.ndarray, conditions: int, *, batches: int | None = None, seed: int = 0
-) -> Plan:
+def shuffle(usable: np.ndarray, conditions: int, *, seed: int = 0) -> Plan:
     """Makes the paper's plan: usable metamers, shuffled and dealt; see the module's docstring.
 
     Args:
         usable: [combination, word, target] bool.
-        conditions: How many.
-        batches: In each condition; None: as many as there are words.
+        conditions: How many; each has as many batches as there are words.
         seed: Seed of the shuffling.
 
     Returns:
@@ -152,8 +139,7 @@ def shuffle(
         after that they come again in other conditions, never twice in one. Where even that does
         not suffice, holes.
     """
-    combinations, words, _ = usable.shape
-    batches = words if batches is None else batches
+    combinations, batches, _ = usable.shape
     _check_counts(conditions=conditions, batches=batches)
     rows = []
     for m in range(combinations):
@@ -167,12 +153,8 @@ def shuffle(
                     deck = list(random.permutation(metamers))
                 # What a reshuffled deck brings a second time waits for the next condition.
                 fresh = [card for card in deck if not any((card == h).all() for h in hand)]
-                card = fresh[0] if fresh else None
-                if card is None:
-                    deck = []
-                    continue
-                deck = [other for other in deck if other is not card]
-                hand.append(card)
+                hand += fresh[:1]
+                deck = [other for other in deck if other is not fresh[0]] if fresh else []
             holes = [np.array([-1, -1])] * (batches - len(hand))
             for b, (w, t) in enumerate(random.permutation(hand + holes)):
                 rows.append((c, b, m, w, t))

@@ -1,6 +1,5 @@
 """What stands in an experiment's files: page, condition recordings, forms, JATOS study, report."""
 
-import csv
 import dataclasses
 import functools
 import importlib.resources
@@ -8,25 +7,25 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from metamer_jax.audio import encode_wav, rounded
 from metamer_jax.listening.building import sounds
 from metamer_jax.listening.config import ListeningConfig
 from metamer_jax.listening.serving import sessions
 from metamer_jax.report import page
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _PAGE_FILES = (
     *("index.html", "style.css", "page.js", "session.js", "delivery.js"),
     *("presentation.js", "timeline.js", "screens.js", "experiment.js"),
 )
 _DATAPIPE = b"https://pipe.jspsych.org"  # The one host that a page may name.
-_PAGE = importlib.resources.files("metamer_jax.listening") / "page"
+_LISTENING = importlib.resources.files("metamer_jax.listening")
+_PAGE = _LISTENING / "page"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class ExperimentContent:
     experiment_id: str
     design_sha256: str
     config: ListeningConfig
-    manifest: "pd.DataFrame"  # Columns MANIFEST_COLUMNS; practice is condition 0.
+    manifest: pd.DataFrame  # Columns MANIFEST_COLUMNS; practice is condition 0.
     public: dict[str, Any]  # What trials.js holds.
     private: dict[str, Any]  # What design.json holds.
     audio: dict[str, bytes]  # stimulus_id -> wav file.
@@ -76,11 +75,11 @@ def condition_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]
             silence_s=experiment.config.silence_s,
             sample_rate_hz=rate,
         )
-        yield f"{name}.wav", sounds.encode_wav(recording, rate)
+        yield f"{name}.wav", encode_wav(recording, rate)
         table = rows[["trial", "batch", "position_in_batch", "onset_in_condition_wav_s"]]
         choices = "|".join(experiment.private["words"])
         form = table.rename(columns={"trial": "question"}).assign(choices=choices)
-        yield f"{name}_form.csv", _csv(form.to_dict("records"))
+        yield f"{name}_form.csv", form.to_csv(index=False, lineterminator="\n").encode()
         forms.append(
             {
                 "condition": int(condition),
@@ -88,31 +87,16 @@ def condition_files(experiment: ExperimentContent) -> Iterator[tuple[str, bytes]
                 "batches": [int(n) for n in rows.groupby("batch").size()],
             }
         )
-    template = (importlib.resources.files("metamer_jax.listening.building") / "forms.gs").read_text(
-        "utf-8"
-    )
-    data = {
-        "title": experiment.config.title,
-        "words": experiment.private["words"],
-        "forms": forms,
-    }
-    yield (
-        "create_forms.gs",
-        template.replace("/* DATA */ null", json.dumps(data, ensure_ascii=True, indent=1)).encode(),
-    )
+    words = experiment.private["words"]
+    data = {"title": experiment.config.title, "words": words, "forms": forms}
+    script = (_LISTENING / "building" / "forms.gs").read_text("utf-8")
+    script = script.replace("/* DATA */ null", json.dumps(data, ensure_ascii=True, indent=1))
+    yield "create_forms.gs", script.encode()
 
 
 def batch_marker(level_db: float, sample_rate_hz: int) -> np.ndarray:
     """Returns the sound before each batch of a condition's WAV: [time] int16."""
-    return sounds.to_int16(sounds.batch_marker(sample_rate_hz, level_db=level_db))
-
-
-def _csv(rows: Sequence[Mapping[Any, Any]]) -> bytes:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode("utf-8")
+    return rounded(sounds.batch_marker(sample_rate_hz, level_db=level_db))
 
 
 def jatos_study(experiment: ExperimentContent, public: Mapping[str, bytes]) -> bytes:

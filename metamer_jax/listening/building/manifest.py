@@ -3,15 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metamer_jax.listening.building import files, sounds
 from metamer_jax.listening.config import ListeningConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SCHEMA_VERSION = 1
 MANIFEST_COLUMNS = (
@@ -26,13 +24,13 @@ _TEXT_COLUMNS = ("model", "layer", "speaker_id", "model_prediction", "verdict")
 
 
 def describe_sounds(
-    manifest: "pd.DataFrame",
+    manifest: pd.DataFrame,
     samples: Mapping[str, np.ndarray],
     audio: Mapping[str, bytes],
     sample_rate_hz: int,
     level_db: float,
     config: ListeningConfig,
-) -> "pd.DataFrame":
+) -> pd.DataFrame:
     """Adds file, sample_rate_hz, duration_s, rms, peak, onset_in_condition_wav_s and sha256."""
     facts = {}
     for stimulus_id, sound in samples.items():
@@ -64,7 +62,7 @@ def describe_sounds(
     return manifest.assign(onset_in_condition_wav_s=onsets)
 
 
-def typed(manifest: "pd.DataFrame") -> "pd.DataFrame":
+def typed(manifest: pd.DataFrame) -> pd.DataFrame:
     """Gives the manifest its columns and types: whole numbers stay whole, missing text is ""."""
     manifest = manifest.reindex(columns=MANIFEST_COLUMNS)
     for name in _INTEGER_COLUMNS:
@@ -75,7 +73,7 @@ def typed(manifest: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def digest(
-    manifest: "pd.DataFrame",
+    manifest: pd.DataFrame,
     words: Sequence[str],
     headphone: Sequence[Mapping[str, Any]],
     calibration: str,

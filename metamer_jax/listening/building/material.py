@@ -4,19 +4,15 @@ Like `pipeline`, this module stands where files meet computation.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metamer_jax import audio, configs, data, pipeline, runs, storage, verification
 from metamer_jax.auditory import exact
 from metamer_jax.listening.building import design
 from metamer_jax.listening.config import ListeningConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from metamer_jax.data import Recordings
 
 # Columns of `Material.metamers`, all of the 16-bit sound with its ramps.
 METAMER_COLUMNS = (
@@ -61,11 +57,11 @@ class Material:
     words: tuple[str, ...]  # The choices.
     sample_rate_hz: int
     playback: configs.PlaybackConfig  # Level and ramps of all sounds.
-    metamers: "pd.DataFrame"  # A row per metamer, columns METAMER_COLUMNS.
+    metamers: pd.DataFrame  # A row per metamer, columns METAMER_COLUMNS.
     metamer_sounds: np.ndarray  # [metamer, time] int16.
-    naturals: "pd.DataFrame"  # Natural and catch trials to choose from: NATURAL_COLUMNS.
+    naturals: pd.DataFrame  # Natural and catch trials to choose from: NATURAL_COLUMNS.
     natural_sounds: np.ndarray  # [natural, time] int16.
-    practice: "pd.DataFrame"  # The same of practice trials.
+    practice: pd.DataFrame  # The same of practice trials.
     practice_sounds: np.ndarray  # [practice, time] int16.
     source: dict[str, Any] = dataclasses.field(default_factory=dict)  # Of the run; JSON types.
     # By target id the recording that its metamers were made from, [time] int16; where they are
@@ -164,7 +160,7 @@ def _source(run: runs.Run) -> dict[str, Any]:
     return about
 
 
-def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":
+def _metamer_table(run: runs.Run, config: ListeningConfig) -> pd.DataFrame:
     """Rows of verification/metamers.csv that were asked for, in our columns and a fixed order."""
     table = pipeline.read_verified(run)
     for option, column in (("networks", "network"), ("stages", "stage"), ("words", "word")):
@@ -187,7 +183,7 @@ def _metamer_table(run: runs.Run, config: ListeningConfig) -> "pd.DataFrame":
     return table.rename(columns={theirs: ours for ours, theirs in _FROM_RUN.items()})
 
 
-def _metamer_sounds(run: runs.Run, table: "pd.DataFrame") -> np.ndarray:
+def _metamer_sounds(run: runs.Run, table: pd.DataFrame) -> np.ndarray:
     """Returns [metamer, time] int16 in the order of the table."""
     if not len(table):
         return np.empty((0, run.config.cochleagram.num_samples), np.int16)
@@ -204,7 +200,7 @@ def _as_played(run: runs.Run, waveforms: np.ndarray) -> np.ndarray:
     return audio.to_playback(waveforms, rate, run.config.playback)[0]
 
 
-def _recordings(run: runs.Run) -> "Recordings":
+def _recordings(run: runs.Run) -> data.Recordings:
     try:
         return data.load(run.config.data)
     except (OSError, ValueError, ImportError) as error:
@@ -215,15 +211,13 @@ def _recordings(run: runs.Run) -> "Recordings":
         ) from error
 
 
-def _no_naturals() -> "pd.DataFrame":
-    import pandas as pd
-
+def _no_naturals() -> pd.DataFrame:
     return pd.DataFrame({name: [] for name in NATURAL_COLUMNS})
 
 
 def _choose_naturals(
-    run: runs.Run, recordings: "Recordings", config: ListeningConfig
-) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    run: runs.Run, recordings: data.Recordings, config: ListeningConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Draws recordings for natural and catch trials (test split), and practice (validation).
 
     The former are such as every network classifies correctly. None has the samples of a target:
@@ -268,9 +262,7 @@ def _choose_naturals(
     return _natural_table(recordings, good[kept]), _natural_table(recordings, practice)
 
 
-def _natural_table(recordings: "Recordings", chosen: np.ndarray) -> "pd.DataFrame":
-    import pandas as pd
-
+def _natural_table(recordings: data.Recordings, chosen: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "target_id": chosen,
@@ -280,7 +272,7 @@ def _natural_table(recordings: "Recordings", chosen: np.ndarray) -> "pd.DataFram
     )
 
 
-def _correct_by_all(run: runs.Run, recordings: "Recordings", chosen: np.ndarray) -> np.ndarray:
+def _correct_by_all(run: runs.Run, recordings: data.Recordings, chosen: np.ndarray) -> np.ndarray:
     correct = np.ones(len(chosen), bool)
     if not len(chosen):
         return correct

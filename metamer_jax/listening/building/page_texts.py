@@ -8,28 +8,24 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metamer_jax.listening.config import LANGUAGES
+
 _PAGE = importlib.resources.files("metamer_jax.listening") / "page"
 _QUESTION_TYPES = ("number", "choice", "text")
-
-
-def languages() -> tuple[str, ...]:
-    """Returns the languages that the page speaks by itself: "de", "en", "es"."""
-    names = (re.fullmatch(r"texts_(\w+)\.json", file.name) for file in _PAGE.iterdir())
-    return tuple(sorted(name.group(1) for name in names if name))
 
 
 def load(language: str) -> dict[str, Any]:
     """Returns a translation that the package has: language, texts, questionnaire.
 
     Args:
-        language: One of `languages()`.
+        language: One of `LANGUAGES`.
 
     Raises:
         ValueError: There is no such translation.
     """
-    if language not in languages():
+    if language not in LANGUAGES:
         raise ValueError(
-            f"language must be one of {languages()}, got {language!r}; other languages are one "
+            f"language must be one of {LANGUAGES}, got {language!r}; other languages are one "
             f"JSON file (--translation), made like listening/page/texts_en.json"
         )
     return json.loads((_PAGE / f"texts_{language}.json").read_text("utf-8"))

@@ -2,17 +2,15 @@
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metamer_jax import analysis
 from metamer_jax.listening.building import design
 from metamer_jax.listening.building.material import Material
 from metamer_jax.listening.config import ListeningConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,14 +91,14 @@ def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Ch
     )
 
 
-def _passed(table: "pd.DataFrame", verified: str) -> np.ndarray:
+def _passed(table: pd.DataFrame, verified: str) -> np.ndarray:
     if verified == "any":
         return np.ones(len(table), bool)
     return (table["verdict"] == "pass").to_numpy()
 
 
 def _left_out(
-    table: "pd.DataFrame", passed: np.ndarray, correct: np.ndarray, config: ListeningConfig
+    table: pd.DataFrame, passed: np.ndarray, correct: np.ndarray, config: ListeningConfig
 ) -> list[dict[str, Any]]:
     found = []
     for i in np.flatnonzero(~(passed & correct)):
@@ -115,7 +113,7 @@ def _left_out(
     return found
 
 
-def _thin(heard: "pd.DataFrame", combinations: list[tuple[str, str]]) -> list[str]:
+def _thin(heard: pd.DataFrame, combinations: list[tuple[str, str]]) -> list[str]:
     """Warns where a listener hears fewer metamers than there are cells, with the power left.
 
     Args:
@@ -171,7 +169,7 @@ def account(
     choice: Choice,
     material: Material,
     config: ListeningConfig,
-    manifest: "pd.DataFrame",
+    manifest: pd.DataFrame,
 ) -> dict[str, Any]:
     """Says what the design came to: sizes, holes, replacements, failures that are played."""
     holes, replaced = [], []

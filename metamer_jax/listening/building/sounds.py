@@ -3,8 +3,6 @@
 Arrays in, arrays out. Stereo sounds are [time, ear], left ear first.
 """
 
-import io
-import wave
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -154,34 +152,3 @@ def condition_recording(
         parts += [sound, silence]
         length += len(sound) + len(silence)
     return np.concatenate(parts).astype(np.int16), np.array(onsets, int)
-
-
-def to_int16(sound: np.ndarray) -> np.ndarray:
-    """Rounds a sound of full scale 1.0 to 16 bits, as `audio.encode_wav` would.
-
-    Returns:
-        Same shape, int16.
-
-    Raises:
-        ValueError: It would clip.
-    """
-    peak = np.abs(sound).max(initial=0.0)
-    if not peak <= 1:
-        raise ValueError(f"sound must be finite and within [-1, 1], its peak is {peak}")
-    return np.minimum(np.rint(np.asarray(sound, np.float64) * 32768), 32767).astype(np.int16)
-
-
-def encode_wav(samples: np.ndarray, sample_rate_hz: int) -> bytes:
-    """Returns a 16-bit wav file's bytes: mono from [time], stereo from [time, ear]; int16."""
-    samples = np.asarray(samples)
-    if samples.dtype != np.int16 or samples.ndim not in (1, 2):
-        raise ValueError(
-            f"samples must be int16 [time] or [time, ear], got {samples.dtype} {samples.shape}"
-        )
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(sample_rate_hz)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return buffer.getvalue()
