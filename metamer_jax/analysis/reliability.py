@@ -63,10 +63,25 @@ def profiles(table: pd.DataFrame, level: str = "cell") -> pd.DataFrame:
     values = tables.numbers(table, "correct", share=True)
     table = table.assign(correct=values)
     if level == "metamer":
-        table = table[table["stimulus_id"].fillna("") != ""]
-        if table.empty:
-            raise ValueError("the answers do not tell which metamer was heard")
+        table = _of_known_metamers(table)
     return table.pivot_table("correct", "participant", keys, aggfunc="mean", observed=True)
+
+
+def _of_known_metamers(table: pd.DataFrame) -> pd.DataFrame:
+    known = table[table["stimulus_id"].fillna("") != ""]
+    if known.empty:
+        raise ValueError("the answers do not tell which metamer was heard")
+    return known
+
+
+def _single_trials(table: pd.DataFrame, kinds: Sequence[str] | None) -> pd.DataFrame:
+    """The trials of these kinds, with numbers of right answers, of metamers that are known."""
+    table = tables.only_kinds(table, kinds)
+    tables.check_columns(table, ["participant", "stimulus_id", *CELL, "correct"])
+    values = tables.numbers(table, "correct")
+    if not intervals.is_binary(values):
+        raise ValueError("the table holds proportions, and this takes single trials")
+    return _of_known_metamers(table.assign(correct=values))
 
 
 def split_half(
@@ -230,12 +245,9 @@ def noise_ceiling(
     values = wide.to_numpy(float)
     about = {"unit": _LEVELS[level][0], "n": values.shape[1], "listeners": len(values)}
     if len(values) < 2:
-        reason = "one listener"
-        return pd.DataFrame(
-            [{"who": "listeners", **about, "reason": reason}], columns=CEILING_COLUMNS
-        )
-    others = np.stack([_mean_profile(np.delete(values, i, axis=0)) for i in range(len(values))])
-    lower = row_correlations(values, others)
+        row = {"who": "listeners", **about, "reason": "one listener"}
+        return pd.DataFrame([row], columns=list(CEILING_COLUMNS))
+    lower = row_correlations(values, means_without_each(values))
     upper = row_correlations(values, np.tile(_mean_profile(values), (len(values), 1)))
     rows: list[dict[str, Any]] = [
         {"who": "listeners", **about, **_over(lower, confidence, resamples, seed)}
@@ -263,6 +275,11 @@ def _mean_profile(values: np.ndarray) -> np.ndarray:
     counts = there.sum(axis=0)
     sums = np.where(there, values, 0.0).sum(axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def means_without_each(values: np.ndarray) -> np.ndarray:
+    """Mean profiles [listener, column] of all listeners but one, of [listener, column]."""
+    return np.stack([_mean_profile(np.delete(values, i, axis=0)) for i in range(len(values))])
 
 
 def _nanmean(values: np.ndarray) -> float:
@@ -346,9 +363,7 @@ def _disattenuated(values, splits, confidence, seed) -> dict[str, Any]:
     if not np.isfinite(factor):
         row["reason"] = "no positive split-half reliability: no correction"
     if len(people) > 2:
-        left_out = np.stack(
-            [_mean_profile(np.delete(people, i, axis=0)) for i in range(len(people))]
-        )
+        left_out = means_without_each(people)
         others = row_correlations(left_out, np.tile(profile, (len(people), 1)))
         low, high = intervals.jackknife(r, [others], confidence, fisher=True)
         row |= {"ci_low": low, "ci_high": high}
@@ -392,15 +407,7 @@ def error_consistency(
     groups = {"listeners": people} | ({} if machines is None else {"machines": machines})
     answers, group_of = {}, {}
     for group, table in groups.items():
-        table = tables.only_kinds(table, kinds)
-        tables.check_columns(table, ["participant", "stimulus_id", *CELL, "correct"])
-        values = tables.numbers(table, "correct")
-        if not intervals.is_binary(values):
-            raise ValueError("the table holds proportions, and this takes single trials")
-        table = table.assign(correct=values)[table["stimulus_id"].fillna("") != ""]
-        if table.empty:
-            raise ValueError("the answers do not tell which metamer was heard")
-        for name, rows in table.groupby("participant"):
+        for name, rows in _single_trials(table, kinds).groupby("participant"):
             label = str(name)
             answers[label] = rows.drop_duplicates("stimulus_id").set_index("stimulus_id")
             group_of[label] = group
@@ -484,14 +491,7 @@ def stimuli(
         ValueError: The table has no single trials, or names no stimuli.
     """
     intervals.check_share(confidence, "confidence")
-    table = tables.only_kinds(table, kinds)
-    tables.check_columns(table, ["participant", "stimulus_id", *CELL, "correct"])
-    values = tables.numbers(table, "correct")
-    if not intervals.is_binary(values):
-        raise ValueError("the table holds proportions, and this takes single trials")
-    table = table.assign(correct=values)[table["stimulus_id"].fillna("") != ""]
-    if table.empty:
-        raise ValueError("the answers do not tell which metamer was heard")
+    table = _single_trials(table, kinds)
     totals = table.groupby("participant")["correct"].agg(["sum", "size"])
     rows = []
     for stimulus, heard in table.groupby("stimulus_id", sort=False):

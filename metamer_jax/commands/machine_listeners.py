@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from metamer_jax import data, models, runs
+from metamer_jax import data, models, pipeline, runs
 from metamer_jax.analysis import suite
 from metamer_jax.commands import sharing
 from metamer_jax.listening import listeners as machines
+from metamer_jax.listening.config import VERIFIED
 from metamer_jax.listening.results import summary, writing
 from metamer_jax.listening.serving import sessions
 
@@ -47,7 +48,7 @@ _EXPERIMENT = flags.DEFINE_string(
 _VERIFIED = flags.DEFINE_enum(
     "verified",
     "pass",
-    machines.VERIFIED,
+    VERIFIED,
     "Of the run's metamers: those that passed verification and keep their class as played, or any.",
 )
 _OUT = flags.DEFINE_string(
@@ -83,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
     found, read = writing.write_machines(
         trials,
         folder,
-        words=machines.words_of(run),
+        words=pipeline.recorded_words(run),
         about=machines.accuracy(run, listeners),
         config=suite.AnalysisConfig(permutations=_DRAWS.value, resamples=_DRAWS.value),
     )

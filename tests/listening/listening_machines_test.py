@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import small_run
 
-from metamer_jax import audio, auditory, pipeline, runs, storage
+from metamer_jax import analysis, audio, auditory, pipeline, runs, storage
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import config as listening
 from metamer_jax.listening import listeners as machines
@@ -136,7 +136,7 @@ class TestListening:
         assert list(trials.columns) == list(responses.COLUMNS)
         assert set(trials["source"]) == {"machine"}
         assert len(trials) == 4 * (2 * 4 + 4)  # Listeners, metamers of two networks, targets.
-        matrix = machines.recognition_matrix(trials, chance=0.5)
+        matrix = analysis.recognition_matrix(trials, chance=0.5)
         assert len(matrix) == 4 * 2 and matrix["own"].sum() == 2
         assert (matrix["trials"] == 4).all()
         right = trials[trials["kind"] == "metamer"].groupby("participant")["correct"].sum()

@@ -7,15 +7,13 @@ people (Feather et al., 2023).
     listeners = panel(run.config, 6)
     train_panel(run, recordings, listeners)
     trials = listen_to_run(run, load_panel(run, listeners))     # or listen_to_experiment
-    recognition_matrix(trials)                                  # every network on every network's
+    analysis.recognition_matrix(trials)                         # every network on every network's
 
 A listener is a run folder of its own, listeners/<name>/ in the run's: its weights, log and
 settings are where any network's are, and its training is picked up again like any other.
 """
 
-from metamer_jax.analysis import recognition_matrix
 from metamer_jax.listening.listeners.hearing import (
-    VERIFIED,
     hear,
     listen_to_experiment,
     listen_to_run,
@@ -33,12 +31,10 @@ from metamer_jax.listening.listeners.panels import (
     load_panel,
     panel,
     train_panel,
-    words_of,
 )
-from metamer_jax.listening.listeners.recognition import AGREEMENT_COLUMNS, agreement, of_others
+from metamer_jax.listening.listeners.recognition import agreement, of_others
 
 __all__ = [
-    "AGREEMENT_COLUMNS",
     "DEFAULT_NETWORKS",
     "DEFAULT_RECIPES",
     "FOLDER",
@@ -46,7 +42,6 @@ __all__ = [
     "Network",
     "RECIPES",
     "SOURCE",
-    "VERIFIED",
     "accuracy",
     "agreement",
     "hear",
@@ -55,8 +50,6 @@ __all__ = [
     "load_panel",
     "of_others",
     "panel",
-    "recognition_matrix",
     "score",
     "train_panel",
-    "words_of",
 ]

@@ -9,12 +9,10 @@ import pandas as pd
 from metamer_jax import audio, configs, pipeline, runs, storage, verification
 from metamer_jax.auditory import exact
 from metamer_jax.listening import responses
-from metamer_jax.listening.listeners.panels import SOURCE, Network, words_of
+from metamer_jax.listening.config import VERIFIED
+from metamer_jax.listening.listeners.panels import SOURCE, Network
 from metamer_jax.listening.serving import sessions
 from metamer_jax.runtime import progress
-
-# Metamers that are listened to: those that passed verification, or all of them.
-VERIFIED = ("pass", "any")
 
 
 def hear(
@@ -122,35 +120,17 @@ def listen_to_run(
     for entry in table.to_dict("records"):
         which = entry["network"], entry["stage"], entry["target_id"], entry["seed"]
         files.append(pipeline.metamer_wav(run, *which, entry["word"]))
-        rows.append(
-            {
-                "stimulus_id": "-".join(map(str, which)),
-                "kind": "metamer",
-                "model": entry["network"],
-                "layer": entry["stage"],
-                "layer_index": entry["stage_index"],
-                "target_id": entry["target_id"],
-                "word": entry["word"],
-            }
-        )
+        place = entry["network"], entry["stage"], entry["stage_index"]
+        rows.append(("-".join(map(str, which)), "metamer", *place, which[2], entry["word"]))
     targets = storage.read_csv(run.path("targets", "targets.csv"), text=verification.TEXTS)
-    for entry in targets.to_dict("records"):
-        files.append(pipeline.target_wav(run, entry["target_id"], entry["word"]))
-        rows.append(
-            {
-                "stimulus_id": f"target-{entry['target_id']}",
-                "kind": "natural",
-                "model": "",
-                "layer": "",
-                "layer_index": pd.NA,
-                "target_id": entry["target_id"],
-                "word": entry["word"],
-            }
-        )
+    for target, word in zip(targets["target_id"], targets["word"], strict=True):
+        files.append(pipeline.target_wav(run, target, word))
+        rows.append((f"target-{target}", "natural", "", "", pd.NA, target, word))
+    columns = ("stimulus_id", "kind", "model", "layer", "layer_index", "target_id", "word")
     return score(
         networks,
         audio.read_int16(files, run.config.data.sample_rate_hz),
-        pd.DataFrame(rows),
+        pd.DataFrame(rows, columns=list(columns)),
         config=run.config.cochleagram,
         batch_size=run.config.verification.batch_size,
     )
@@ -172,7 +152,7 @@ def listen_to_experiment(
     Raises:
         ValueError: The experiment has other words than the run's recordings, or a file is missing.
     """
-    words = words_of(run)
+    words = pipeline.recorded_words(run)
     if set(experiment.words) != set(words):
         raise ValueError(
             f"the experiment's words must be those of the run's recordings, {list(words)}, got "
@@ -194,9 +174,7 @@ def listen_to_experiment(
         for condition, sounds in presented.items():
             found.append(
                 {
-                    "schema_version": sessions.SCHEMA_VERSION,
-                    "experiment_id": experiment.experiment_id,
-                    "design_sha256": experiment.design_sha256,
+                    **experiment.identity,
                     "session_id": f"machine-{network.name}-{condition:03d}"[-64:].lstrip("-_"),
                     "participant": network.name,
                     "condition": condition,

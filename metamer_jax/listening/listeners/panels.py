@@ -129,7 +129,8 @@ def train_panel(
     shard = shard or runs.Shard()
     for number, listener in enumerate(listeners):
         if shard.owns(number):
-            with _open(run, listener) as folder:
+            folder = run.path("listeners", listener.name)
+            with runs.open_run(folder, _settings(run, listener)) as folder:
                 pipeline.train_networks(folder, recordings, stop=stop)
     if shard.index > 0:
         return
@@ -162,10 +163,6 @@ def _settings(run: runs.Run, listener: Listener) -> configs.ExperimentConfig:
     )
 
 
-def _open(run: runs.Run, listener: Listener) -> runs.Run:
-    return runs.open_run(run.path("listeners", listener.name), _settings(run, listener))
-
-
 def load_panel(run: runs.Run, listeners: Sequence[Listener]) -> list[Network]:
     """Returns the run's own networks, then the listeners.
 
@@ -184,23 +181,13 @@ def _load(run, network, name, words):
     return Network(name, model, variables, pipeline.class_names(run, network, words))
 
 
-def words_of(run: runs.Run) -> tuple[str, ...]:
-    """Returns the words of the run's recordings."""
-    return pipeline.recorded_words(run)
-
-
 def accuracy(run: runs.Run, listeners: Sequence[Listener]) -> pd.DataFrame:
     """Returns what each listener recognises of the recordings held out: listener, test_accuracy."""
     paths = {name: run.path("networks", name, "result.json") for name in run.config.networks}
-    for listener in listeners:
-        paths[listener.name] = run.path(
-            "listeners", listener.name, "networks", listener.network, "result.json"
-        )
-    rows = [
-        {
-            "listener": name,
-            **{key: result.get(key) for key in ("network", "epochs", "test_accuracy")},
-        }
-        for name, result in ((name, storage.read_json(path)) for name, path in paths.items())
-    ]
-    return pd.DataFrame(rows).assign(source=SOURCE)
+    for each in listeners:
+        folder = run.path("listeners", each.name)
+        paths[each.name] = folder / "networks" / each.network / "result.json"
+    results = {name: storage.read_json(path) for name, path in paths.items()}
+    told = ("network", "epochs", "test_accuracy")
+    rows = [(name, *map(result.get, told)) for name, result in results.items()]
+    return pd.DataFrame(rows, columns=["listener", *told]).assign(source=SOURCE)

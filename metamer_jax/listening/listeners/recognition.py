@@ -7,6 +7,7 @@ import pandas as pd
 import scipy.stats
 
 from metamer_jax import analysis
+from metamer_jax.analysis import reliability
 
 
 def of_others(trials: pd.DataFrame) -> pd.DataFrame:
@@ -14,26 +15,14 @@ def of_others(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["participant"] != trials["model"]]
 
 
-AGREEMENT_COLUMNS = (
-    *("level", "model", "pearson_r", "pearson_low", "pearson_high"),
-    *(
-        "spearman_r",
-        "spearman_low",
-        "spearman_high",
-        "n",
-        "unit",
-        "listeners",
-        "machines",
-        "reason",
-    ),
+_COLUMNS = (
+    *("level", "model", "pearson_r", "pearson_low", "pearson_high", "spearman_r", "spearman_low"),
+    *("spearman_high", "n", "unit", "listeners", "machines", "reason"),
 )
 
 
 def agreement(
-    people: pd.DataFrame,
-    machines: pd.DataFrame,
-    *,
-    confidence: float = 0.95,
+    people: pd.DataFrame, machines: pd.DataFrame, *, confidence: float = 0.95
 ) -> pd.DataFrame:
     """Correlates how recognisable metamers are to people and to machines.
 
@@ -71,7 +60,7 @@ def agreement(
             row |= {"unit": "layer of a model" if level == "cell" else "metamer"}
             row |= {"listeners": len(of_people), "machines": len(of_machines)}
             rows.append(row | _correlations(of_people, of_machines, confidence))
-    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _correlations(people, machines, confidence) -> dict[str, Any]:
@@ -89,22 +78,13 @@ def _correlations(people, machines, confidence) -> dict[str, Any]:
     if few > 2:
         left_out = []
         for one, other in ((people, means[1]), (machines, means[0])):
-            each = [_correlate(_mean(np.delete(one, i, axis=0)), other) for i in range(len(one))]
+            each = [_correlate(mean, other) for mean in reliability.means_without_each(one)]
             left_out.append(np.array(each))
         for k, name in enumerate(("pearson", "spearman")):
             found[f"{name}_low"], found[f"{name}_high"] = analysis.intervals.jackknife(
                 found[f"{name}_r"], [each[:, k] for each in left_out], confidence, fisher=True
             )
     return found
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Column means of [listener, cell]; NaN where nobody heard the cell."""
-    there = np.isfinite(values)
-    counts = there.sum(axis=0)
-    return np.where(
-        counts > 0, np.where(there, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan
-    )
 
 
 def _correlate(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:

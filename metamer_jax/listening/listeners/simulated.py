@@ -18,6 +18,7 @@ import scipy.optimize
 import scipy.special
 
 from metamer_jax.analysis import paper
+from metamer_jax.configs.checks import check_fields, setting
 from metamer_jax.listening import responses
 from metamer_jax.listening.serving import sessions
 
@@ -35,20 +36,16 @@ PAPER_CURVES: Mapping[str, Mapping[str, float]] = types.MappingProxyType(
 class ListenerModel:
     """How simulated listeners answer; standard deviations in logit."""
 
-    listener_sd: float = 0.5
-    model_sd: float = 0.3  # Per listener and model: differences vary by sqrt(2) times as much.
-    item_sd: float = 0.5
-    natural: float = 1.0  # Recognition of natural recordings and catch trials.
-    careless: int = 0  # Listeners, of the first conditions, who only guess: to be excluded.
-    without_headphones: int = 0  # Listeners, after those, who fail the headphone check.
+    listener_sd: float = setting(0.5, "Between listeners.", at_least=0)
+    # Differences between models vary by sqrt(2) times as much.
+    model_sd: float = setting(0.3, "Between a listener's models.", at_least=0)
+    item_sd: float = setting(0.5, "Between sounds.", at_least=0)
+    natural: float = setting(1.0, "Natural sounds that are recognised.", at_least=0, at_most=1)
+    careless: int = setting(0, "First listeners, who only guess: to be excluded.", at_least=0)
+    without_headphones: int = setting(0, "Next ones, who fail the headphone check.", at_least=0)
 
     def __post_init__(self):
-        for name in ("listener_sd", "model_sd", "item_sd", "careless", "without_headphones"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must not be negative, got {value!r}")
-        if not 0 <= self.natural <= 1:
-            raise ValueError(f"natural must lie between 0 and 1, got {self.natural!r}")
+        check_fields(self)
 
 
 def simulate(
@@ -162,10 +159,8 @@ def _session(experiment, key, number, curves, model, seed) -> dict[str, Any]:
             }
         )
     return {
-        "schema_version": sessions.SCHEMA_VERSION,
+        **experiment.identity,
         "simulated": True,
-        "experiment_id": experiment.experiment_id,
-        "design_sha256": experiment.design_sha256,
         "session_id": f"simulated-{seed}-{number:04d}",
         "participant": f"simulated-{number:04d}",
         "condition": condition,

@@ -65,19 +65,16 @@ def join(
         except ResponseError as error:
             if session.source in _MENDABLE:
                 raise
-            rejected.append(
-                {name: getattr(session, name) for name in REJECTED_COLUMNS if name != "reason"}
-                | {"reason": str(error)}
-            )
+            rejected.append(_facts(session, REJECTED_COLUMNS) | {"reason": str(error)})
             continue
-        about.append(
-            {
-                **{name: getattr(session, name) for name in SESSION_COLUMNS if name != "trials"},
-                "trials": len(session.answers),
-            }
-        )
+        about.append(_facts(session, SESSION_COLUMNS) | {"trials": len(session.answers)})
     trials = trial_table.typed(pd.DataFrame(rows, columns=list(COLUMNS)))
     return trials, pd.DataFrame(about, columns=list(SESSION_COLUMNS)), rejected
+
+
+def _facts(session: Session, names: Sequence[str]) -> dict[str, Any]:
+    """What a session itself says of these columns."""
+    return {name: getattr(session, name) for name in names if hasattr(session, name)}
 
 
 def told(found: Sequence[Session]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -92,9 +89,7 @@ def told(found: Sequence[Session]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     about, sure = [], []
     for session in found:
-        identity = {
-            name: getattr(session, name) for name in ("participant", "session", "condition")
-        }
+        identity = _facts(session, ("participant", "session", "condition"))
         if session.told:
             about.append(identity | dict(session.told))
         sure += [
@@ -128,32 +123,25 @@ def _trials(session: Session, key: AnswerKey) -> list[dict[str, Any]]:
         rows.append(
             {
                 **entry,
-                "participant": session.participant,
-                "session": session.session,
-                "condition": session.condition,
+                **_facts(session, ("participant", "session", "condition", "headphones", "source")),
                 "trial": answer.trial if entry["trial"] is None else entry["trial"],
                 "stimulus_id": answer.stimulus_id,
                 "response": response,
                 "correct": float(response == entry["answer"]) if response else math.nan,
                 "rt_ms": answer.rt_ms,
-                "headphones": session.headphones,
                 "reloaded": answer.reloaded,
-                "source": session.source,
             }
         )
     return rows
 
 
 def _check_belongs(session: Session, experiment: sessions.Experiment) -> None:
-    expected = {
-        "experiment_id": experiment.experiment_id,
-        "design_sha256": experiment.design_sha256,
-    }
     for name, value in session.design.items():
-        if value != expected[name]:
+        expected = getattr(experiment, name)
+        if value != expected:
             raise ResponseError(
                 session.place(),
-                f"{name} must be {expected[name]!r}, that of {experiment.folder}, got {value!r}: "
+                f"{name} must be {expected!r}, that of {experiment.folder}, got {value!r}: "
                 f"session {session.session!r} was taken with another design",
             )
     if session.condition not in experiment.conditions:

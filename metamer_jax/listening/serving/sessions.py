@@ -48,6 +48,15 @@ class Experiment:
     conditions: tuple[int, ...]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What every session of it says, by the fields of a session."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "experiment_id": self.experiment_id,
+            "design_sha256": self.design_sha256,
+        }
+
+    @property
     def public(self) -> pathlib.Path:
         """The only part that participants may see."""
         return self.folder / "public"

@@ -267,11 +267,7 @@ class SessionStore:
         )
 
     def _check_experiment(self) -> None:
-        current = {
-            "schema_version": str(sessions.SCHEMA_VERSION),
-            "experiment_id": self.experiment.experiment_id,
-            "design_sha256": self.experiment.design_sha256,
-        }
+        current = {name: str(value) for name, value in self.experiment.identity.items()}
         with self._transaction() as database:
             saved = dict(database.execute("SELECT name, value FROM experiment"))
             if not saved:
