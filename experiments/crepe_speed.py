@@ -65,12 +65,12 @@ def main(argv: Sequence[str]) -> None:
         for clock in _CLOCKS
     }
     pathlib.Path(_OUT.value).write_text(json.dumps(table | {"turns": found}, indent=1) + "\n")
-    print("| time | torch, ms | ours, ms | ratio | compiled in, s |\n|---|---|---|---|---|")
-    for clock, row in table.items():
-        print(
-            f"| {clock} | {row['torch']:.2f} | {row['ours']:.2f} | {row['ratio']:.2f} | "
-            f"{row['compile_s']:.1f} |"
-        )
+    head = ("time", "torch, ms", "ours, ms", "ratio", "compiled in, s")
+    rows = [
+        (clock, *(f"{row[name]:.2f}" for name in (*runs, "ratio")), f"{row['compile_s']:.1f}")
+        for clock, row in table.items()
+    ]
+    print(drivers.markdown(head, rows))
 
 
 def _seconds(run: Callable[[], object]) -> dict[str, float]:

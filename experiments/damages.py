@@ -60,11 +60,13 @@ def _change(pattern: str, change: Callable[[bytes], bytes | None], *, keep_time:
     return damage
 
 
-def _cut(content: bytes) -> bytes:
+def cut(content: bytes) -> bytes:
+    """The first half."""
     return content[: len(content) // 2]
 
 
-def _flip(content: bytes) -> bytes:
+def flip(content: bytes) -> bytes:
+    """The same with another bit in the middle."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -105,11 +107,11 @@ def _edit_settings(**changes) -> Damage:
 
 
 FINISHED: dict[str, Damage] = {
-    **{f"{name} cut short": _change(name, _cut) for name in FILES},
+    **{f"{name} cut short": _change(name, cut) for name in FILES},
     **{f"{name} emptied": _change(name, lambda content: b"") for name in FILES},
     **{f"{name} replaced by {{}}": _change(name, lambda content: b"{}") for name in FILES},
     **{f"{name} deleted": _change(name, lambda content: None) for name in FILES},
-    **{f"{name} altered": _change(name, _flip) for name in FILES if name != "config.json"},
+    **{f"{name} altered": _change(name, flip) for name in FILES if name != "config.json"},
     "another seed in config.json": _edit_settings(seed=7),
     "other words in config.json": _edit_settings(stages=["logits"]),
     "metamers of two stages swapped": _swap("metamers/*/*/metamers.npz"),
@@ -156,8 +158,8 @@ def _steps_beyond(arrays: dict) -> dict:
 
 def _under_way(pattern: str) -> dict[str, Damage]:
     return {
-        f"{pattern} cut short": _change(pattern, _cut),
-        f"{pattern} altered": _change(pattern, _flip),
+        f"{pattern} cut short": _change(pattern, cut),
+        f"{pattern} altered": _change(pattern, flip),
         f"{pattern} emptied": _change(pattern, lambda content: b""),
         f"{pattern} of other settings": _arrays(pattern, _of_another),
         f"{pattern} without an array": _arrays(pattern, _without_the_first),

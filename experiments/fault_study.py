@@ -198,8 +198,7 @@ class Study:
         """Checks the results of a run that came to its end."""
         if _digests(folder) != self.expected:
             raise Lost("the metamers differ from those of an uninterrupted run")
-        for path in folder.rglob(".*.tmp"):
-            raise Lost(f"{path} was left behind")
+        _nothing_left(folder)
 
     def stopped(self, folder: pathlib.Path) -> pathlib.Path:
         """Stops a run by SIGTERM once it has saved a state; returns the state's path."""
@@ -215,6 +214,11 @@ class Study:
     def resume(self, folder: pathlib.Path, message: str = "") -> None:
         _end(_start(folder), 0, message)
         self.check(folder)
+
+
+def _nothing_left(folder: pathlib.Path) -> None:
+    for path in folder.rglob(".*.tmp"):
+        raise Lost(f"{path} was left behind")
 
 
 def _wait_for(folder: pathlib.Path, pattern: str, child: subprocess.Popen) -> pathlib.Path:
@@ -280,8 +284,7 @@ def _killed_in(part: str) -> Callable[[Study], Iterator[str]]:
                 raise Lost(f"{different} are not those of an uninterrupted run")
             if again := [n for n, t in done.items() if (folder / n).stat().st_mtime_ns != t]:
                 raise Lost(f"{again} were finished, and made again")
-            for path in folder.rglob(".*.tmp"):
-                raise Lost(f"{path} was left behind")
+            _nothing_left(folder)
 
     return fault
 
@@ -357,14 +360,6 @@ def _damaged(pattern: str, damage: Callable[[bytes], bytes]):
     return fault
 
 
-def _truncate(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def _alter(content: bytes) -> bytes:
-    return content[:1000] + bytes([content[1000] ^ 1]) + content[1001:]
-
-
 def _full_disk(study: Study) -> Iterator[str]:
     """A full disk"""
     with disks.mounted("size=1g") as disk:
@@ -373,23 +368,16 @@ def _full_disk(study: Study) -> Iterator[str]:
             _end(_start(folder, limit=60_000), 1, "free some space")
             note = "limit on file size"
         else:
-            folder = study.fresh(disk)
-            used = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-            first = min(_sizes(study))
+            whole, folder = study.fresh(), study.fresh(disk)
+            _end(_start(whole))
+            first = min(path.stat().st_size for path in whole.glob("metamers/*/*/metamers.npz"))
+            used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             disks.remount(disk, f"size={(used + first) // 1024 + 32}k")
             _end(_start(folder), 1, "free some space")
             disks.remount(disk, "size=1g")
             note = "tmpfs"
         study.resume(folder)
     yield note
-
-
-def _sizes(study: Study) -> list[int]:
-    folder = study.fresh()
-    _end(_start(folder))
-    sizes = [path.stat().st_size for path in folder.glob("metamers/*/*/metamers.npz")]
-    shutil.rmtree(folder)
-    return sizes
 
 
 def _unwritable(study: Study) -> Iterator[str]:
@@ -432,11 +420,8 @@ def _other_settings(study: Study) -> Iterator[str]:
     folder = study.fresh()
     study.stopped(folder)
     before = _digests(folder)
-    _end(
-        _start(folder, "plain", "--set=synthesis.start_rms=0.02"),
-        2,
-        "synthesis.start_rms: 0.01 before, 0.02 now",
-    )
+    other = _start(folder, "plain", "--set=synthesis.start_rms=0.02")
+    _end(other, 2, "synthesis.start_rms: 0.01 before, 0.02 now")
     _kept(before, folder)
     study.resume(folder)
     yield "refused by name"
@@ -446,10 +431,10 @@ FAULTS = {
     **{f"kill_in_{part}": _killed_in(part) for part in _PARTS},
     "kill_within_write": _killed_within_write,
     "sigterm": _terminated,
-    "truncated_state": _damaged("state", _truncate),
-    "altered_state": _damaged("state", _alter),
-    "truncated_metamers": _damaged("metamers", _truncate),
-    "altered_metamers": _damaged("metamers", _alter),
+    "truncated_state": _damaged("state", damages.cut),
+    "altered_state": _damaged("state", damages.flip),
+    "truncated_metamers": _damaged("metamers", damages.cut),
+    "altered_metamers": _damaged("metamers", damages.flip),
     "full_disk": _full_disk,
     "unwritable_folder": _unwritable,
     "second_process": _second_process,
@@ -563,15 +548,12 @@ def main(argv: Sequence[str]) -> None:
     if damaged:
         tries, silent, lost = (sum(r[k] for r in damaged) for k in ("tries", "silent", "lost"))
         print(f"{tries} damages: {silent} silent, {lost} lost something")
-    print("\n| fault | tries | lost |\n|---|---|---|")
+    rows = [(row["fault"].replace("_", " "), row["tries"], row["lost"]) for row in table]
+    print(f"\n{drivers.markdown(('fault', 'tries', 'lost'), rows)}")
     for row in table:
-        print(f"| {row['fault'].replace('_', ' ')} | {row['tries']} | {row['lost']} |")
-    if any(row["lost"] or row["silent"] for row in damaged):
-        sys.exit(1)
-    if any(row["lost"] for row in table):
-        for row in table:
-            if row["lost"]:
-                print(f"{row['fault']}: {row['notes'][-1]}")
+        if row["lost"]:
+            print(f"{row['fault']}: {row['notes'][-1]}")
+    if any(row["lost"] or row.get("silent") for row in (*damaged, *table)):
         sys.exit(1)
 
 

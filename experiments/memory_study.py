@@ -167,10 +167,10 @@ def main(argv: Sequence[str]) -> None:
         return
     counts = [int(count) for count in _TARGETS.value]
     found = [measure(count, _DURATION_S.value) for count in counts]
-    print(f"| part | {' | '.join(f'{count} targets, MiB' for count in counts)} |")
-    print("|---|" + "---|" * len(counts))
-    for part in (*PARTS, "outputs"):
-        print(f"| {part} | {' | '.join(f'{sizes[part] / MIB:.0f}' for sizes in found)} |")
+    head = ("part", *(f"{count} targets, MiB" for count in counts))
+    shown = (*PARTS, "outputs")
+    rows = [(part, *(f"{sizes[part] / MIB:.0f}" for sizes in found)) for part in shown]
+    print(drivers.markdown(head, rows))
 
 
 if __name__ == "__main__":

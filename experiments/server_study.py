@@ -48,6 +48,7 @@ _WORDS = ("down", "go", "left", "7")
 _POST_TRIES_S = (0.0, 1.0, 4.0)  # The page's.
 _LONGEST_S = 240.0
 _CONDITIONS = 10
+_DESIGN: dict[str, Any] = {"experiment_id": "study", "design_sha256": "ab" * 32}
 
 
 def _write_experiment(folder: pathlib.Path) -> sessions.Experiment:
@@ -59,8 +60,8 @@ def _write_experiment(folder: pathlib.Path) -> sessions.Experiment:
             for trial in range(_TRIALS.value)
         ],
     )
-    design = {"experiment_id": "study", "design_sha256": "ab" * 32, "conditions": _CONDITIONS}
-    storage.write_json(folder / "private" / "design.json", {**design, "words": _WORDS})
+    design = {**_DESIGN, "conditions": _CONDITIONS, "words": _WORDS}
+    storage.write_json(folder / "private" / "design.json", design)
     storage.write_text(folder / "public" / "index.html", "<!doctype html><title>page</title>")
     return sessions.load_experiment(folder)
 
@@ -89,12 +90,6 @@ class Server:
             if self.process.poll() is not None:
                 raise RuntimeError(self._log.read_text())
             time.sleep(0.02)
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -149,8 +144,7 @@ class Crowd:
             given = reply if status == 200 else given  # Else the page goes on alone.
         session: dict[str, Any] = {
             "schema_version": 1,
-            "experiment_id": "study",
-            "design_sha256": "ab" * 32,
+            **_DESIGN,
             "participant": f"p{number}",
             **given,
         }
@@ -272,8 +266,7 @@ _HEAD = b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: applica
 
 _GOOD: dict[str, Any] = {
     "schema_version": 1,
-    "experiment_id": "study",
-    "design_sha256": "ab" * 32,
+    **_DESIGN,
     "session_id": "hostile",
     "participant": "x",
     "condition": 1,
@@ -441,9 +434,9 @@ def _study(name: str, scratch: pathlib.Path) -> Row:
             return row
         folder = (disk if disk is not None and name == "full disk" else scratch) / "experiment"
         experiment = _write_experiment(folder)
-        servers = [
-            stack.enter_context(Server(folder, log)) for _ in range(1 + (name == "two servers"))
-        ]
+        servers = [Server(folder, log) for _ in range(1 + (name == "two servers"))]
+        for server in servers:
+            stack.callback(server.stop)
         crowds: list[Crowd] = []
         while not row.tries or (name == "SIGKILL" and row.tries < _KILLS.value):
             with Crowd(servers) as crowd:
@@ -490,10 +483,8 @@ def main(argv: Sequence[str]) -> None:
         print(rows[-1], flush=True)
     storage.write_json(_OUT.value, [dataclasses.asdict(row) for row in rows])
     fields = [field.name for field in dataclasses.fields(Row) if field.name != "notes"]
-    print("\n| " + " | ".join(name.replace("_", " ") for name in fields) + " |")
-    print("|---" * len(fields) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(getattr(row, name)) for name in fields) + " |")
+    head = [name.replace("_", " ") for name in fields]
+    print("\n" + drivers.markdown(head, [[getattr(row, n) for n in fields] for row in rows]))
     if any(row.lost or row.locked_out or row.wrong or row.tracebacks for row in rows):
         sys.exit(1)
 

@@ -33,7 +33,8 @@ def dprime_same_different(hits: float, false_alarms: float) -> float:
     Raises:
         ValueError: A share does not lie strictly between 0 and 1.
     """
-    _check(hits=hits, false_alarms=false_alarms)
+    intervals.check_share(hits, "hits")
+    intervals.check_share(false_alarms, "false_alarms")
     if hits <= false_alarms:
         return 0.0
     k = -math.sqrt(2) * scipy.stats.norm.ppf(false_alarms / 2)
@@ -59,7 +60,7 @@ def dprime_abx(share_right: float) -> float:
     Raises:
         ValueError: The share does not lie strictly between 0 and 1.
     """
-    _check(share_right=share_right)
+    intervals.check_share(share_right, "share_right")
     if share_right <= 0.5:
         return 0.0
 
@@ -68,12 +69,6 @@ def dprime_abx(share_right: float) -> float:
         return _phi(a) * _phi(b) + _phi(-a) * _phi(-b) - share_right
 
     return _solved(excess)
-
-
-def _check(**shares: float) -> None:
-    for name, value in shares.items():
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie strictly between 0 and 1, got {value!r}")
 
 
 def _solved(excess) -> float:

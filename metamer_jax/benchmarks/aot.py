@@ -121,11 +121,8 @@ def cost(lowered: jax.stages.Lowered) -> Cost:
     begin = time.monotonic()
     compiled = lowered.compile()
     seconds = time.monotonic() - begin
-    analysis, memory, text = (
-        compiled.cost_analysis(),
-        compiled.memory_analysis(),
-        compiled.as_text(),
-    )
+    analysis, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    text = compiled.as_text()
     if analysis is None or memory is None or text is None:
         raise ValueError("this compiler says nothing of what its programs cost")
     collectives = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")

@@ -54,7 +54,7 @@ class Timed:
         return 1e3 * statistics.median(self.seconds) / (self.case.batch_size * self.steps)
 
 
-def plain_cochleagram(waveform: jax.Array, response: jax.Array, config: CochleagramConfig):
+def plain_cochleagram(response: jax.Array, waveform: jax.Array, *, config: CochleagramConfig):
     """The yardstick: an inverse FFT of every band at the full rate, and a strided convolution."""
     num_samples = config.num_samples
     analytic = response * jnp.fft.rfft(waveform)
@@ -105,11 +105,7 @@ def prepare(
     synthesis = dataclasses.replace(
         synthesis, steps=10**6, tolerance=0.0, chunk_steps=steps, batch_size=case.batch_size
     )
-    kwargs: dict[str, Any] = {
-        "stage_fn": stage_fn,
-        "variables": variables,
-        "config": synthesis,
-    }
+    kwargs: dict[str, Any] = {"stage_fn": stage_fn, "variables": variables, "config": synthesis}
     start = time.perf_counter()
     compiled = metamers.lower(case.batch_size, config.num_samples, **kwargs).compile()
     compile_s = time.perf_counter() - start
@@ -136,16 +132,12 @@ def prepare(
 def _stage(case, config, num_words, seed):
     if case.method == "yardstick":
         response = jnp.asarray(cochleagram.default_bank(config).response, jnp.float32)
-        return functools.partial(_plain_stage, config=config), response
+        return functools.partial(plain_cochleagram, config=config), response
     config = dataclasses.replace(config, method=case.method)
     network, _, stage = case.name.rpartition(" ")
     model = models.build_model(network or "conv2d", num_words)
     variables = auditory.init_variables(jax.random.key(seed), model, config)
     return auditory.stage_fn(model, stage, config, relu_override=True), variables
-
-
-def _plain_stage(response, waveform, *, config):
-    return plain_cochleagram(waveform, response, config)
 
 
 def measure(timed: Sequence[Timed], rounds: int, on_round: Callable[[], None] = lambda: None):

@@ -19,6 +19,7 @@ import metamer_jax
 from metamer_jax import configs, figures, pipeline, runs, storage
 from metamer_jax.benchmarks import aot, history, steps
 from metamer_jax.cochleagram import accuracy
+from metamer_jax.commands import drivers
 from metamer_jax.runtime import compilation, progress
 
 _NETWORKS = configs.ExperimentConfig().networks  # The paper's two.
@@ -149,10 +150,8 @@ def _error(method, config):
 
 def print_table(rows: list[dict]) -> None:
     names = [n for n in rows[0] if n != "cochleagram_error"]
-    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
-    for row in rows:
-        cells = [f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n]) for n in names]
-        print("| " + " | ".join(cells) + " |")
+    cells = ([f"{r[n]:.3g}" if isinstance(r[n], float) else r[n] for n in names] for r in rows)
+    print(drivers.markdown(names, cells))
     for method in ("dense", "multirate"):
         error = next((r["cochleagram_error"] for r in rows if r["method"] == method), None)
         if error is not None:

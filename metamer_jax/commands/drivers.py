@@ -7,7 +7,7 @@ import pathlib
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
@@ -103,6 +103,12 @@ def _leave(error: object, status: int) -> NoReturn:
     text = " ".join(str(error).split())
     print(f"{pathlib.Path(sys.argv[0]).stem}: {text}", file=sys.stderr)
     sys.exit(status)
+
+
+def markdown(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a table as Markdown has it."""
+    first, *others = (f"| {' | '.join(map(str, line))} |" for line in (head, *rows))
+    return "\n".join((first, "|" + "---|" * len(head), *others))
 
 
 def begin(read_flags: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ def test_the_yardstick_is_the_dense_cochleagram():
     bank = jnp.asarray(cochleagram.default_bank(CONFIG).response, jnp.float32)
     filters = cochleagram.design_cochleagram(CONFIG)
     expected = cochleagram.cochleagram(sound, filters, config=CONFIG)
-    plain = jnp.stack([steps.plain_cochleagram(each, bank, CONFIG) for each in sound])
+    plain = jnp.stack([steps.plain_cochleagram(bank, each, config=CONFIG) for each in sound])
     error = jnp.linalg.norm(plain - expected) / jnp.linalg.norm(expected)
     assert error < 1e-5
 

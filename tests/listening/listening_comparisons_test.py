@@ -127,7 +127,7 @@ class TestSensitivity:
 
     @pytest.mark.parametrize("share", [0.0, 1.0, float("nan")])
     def test_shares_that_cannot_be_are_refused(self, share):
-        with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        with pytest.raises(ValueError, match="expected a number between 0 and 1"):
             discrimination.dprime_abx(share)
 
     def test_other_tasks_and_answers_are_refused(self):

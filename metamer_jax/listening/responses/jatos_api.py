@@ -34,6 +34,9 @@ _WITHDRAWN = "ABORTED"  # The page's way to withdraw: JATOS deletes what was sub
 class JatosError(OSError):
     """JATOS that cannot be reached, refuses, or gives something else than it announced."""
 
+    def __init__(self, url: str, problem: str):
+        super().__init__(f"JATOS at {url} {problem}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Downloaded:
@@ -78,8 +81,9 @@ def download(
     found = _study_results(client.json("metadata?download=false", chosen), url)
     if not found:
         raise JatosError(
-            f"JATOS at {url} has no results of study {study} that this token may see (is the study "
-            f"imported there, and has anybody taken it?)"
+            url,
+            f"has no results of study {study} that this token may see (is the study imported "
+            f"there, and has anybody taken it?)",
         )
     expected = {
         (result["id"], component["id"]): component["data"]["size"]
@@ -97,9 +101,9 @@ def download(
             came.add(ids)
     missing = [ids for ids, size in expected.items() if size and ids not in came]
     if missing:
+        named = ", ".join(f"study result {a}, component result {b}" for a, b in missing[:10])
         raise JatosError(
-            f"JATOS at {url} announced {len(missing)} results and did not give their data: "
-            f"{', '.join(f'study result {a}, component result {b}' for a, b in missing[:10])}"
+            url, f"announced {len(missing)} results and did not give their data: {named}"
         )
     notes = _tidied(folder, found)
     storage.write_json(folder / "metadata.json", {"data": found})
@@ -108,31 +112,31 @@ def download(
 
 def _tidied(folder: pathlib.Path, found: Sequence[dict[str, Any]]) -> list[str]:
     """Deletes what was withdrawn; returns what there is to know of the results."""
-    notes = []
     states = {result["id"]: result["studyState"] for result in found}
-    gone, kept = [], []
+    gone, kept = set(), set()
     for path in sorted(folder.glob("study_result_*/comp-result_*/*")):
         number = int(path.parent.parent.name.removeprefix("study_result_"))
         if states.get(number) == _WITHDRAWN:
             path.unlink()
-            gone.append(number)
+            gone.add(number)
         elif number not in states:
-            kept.append(number)
+            kept.add(number)
     without = sum(
         not any(component["data"]["size"] for component in result["componentResults"])
         for result in found
     )
     withdrawn = sum(state == _WITHDRAWN for state in states.values())
     running = sum(state not in ("FINISHED", "FAIL", _WITHDRAWN) for state in states.values())
+    notes = []
     for count, text in (
         (running, "study results are not finished: the same command takes what comes"),
         (without - withdrawn, "study results have no data: nothing was answered"),
         (withdrawn, "participants have withdrawn: JATOS has deleted their data"),
-        (len(set(gone)), "of these were here and are deleted too"),
+        (len(gone), "of these were here and are deleted too"),
         (
-            len(set(kept)),
+            len(kept),
             "study results of an earlier download are not at JATOS any more and stay here: "
-            f"{', '.join(map(str, sorted(set(kept))[:20]))}",
+            f"{', '.join(map(str, sorted(kept)[:20]))}",
         ),
     ):
         if count > 0:
@@ -183,9 +187,7 @@ class _Client:
         try:
             return sessions.parse_json(content)
         except sessions.SessionError as error:
-            raise JatosError(
-                f"JATOS at {self._url} answers {what} with no JSON: {error}"
-            ) from error
+            raise JatosError(self._url, f"answers {what} with no JSON: {error}") from error
 
     def archive(
         self, what: str, body: dict[str, Any]
@@ -200,31 +202,22 @@ class _Client:
                         ids = (int(known[2]), int(known[3]))
                         yield known[1], ids, archive.read(name)
         except (ValueError, OSError, *storage.ZIP_DAMAGE) as error:
-            raise JatosError(
-                f"JATOS at {self._url} answers {what} with no archive that can be read: {error}"
-            ) from error
+            problem = f"answers {what} with no archive that can be read: {error}"
+            raise JatosError(self._url, problem) from error
 
     def _post(self, what: str, body: dict[str, Any]) -> bytes:
-        request = urllib.request.Request(
-            f"{self._url}/{_API}/{what}",
-            data=json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {self._token}",
-                "Content-Type": "application/json",
-            },
-            method="POST",
-        )
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        address, data = f"{self._url}/{_API}/{what}", json.dumps(body).encode()
+        request = urllib.request.Request(address, data, headers, method="POST")
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S) as reply:
                 return reply.read()
         except urllib.error.HTTPError as error:
-            raise JatosError(
-                f"JATOS at {self._url} answers {error.code}: {_said(error)}"
-            ) from error
+            raise JatosError(self._url, f"answers {error.code}: {_said(error)}") from error
         except urllib.error.URLError as error:
-            raise JatosError(f"JATOS at {self._url} cannot be reached: {error.reason}") from error
+            raise JatosError(self._url, f"cannot be reached: {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:  # Timed out, or cut off.
-            raise JatosError(f"JATOS at {self._url} stopped answering: {error}") from error
+            raise JatosError(self._url, f"stopped answering: {error}") from error
 
 
 def _said(error: urllib.error.HTTPError) -> str:
@@ -254,8 +247,6 @@ def _study_results(answer: Any, url: str) -> list[dict[str, Any]]:
             for component in result["componentResults"]:
                 int(component["id"]), int(component["data"]["size"])
     except (TypeError, KeyError, ValueError) as error:
-        raise JatosError(
-            f"JATOS at {url} answers results/metadata in a form that is not known ({error!r}): its "
-            f"API must be version 1"
-        ) from error
+        problem = f"answers results/metadata in a form that is not known ({error!r}): its API must"
+        raise JatosError(url, f"{problem} be version 1") from error
     return found

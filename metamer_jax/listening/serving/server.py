@@ -17,6 +17,7 @@ import pathlib
 import socket
 import sqlite3
 from collections.abc import Collection
+from typing import Any
 
 try:
     import uvicorn
@@ -87,9 +88,7 @@ def make_app(
                 400, f"participant must have at most {sessions.PARTICIPANT_LENGTH} characters"
             )
         number, session_id = await _stored(store.assign, participant)
-        return JSONResponse(
-            {"condition": number, "session_id": session_id}, headers={"Cache-Control": "no-store"}
-        )
+        return _not_kept({"condition": number, "session_id": session_id})
 
     async def session(request: Request) -> Response:
         _require_json(request)
@@ -97,14 +96,12 @@ def make_app(
         try:
             found = sessions.check_session(sessions.parse_json(body), experiment)
             sessions.check_answers(found, experiment, presented)
-        except sessions.OtherDesignError as error:
-            _log.warning("a session was refused: %s", error)
-            raise HTTPException(409, str(error)) from error
         except sessions.SessionError as error:
             _log.warning("a session was refused: %s", error)
-            raise HTTPException(400, str(error)) from error
+            status = 409 if isinstance(error, sessions.OtherDesignError) else 400
+            raise HTTPException(status, str(error)) from error
         await _stored(store.save, found)
-        return JSONResponse({"stored": True}, headers={"Cache-Control": "no-store"})
+        return _not_kept({"stored": True})
 
     async def withdraw(request: Request) -> Response:
         _require_json(request)
@@ -115,7 +112,7 @@ def make_app(
             raise HTTPException(400, str(error)) from error
         await _stored(store.withdraw, session_id)
         _log.warning("a listener withdrew: the session was deleted")
-        return JSONResponse({"deleted": True}, headers={"Cache-Control": "no-store"})
+        return _not_kept({"deleted": True})
 
     return Starlette(
         routes=[
@@ -131,6 +128,11 @@ def make_app(
         # pyrefly: ignore[bad-assignment]: a handler is only given what it is registered for
         exception_handlers={HTTPException: _as_json},
     )
+
+
+def _not_kept(content: dict[str, Any]) -> Response:
+    """A reply that no browser or proxy may give another time."""
+    return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
 
 def _require_json(request: Request) -> None:
