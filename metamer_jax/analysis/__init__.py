@@ -15,14 +15,8 @@ from metamer_jax.analysis.confusions import (
 from metamer_jax.analysis.contrasts import planned_contrasts
 from metamer_jax.analysis.curves import curve_summary
 from metamer_jax.analysis.equivalence import equivalence_tests
-from metamer_jax.analysis.intervals import CORRECTIONS
 from metamer_jax.analysis.mixed import mixed_model
-from metamer_jax.analysis.observers import (
-    both_observers,
-    network_trials,
-    observer_anova,
-    with_natural_layer,
-)
+from metamer_jax.analysis.observers import network_trials, observer_anova, with_natural_layer
 from metamer_jax.analysis.paired import compare_models
 from metamer_jax.analysis.planning import power
 from metamer_jax.analysis.reaction_times import order_effects, response_times
@@ -34,16 +28,13 @@ from metamer_jax.analysis.reliability import (
     stimuli,
 )
 from metamer_jax.analysis.scores import confusion, matrix, recognition, recognition_matrix
-from metamer_jax.analysis.tables import Pairing, pair_layers, select, to_json, to_records
-from metamer_jax.analysis.variance import SCHEMES, anova, epsilons
+from metamer_jax.analysis.tables import Pairing, pair_layers, to_json, to_records
+from metamer_jax.analysis.variance import anova, epsilons
 
 __all__ = [
-    "CORRECTIONS",
-    "SCHEMES",
     "Pairing",
     "anova",
     "bayes_factors",
-    "both_observers",
     "compare_models",
     "confusion",
     "confusion_similarity",
@@ -67,7 +58,6 @@ __all__ = [
     "recognition_matrix",
     "response_bias",
     "response_times",
-    "select",
     "split_half",
     "stimuli",
     "suite",

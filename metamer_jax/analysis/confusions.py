@@ -137,8 +137,7 @@ def response_bias(
     Raises:
         ValueError: An unknown column or word.
     """
-    table = table.assign(_all="")
-    counts, _, spoken, answered = _counts(table, ["_all"], words, kinds)
+    counts, _, spoken, answered = _counts(table, [], words, kinds)
     counts = counts[0]
     totals = counts.sum(axis=(1, 2))
     errors = counts.sum(axis=0)
@@ -199,10 +198,7 @@ def confusion_similarity(
     for model in ["all", *(common if len(common) > 1 else [])]:
         row: dict[str, Any] = {"model": model, "unit": "pair of words", "reason": ""}
         sides = [t if model == "all" else t[t["model"] == model] for t in (people, machines)]
-        counts = []
-        for side in sides:
-            of_side, _, _, _ = _counts(side.assign(_all=""), ["_all"], words, None)
-            counts.append(of_side[0][:, :, : len(words)])
+        counts = [_counts(side, [], words, None)[0][0][:, :, : len(words)] for side in sides]
         off = ~np.eye(len(words), dtype=bool)
         profiles = [_errors(c.sum(axis=0))[off] for c in counts]
         both = np.isfinite(profiles[0]) & np.isfinite(profiles[1])

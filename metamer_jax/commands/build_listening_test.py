@@ -58,7 +58,10 @@ def config() -> listening.ListeningConfig:
         ValueError: A setting does not exist or has a value that cannot be.
     """
     found = _changed(listening.ListeningConfig())
-    given: dict[str, Any] = {"consent_html": _html(_CONSENT), "debrief_html": _html(_DEBRIEF)}
+    given: dict[str, Any] = {}
+    for name, flag in (("consent_html", _CONSENT), ("debrief_html", _DEBRIEF)):
+        if flag.value:
+            given[name] = page_texts.read_text(flag.value, f"--{flag.name}")
     if _QUESTIONNAIRE.value == "none":
         given["questionnaire"] = []
     elif _QUESTIONNAIRE.value:
@@ -67,19 +70,7 @@ def config() -> listening.ListeningConfig:
     if _TRANSLATION.value:
         texts = page_texts.read_json(_TRANSLATION.value, "--translation")
         given["translation"] = page_texts.check_translation(texts)
-    changes = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(found, **changes)
-
-
-def _html(flag: flags.FlagHolder[str | None]) -> str | None:
-    if not flag.value:
-        return None
-    try:
-        return pathlib.Path(flag.value).read_text("utf-8")
-    except OSError as error:
-        raise ValueError(
-            f"--{flag.name}: {flag.value} cannot be read ({error.strerror})"
-        ) from error
+    return dataclasses.replace(found, **given)
 
 
 def main(argv: Sequence[str]) -> None:

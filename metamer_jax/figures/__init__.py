@@ -21,13 +21,11 @@ from metamer_jax.figures.run import (
     training_curves,
 )
 from metamer_jax.figures.studies import accuracy_under_attack, benchmark_bars, benchmark_history
-from metamer_jax.figures.style import INK, MUTED, Figure, house_style, network_color, one_panel
+from metamer_jax.figures.style import Figure, network_color
 
 __all__ = [
     "Figure",
-    "INK",
     "MEASURES",
-    "MUTED",
     "WHO",
     "accuracy_under_attack",
     "benchmark_bars",
@@ -37,13 +35,11 @@ __all__ = [
     "error_by_stage",
     "error_traces",
     "frequency_ticks",
-    "house_style",
     "hz_label",
     "metamer_grid",
     "network_color",
     "null_histogram",
     "nulls_by_stage",
-    "one_panel",
     "recognition_curves",
     "training_curves",
 ]

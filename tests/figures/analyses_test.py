@@ -54,7 +54,7 @@ def test_observers_stand_side_by_side():
         for i, layer in enumerate(("x", "y", "z"))
     ]
     people = pd.DataFrame(rows)
-    both = analysis.both_observers(people, people.assign(correct=1.0))
+    both = analysis.observers.both_observers(people, people.assign(correct=1.0))
     table = analysis.recognition(both, ("observer", "model", "layer"), chance=0.125, resamples=0)
     (axis,) = analyses.observers(table).axes
     human, network = (container.lines[0].get_ydata() for container in axis.containers)

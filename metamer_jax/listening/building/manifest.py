@@ -43,8 +43,7 @@ def describe_sounds(
             "peak": float(np.abs(scaled).max()),
             "sha256": hashlib.sha256(audio[stimulus_id]).hexdigest(),
         }
-    for name in ("file", "sample_rate_hz", "duration_s", "rms", "peak", "sha256"):
-        manifest[name] = [facts[i][name] for i in manifest["stimulus_id"]]
+    manifest = manifest.join(pd.DataFrame.from_dict(facts, orient="index"), on="stimulus_id")
     onsets = np.full(len(manifest), np.nan)
     # Only its length matters here.
     marker = files.batch_marker(level_db, sample_rate_hz)

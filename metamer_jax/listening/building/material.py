@@ -87,7 +87,7 @@ def load(run: runs.Run, config: ListeningConfig) -> Material:
     table = _metamer_table(run, config)
     metamer_sounds = _metamer_sounds(run, table)
     wanted_naturals = config.natural_trials + config.catch_trials
-    naturals, practice = _no_naturals(), _no_naturals()
+    naturals = practice = pd.DataFrame(columns=list(NATURAL_COLUMNS))
     words, played = pipeline.recorded_words(run), [metamer_sounds[:0]] * 2
     if wanted_naturals or config.practice_trials:
         recordings = _recordings(run)
@@ -209,10 +209,6 @@ def _recordings(run: runs.Run) -> data.Recordings:
             f"cannot be loaded ({error}); with --practice_trials=0 and neither natural nor catch "
             f"trials the experiment can be built without them"
         ) from error
-
-
-def _no_naturals() -> pd.DataFrame:
-    return pd.DataFrame({name: [] for name in NATURAL_COLUMNS})
 
 
 def _choose_naturals(

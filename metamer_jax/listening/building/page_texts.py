@@ -4,6 +4,7 @@ import hashlib
 import importlib.resources
 import json
 import os
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -139,6 +140,25 @@ def _check_choices(choices: object, where: str) -> None:
         )
 
 
+def read_text(path: str | os.PathLike, flag: str) -> str:
+    """Reads a text file that a flag names.
+
+    Args:
+        path: The file.
+        flag: What errors call it.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: It is not there.
+    """
+    try:
+        return pathlib.Path(path).read_text("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{flag}: {path} cannot be read ({error.strerror})") from error
+
+
 def read_json(path: str | os.PathLike, flag: str) -> Any:
     """Reads a JSON file that a flag names.
 
@@ -153,11 +173,8 @@ def read_json(path: str | os.PathLike, flag: str) -> Any:
         ValueError: It is not there or not JSON.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
-    except OSError as error:
-        raise ValueError(f"{flag}: {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
+        return json.loads(read_text(path, flag))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{flag}: {path} is not JSON ({error})") from error
 
 

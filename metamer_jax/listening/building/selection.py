@@ -41,11 +41,9 @@ def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Ch
     combinations = list(dict.fromkeys(zip(table["model"], table["layer"], strict=True)))
     words = [word for word in material.words if (table["word"] == word).any()]
     target_ids = [sorted(set(table.loc[table["word"] == word, "target_id"])) for word in words]
-    passed = _passed(table, config.verified)
-    if config.require_correct:
-        correct = table["target_correct"].astype(bool).groupby(table["target_id"]).transform("all")
-    else:
-        correct = np.ones(len(table), bool)
+    passed = (table["verdict"] == "pass").to_numpy() | (config.verified == "any")
+    correct = table["target_correct"].astype(bool).groupby(table["target_id"]).transform("all")
+    correct = correct.to_numpy() | (not config.require_correct)
     shape = (len(combinations), len(words), max(map(len, target_ids)))
     row = np.full(shape, -1)
     places = zip(table["model"], table["layer"], table["word"], table["target_id"], strict=True)
@@ -59,7 +57,7 @@ def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Ch
     if not usable.any():
         raise ValueError(
             f"no metamer may be played: of {len(table)}, {int(passed.sum())} have the verdicts "
-            f"that verified={config.verified!r} asks for, and {int(np.sum(correct))} are of "
+            f"that verified={config.verified!r} asks for, and {int(correct.sum())} are of "
             f"targets that every network classifies correctly "
             f"(require_correct={config.require_correct})"
         )
@@ -87,19 +85,11 @@ def choose(material: Material, config: ListeningConfig) -> tuple[design.Plan, Ch
         rows,
         planned,
         per_word,
-        _left_out(table, passed, np.asarray(correct), config),
+        _left_out(table, passed, correct),
     )
 
 
-def _passed(table: pd.DataFrame, verified: str) -> np.ndarray:
-    if verified == "any":
-        return np.ones(len(table), bool)
-    return (table["verdict"] == "pass").to_numpy()
-
-
-def _left_out(
-    table: pd.DataFrame, passed: np.ndarray, correct: np.ndarray, config: ListeningConfig
-) -> list[dict[str, Any]]:
+def _left_out(table: pd.DataFrame, passed: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
     found = []
     for i in np.flatnonzero(~(passed & correct)):
         row = table.iloc[i]

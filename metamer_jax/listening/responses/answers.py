@@ -1,7 +1,6 @@
 """Answers as they were given, whatever file they came in, and the key to them."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -104,13 +103,7 @@ class AnswerKey:
 
     def presented(self) -> dict[int, int]:
         """Returns by condition how many sounds are presented, practice aside."""
-        return {
-            condition: sum(
-                entry["kind"] != "practice"
-                for entry in itertools.chain(*self._by_condition.get(condition, {}).values())
-            )
-            for condition in self.experiment.conditions
-        }
+        return {number: len(self.stimuli(number)) for number in self.experiment.conditions}
 
     def stimuli(self, condition: int) -> list[tuple[str, Mapping[str, Any]]]:
         """Returns a condition's presentations, practice aside, in the order of the manifest."""

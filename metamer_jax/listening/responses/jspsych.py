@@ -12,17 +12,14 @@ from metamer_jax.listening.responses.csv_rows import ResponseError
 from metamer_jax.listening.serving import sessions
 
 # What the columns may be called: by our page, by recruiting services, by hosts of jsPsych.
-_NAMES = {
+_NAMES: dict[str, tuple[str, ...]] = {
     "session": ("session_id", "run_id"),
     "participant": ("participant", "participant_id", "PROLIFIC_PID", "subject_id", "subject"),
-    "condition": ("condition",),
     "headphones": ("headphones_passed", "headphone_passed", "headphones"),
-    "started": ("started",),
-    "finished": ("finished",),
-    "simulated": ("simulated",),
-    "complete": ("complete",),
-    "experiment_id": ("experiment_id",),
-    "design_sha256": ("design_sha256",),
+}
+_NAMES |= {
+    name: (name,)
+    for name in "condition started finished simulated complete experiment_id design_sha256".split()
 }
 
 
