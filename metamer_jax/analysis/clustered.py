@@ -1,5 +1,7 @@
 """Single trials of listeners who each gave many: logistic GEE, clustered by listener."""
 
+import dataclasses
+import functools
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +29,104 @@ class Test(NamedTuple):
     levels: Sequence[int]  # of the second factor, that the test rests on
     contrasts: np.ndarray | None  # [contrast, cell kept]; None where there is nothing to test
     reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cells:
+    """Trials by the levels of two factors; where there is one, the second has one level."""
+
+    factors: Sequence[str]  # One or two names.
+    correct: np.ndarray  # [row] 0 or 1
+    first: np.ndarray  # [row] int, level of the first factor
+    second: np.ndarray  # [row] int, level of the second
+    labels: tuple[list[Hashable], list[Hashable]]  # Of the levels of each.
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, factors: Sequence[str]) -> "Cells":
+        """Reads a table.
+
+        Args:
+            table: Has the factors and correct.
+            factors: One or two columns.
+
+        Returns:
+            Its trials.
+
+        Raises:
+            ValueError: An answer is neither 0 nor 1, or the first factor has one level.
+        """
+        values = tables.numbers(table, "correct")
+        tables.reject_rows(table["correct"], ~np.isin(values, (0, 1)), "0 or 1")
+        coded = tables.coded(table, factors)
+        if len(factors) == 1:
+            coded.append((np.zeros(len(table), int), [""]))
+        (first, firsts), (second, seconds) = coded
+        if len(firsts) < 2:
+            raise ValueError(f"factors: {factors[0]!r} needs two levels or more.")
+        return cls(factors, values, first, second, (firsts, seconds))
+
+    @functools.cached_property
+    def reasons(self) -> list[str]:
+        """Why each level of the second factor has no finite log odds; "" where it has."""
+        reasons = []
+        for j in range(len(self.labels[1])):
+            absent, constant = [], []
+            for i, label in enumerate(self.labels[0]):
+                cell = self.correct[(self.first == i) & (self.second == j)]
+                if not len(cell):
+                    absent.append(str(label))
+                elif np.ptp(cell) == 0:
+                    constant.append(f"{label} all {'right' if cell[0] else 'wrong'}")
+            parts = [f"no trials: {', '.join(absent)}"] if absent else []
+            parts += [f"zero variance: {', '.join(constant)}"] if constant else []
+            reasons.append("; ".join(parts))
+        return reasons
+
+    @property
+    def kept(self) -> list[int]:
+        """Levels of the second factor that can be used."""
+        return [j for j, reason in enumerate(self.reasons) if not reason]
+
+    @property
+    def number(self) -> np.ndarray:
+        """[row] int: the cell of rows whose level is kept, flattened from [second, first]."""
+        return np.searchsorted(self.kept, self.second) * len(self.labels[0]) + self.first
+
+    def tests(self) -> list[Test]:
+        """All effects over the levels kept, then the first factor's effect at each level.
+
+        Returns:
+            The tests, as contrasts of log odds [second, first] flattened.
+        """
+        factors, kept, size = self.factors, self.kept, len(self.labels[0])
+        everything = list(range(len(self.reasons)))
+        if not kept:
+            reason = "; ".join(dict.fromkeys(self.reasons))
+            tests = [Test(factors[0], None, everything, None, reason)]
+        else:
+            first, mean = _differences(size), np.full((1, len(kept)), 1 / len(kept))
+            tests = [Test(factors[0], None, kept, np.kron(mean, first), "")]
+            if len(kept) > 1:
+                second, over = _differences(len(kept)), np.full((1, size), 1 / size)
+                tests.append(Test(factors[1], None, kept, np.kron(second, over), ""))
+                tests.append(Test(":".join(factors), None, kept, np.kron(second, first), ""))
+        for j in everything if len(factors) == 2 else []:
+            here = None
+            if j in kept:
+                here = np.kron(np.eye(len(kept))[[kept.index(j)]], _differences(size))
+            tests.append(Test(factors[0], j, [j], here, self.reasons[j]))
+        return tests
+
+    def row(self, test: Test) -> tuple[np.ndarray, dict[str, Any]]:
+        """Which rows a test stands on, [row] bool, and what is said of it in any table."""
+        inside = np.isin(self.second, test.levels)
+        return inside, {
+            "effect": test.effect,
+            "level": "" if test.at is None else self.labels[1][test.at],
+            "n": int(inside.sum()),
+            "levels": ", ".join(str(self.labels[1][j]) for j in test.levels),
+            "reason": test.reason,
+        }
 
 
 def gee(
@@ -74,115 +174,20 @@ def gee(
         raise ValueError(f"factors: expected one or two columns beside {cluster!r}, got {factors}.")
     tables.check_columns(table, [*factors, cluster, "correct"])
     table = tables.only_kinds(table, kinds)
-    values = tables.numbers(table, "correct")
-    tables.reject_rows(table["correct"], ~np.isin(values, (0, 1)), "0 or 1")
-    coded = coded_factors(table, factors)
+    cells = Cells.of(table, factors)
     who, _ = tables.subjects(table, [cluster])
     if who.max() == 0:
         raise ValueError(f"cluster: {cluster!r} needs two levels or more.")
-    reasons = unusable(values, coded)
-    kept = [j for j, reason in enumerate(reasons) if not reason]
-    fit = _fit(values, coded, who, kept, correlation, covariance) if kept else None
+    fit = _fit(cells, who, correlation, covariance) if cells.kept else None
     rows = []
-    for test in tests(factors, len(coded[0][1]), kept, reasons):
-        inside = np.isin(coded[1][0], test.levels)
+    for test in cells.tests():
+        inside, row = cells.row(test)
         clusters = len(np.unique(who[inside]))
-        row: dict[str, Any] = {
-            "effect": test.effect,
-            "level": "" if test.at is None else coded[1][1][test.at],
-            "unit": f"trial, clustered by {cluster}",
-            "n": int(inside.sum()),
-            "clusters": clusters,
-            "levels": ", ".join(str(coded[1][1][j]) for j in test.levels),
-            "reason": test.reason,
-        }
+        row |= {"unit": f"trial, clustered by {cluster}", "clusters": clusters}
         if test.contrasts is not None:
             row |= _wald(fit, test.contrasts, clusters, confidence)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def coded_factors(
-    table: pd.DataFrame, factors: Sequence[str]
-) -> list[tuple[np.ndarray, list[Hashable]]]:
-    """Two factors, the second of one level where there is one only: one code path for both.
-
-    Args:
-        table: Has the factors.
-        factors: One or two columns.
-
-    Returns:
-        For each factor [row] int and the labels.
-
-    Raises:
-        ValueError: The first factor has one level.
-    """
-    coded = [
-        tables.layer_levels(table) if name == "layer" else tables.levels(table[name])
-        for name in factors
-    ]
-    if len(factors) == 1:
-        coded.append((np.zeros(len(table), int), [""]))
-    if len(coded[0][1]) < 2:
-        raise ValueError(f"factors: {factors[0]!r} needs two levels or more.")
-    return coded
-
-
-def tests(
-    factors: Sequence[str], size: int, kept: Sequence[int], reasons: Sequence[str]
-) -> list[Test]:
-    """All effects over the levels kept, then the first factor's effect at each level.
-
-    Args:
-        factors: One or two names.
-        size: Levels of the first.
-        kept: Levels of the second that can be used.
-        reasons: Of each level of the second, why it cannot; "" where it can.
-
-    Returns:
-        The tests, as contrasts of log odds [second, first] flattened.
-    """
-    everything = list(range(len(reasons)))
-    if not kept:
-        tests = [Test(factors[0], None, everything, None, "; ".join(dict.fromkeys(reasons)))]
-    else:
-        first, mean = _differences(size), np.full((1, len(kept)), 1 / len(kept))
-        tests = [Test(factors[0], None, kept, np.kron(mean, first), "")]
-        if len(kept) > 1:
-            second, over = _differences(len(kept)), np.full((1, size), 1 / size)
-            tests.append(Test(factors[1], None, kept, np.kron(second, over), ""))
-            tests.append(Test(":".join(factors), None, kept, np.kron(second, first), ""))
-    for j in everything if len(factors) == 2 else []:
-        here = None
-        if j in kept:
-            here = np.kron(np.eye(len(kept))[[kept.index(j)]], _differences(size))
-        tests.append(Test(factors[0], j, [j], here, reasons[j]))
-    return tests
-
-
-def unusable(values: np.ndarray, coded: Sequence[tuple[np.ndarray, list[Hashable]]]) -> list[str]:
-    """Why a level of the second factor has no finite log odds; "" where it has.
-
-    Args:
-        values: [row] 0 or 1.
-        coded: From `coded_factors`.
-
-    Returns:
-        [level] reasons.
-    """
-    reasons = []
-    for j in range(len(coded[1][1])):
-        absent, constant = [], []
-        for i, label in enumerate(coded[0][1]):
-            cell = values[(coded[0][0] == i) & (coded[1][0] == j)]
-            if not len(cell):
-                absent.append(str(label))
-            elif np.ptp(cell) == 0:
-                constant.append(f"{label} all {'right' if cell[0] else 'wrong'}")
-        parts = [f"no trials: {', '.join(absent)}"] if absent else []
-        parts += [f"zero variance: {', '.join(constant)}"] if constant else []
-        reasons.append("; ".join(parts))
-    return reasons
 
 
 def _differences(size: int) -> np.ndarray:
@@ -190,23 +195,17 @@ def _differences(size: int) -> np.ndarray:
     return np.concatenate([-np.ones((size - 1, 1)), np.eye(size - 1)], axis=1)
 
 
-def _fit(values, coded, who, kept, correlation, covariance) -> tuple[np.ndarray, np.ndarray | None]:
+def _fit(cells, who, correlation, covariance) -> tuple[np.ndarray, np.ndarray | None]:
     """Log odds of cells [second, first] flattened, and their covariance; None for no solution."""
     sm = packages.load("statsmodels.api", "gee")
-    rows = np.flatnonzero(np.isin(coded[1][0], kept))
-    rows = rows[np.lexsort((coded[0][0][rows], coded[1][0][rows], who[rows]))]
-    rank = {j: i for i, j in enumerate(kept)}
-    cell = np.array([rank[j] for j in coded[1][0][rows]]) * len(coded[0][1]) + coded[0][0][rows]
-    structures = {
-        "exchangeable": sm.cov_struct.Exchangeable,
-        "independence": sm.cov_struct.Independence,
-    }
+    rows = np.flatnonzero(np.isin(cells.second, cells.kept))
+    rows = rows[np.lexsort((cells.first[rows], cells.second[rows], who[rows]))]
     model = sm.GEE(
-        values[rows],
-        np.eye(len(kept) * len(coded[0][1]))[cell],
+        cells.correct[rows],
+        np.eye(len(cells.kept) * len(cells.labels[0]))[cells.number[rows]],
         groups=who[rows],
         family=sm.families.Binomial(),
-        cov_struct=structures[correlation](),
+        cov_struct=getattr(sm.cov_struct, correlation.capitalize())(),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # What they would say becomes the reason.

@@ -77,9 +77,7 @@ def mixed_model(
         )
     tables.check_columns(table, [*factors, listener, item, "correct"])
     table = tables.only_kinds(table, kinds)
-    values = tables.numbers(table, "correct")
-    tables.reject_rows(table["correct"], ~np.isin(values, (0, 1)), "0 or 1")
-    coded = clustered.coded_factors(table, factors)
+    cells = clustered.Cells.of(table, factors)
     random = {}
     for argument, name in (("listener", listener), ("item", item)):
         codes, labels = tables.levels(table[name].astype(str))
@@ -87,30 +85,22 @@ def mixed_model(
             raise ValueError(f"{argument}: {name!r} needs two levels or more.")
         random[argument] = codes
     if slopes:
-        random["listener_by_first"] = random["listener"] * len(coded[0][1]) + coded[0][0]
-        cells = coded[1][0] * len(coded[0][1]) + coded[0][0]
-        random["metamer"] = random["item"] * (int(cells.max()) + 1) + cells
-    reasons = clustered.unusable(values, coded)
-    kept = [j for j, reason in enumerate(reasons) if not reason]
+        firsts, seconds = map(len, cells.labels)
+        random["listener_by_first"] = random["listener"] * firsts + cells.first
+        cell = cells.second * firsts + cells.first
+        random["metamer"] = random["item"] * firsts * seconds + cell
     fit, failure = None, ""
-    if kept:
-        inside = np.isin(coded[1][0], kept)
-        rank = {j: i for i, j in enumerate(kept)}
-        cell = np.array([rank[j] for j in coded[1][0][inside]]) * len(coded[0][1])
-        cell = cell + coded[0][0][inside]
+    if cells.kept:
+        inside = np.isin(cells.second, cells.kept)
         codes = {name: of[inside] for name, of in random.items()}
-        fit, failure = fit_crossed(values[inside], cell, codes)
+        fit, failure = fit_crossed(cells.correct[inside], cells.number[inside], codes)
     rows = []
-    for test in clustered.tests(factors, len(coded[0][1]), kept, reasons):
-        inside = np.isin(coded[1][0], test.levels)
-        row: dict[str, Any] = {
-            "effect": test.effect,
-            "level": "" if test.at is None else coded[1][1][test.at],
+    for test in cells.tests():
+        inside, row = cells.row(test)
+        row |= {
             "unit": f"trial, {listener} and {item} random",
-            "n": int(inside.sum()),
             "listeners": len(np.unique(random["listener"][inside])),
             "items": len(np.unique(random["item"][inside])),
-            "levels": ", ".join(str(coded[1][1][j]) for j in test.levels),
             "reason": test.reason or failure,
         }
         if fit is not None:

@@ -14,13 +14,13 @@ from metamer_jax.analysis import intervals, tables
 METHODS = ("listener", "paper")
 UNITS = ("participant", "session", "condition")
 MISSING = ("error", "drop")
-_SIDE = ("correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance")
+POOLED = ("correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance")
 COLUMNS = (
     *("layer", "method", "model_a", "model_b", "layer_a", "layer_b", "pairing"),
     *("unit", "n", "difference", "ci_low", "ci_high"),
     *("statistic", "df", "p", "p_holm", "holm_tests", "p_permutation", "permutations", "dz", "sd"),
-    *(f"{name}_a" for name in _SIDE),
-    *(f"{name}_b" for name in _SIDE),
+    *(f"{name}_a" for name in POOLED),
+    *(f"{name}_b" for name in POOLED),
     *("proportion_unit", "chance", "reason"),
 )
 
@@ -213,15 +213,16 @@ def _listener_cells(
 def _sides(pick, chance, confidence) -> dict[str, Any]:
     """Pooled proportions of the two models."""
     row: dict[str, Any] = {}
-    for suffix, values in zip("ab", pick, strict=True):
-        row |= {
-            f"{name}_{suffix}": value
-            for name, value in zip(
-                _SIDE, intervals.proportion(values, chance, confidence), strict=True
-            )
-        }
+    for side, values in zip("ab", pick, strict=True):
+        found = pooled(values, chance, confidence)
+        row |= {f"{name}_{side}": value for name, value in found.items()}
     shares = not intervals.is_binary(np.concatenate(pick))
     return row | {"proportion_unit": "proportion given" if shares else "trial"}
+
+
+def pooled(values: np.ndarray, chance: float | None, confidence: float) -> dict[str, float]:
+    """`intervals.proportion` of trials [trial], by the names of columns, POOLED."""
+    return dict(zip(POOLED, intervals.proportion(values, chance, confidence), strict=True))
 
 
 def _why_nobody(heard: np.ndarray) -> str:

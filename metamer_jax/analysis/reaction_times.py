@@ -125,9 +125,7 @@ def order_effects(
     needed = ["participant", "session", "trial", "model", "layer", "correct"]
     tables.check_columns(table, needed)
     table = tables.only_kinds(table, kinds)
-    correct = tables.numbers(table, "correct")
-    if not intervals.is_binary(correct):
-        raise ValueError("the table holds proportions, and this takes single trials")
+    correct = tables.numbers(tables.single_trials(table), "correct")
     if table["trial"].isna().any():
         raise ValueError("the answers do not tell in which order sounds were heard")
     place = table.groupby(["participant", "session"])["trial"].rank(method="first")

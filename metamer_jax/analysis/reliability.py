@@ -78,10 +78,8 @@ def _single_trials(table: pd.DataFrame, kinds: Sequence[str] | None) -> pd.DataF
     """The trials of these kinds, with numbers of right answers, of metamers that are known."""
     table = tables.only_kinds(table, kinds)
     tables.check_columns(table, ["participant", "stimulus_id", *CELL, "correct"])
-    values = tables.numbers(table, "correct")
-    if not intervals.is_binary(values):
-        raise ValueError("the table holds proportions, and this takes single trials")
-    return _of_known_metamers(table.assign(correct=values))
+    table = table.assign(correct=tables.numbers(table, "correct"))
+    return _of_known_metamers(tables.single_trials(table))
 
 
 def split_half(

@@ -60,9 +60,8 @@ def recognition(
     rows = []
     for i, label in enumerate(labels):
         own = means[~np.isnan(means[:, i]), i]
-        pooled = intervals.proportion(values[cell == i], chance, confidence)
-        names = ("correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance")
-        row = dict(zip(by, label, strict=True)) | dict(zip(names, pooled, strict=True))
+        row = dict(zip(by, label, strict=True))
+        row |= paired.pooled(values[cell == i], chance, confidence)
         low, high = intervals.bca(own, confidence, resamples, seed)
         reason = ""
         if len(own) == 1:
@@ -70,7 +69,7 @@ def recognition(
         elif np.ptp(own) < 1e-12:
             reason = "zero variance"
         row |= {"mean": own.mean(), "ci_low": low, "ci_high": high, "unit": unit_name}
-        row |= {"proportion_unit": "trial" if pooled.trials > 0 else "proportion given"}
+        row |= {"proportion_unit": "trial" if row["trials"] > 0 else "proportion given"}
         row |= {"n": len(own), "chance": np.nan if chance is None else chance}
         rows.append(row | {"reason": reason})
     return pd.DataFrame(rows)
@@ -88,8 +87,7 @@ def recognition_matrix(trials: pd.DataFrame, *, chance: float | None = None) -> 
         correct, trials, proportion, wilson_low, wilson_high, p_chance; proportion_unit "trial".
         No row where there are no trials.
     """
-    kept = ["correct", "trials", "proportion", "wilson_low", "wilson_high", "p_chance"]
-    kept = ["model", "layer", *kept, "proportion_unit", "chance"]
+    kept = ["model", "layer", *paired.POOLED, "proportion_unit", "chance"]
     if trials.empty:
         return pd.DataFrame(columns=["listener", *kept[:2], "own", *kept[2:]])
     table = recognition(trials, ("participant", "model", "layer"), chance=chance, resamples=0)
@@ -210,12 +208,7 @@ def cells_of(table: pd.DataFrame, by: Sequence[str]) -> tuple[np.ndarray, list[t
     Returns:
         Number [row] of each row's combination, and the combinations.
     """
-    coded = [
-        tables.layer_levels(table) if column == "layer" else tables.levels(table[column])
-        for column in by
-    ]
-    unique, cell = np.unique(np.stack([c for c, _ in coded], 1), axis=0, return_inverse=True)
-    labels = [tuple(coded[i][1][code] for i, code in enumerate(row)) for row in unique]
+    unique, cell, labels = tables.combinations(tables.coded(table, by))
     if "layer" in by and "model" in by:
         model, layer = by.index("model"), by.index("layer")
         own = tables.own_layers(table)
@@ -224,5 +217,5 @@ def cells_of(table: pd.DataFrame, by: Sequence[str]) -> tuple[np.ndarray, list[t
         order = sorted(range(len(labels)), key=lambda i: tuple(keys[i]))
         rank = np.empty(len(order), int)
         rank[order] = np.arange(len(order))
-        cell, labels = rank[cell.reshape(-1)], [labels[i] for i in order]
-    return cell.reshape(-1), labels
+        cell, labels = rank[cell], [labels[i] for i in order]
+    return cell, labels

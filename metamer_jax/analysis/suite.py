@@ -30,6 +30,7 @@ from metamer_jax.analysis import (
     tables,
     variance,
 )
+from metamer_jax.analysis.tables import single_trials
 from metamer_jax.configs.checks import check_fields, seed_setting, setting
 
 NETWORK = "the network itself"
@@ -124,7 +125,7 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
 
     @functools.cache
     def consistency():
-        return reliability.error_consistency(_single(m.metamers), _of_machines(m), **drawn)
+        return reliability.error_consistency(single_trials(m.metamers), _of_machines(m), **drawn)
 
     found = {
         "recognition_by_observer": lambda: scores.recognition(
@@ -151,7 +152,9 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
         ),
         "bayes_factors": lambda: bayes.bayes_factors(compared()),
         "equivalence": lambda: equivalence.equivalence_tests(compared(), config.bound),
-        "mixed_model": lambda: mixed.mixed_model(shared_layers(_single(m.metamers), m.pairing)),
+        "mixed_model": lambda: mixed.mixed_model(
+            shared_layers(single_trials(m.metamers), m.pairing)
+        ),
         "curve_summary": lambda: curves.curve_summary(
             m.levels, chance=m.chance, resamples=min(1000, config.resamples), **random
         ),
@@ -162,7 +165,7 @@ def makers(material: Material) -> dict[str, Callable[[], pd.DataFrame]]:
         ),
         "error_consistency": lambda: consistency()[0],
         "error_consistency_pairs": lambda: consistency()[1],
-        "stimuli": lambda: reliability.stimuli(_single(m.metamers)),
+        "stimuli": lambda: reliability.stimuli(single_trials(m.metamers)),
         "transmitted_information": lambda: confusions.transmitted_information(
             _answered(m.metamers), words=m.words
         ),
@@ -209,12 +212,6 @@ def _some_machines(material: Material) -> pd.DataFrame:
     if machines is None:
         raise ValueError("no machine listened to these sounds")
     return machines
-
-
-def _single(table: pd.DataFrame) -> pd.DataFrame:
-    if not table["correct"].isin((0, 1)).all():
-        raise ValueError("the table holds proportions, and this takes single trials")
-    return table
 
 
 def _answered(table: pd.DataFrame) -> pd.DataFrame:

@@ -136,6 +136,13 @@ def reject_rows(column: pd.Series, bad: np.ndarray, expected: str) -> None:
         )
 
 
+def single_trials(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table of answers one by one; raises ValueError where it holds shares of them."""
+    if not table["correct"].isin((0, 1)).all():
+        raise ValueError("the table holds proportions, and this takes single trials")
+    return table
+
+
 def numbers(table: pd.DataFrame, column: str, *, share: bool = False) -> np.ndarray:
     """A column as float64 [row]; booleans become 0 and 1.
 
@@ -260,6 +267,13 @@ def layer_levels(table: pd.DataFrame) -> tuple[np.ndarray, list[Hashable]]:
     return rank[codes], merged
 
 
+def coded(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[np.ndarray, list[Hashable]]]:
+    """Of each column the number [row] of its level, and the labels; layers in their order."""
+    return [
+        layer_levels(table) if column == "layer" else levels(table[column]) for column in columns
+    ]
+
+
 PAIRINGS = ("name", "index")
 Pairing = str | Mapping[str, Mapping[Hashable, Hashable]]
 
@@ -367,11 +381,22 @@ def subjects(table: pd.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, l
         codes: [row] int.
         keys: [subject] tuples of labels.
     """
-    coded = [levels(table[column]) for column in columns]
+    _, codes, keys = combinations([levels(table[column]) for column in columns])
+    return codes, keys
+
+
+def combinations(
+    coded: Sequence[tuple[np.ndarray, list[Hashable]]],
+) -> tuple[np.ndarray, np.ndarray, list[tuple]]:
+    """Numbers the combinations of levels that occur, in their order.
+
+    Returns:
+        [combination, column] levels, [row] combination, [combination] tuples of labels.
+    """
     stacked = np.stack([codes for codes, _ in coded], axis=1)
     unique, codes = np.unique(stacked, axis=0, return_inverse=True)
     keys = [tuple(coded[i][1][code] for i, code in enumerate(row)) for row in unique]
-    return codes.reshape(-1), keys
+    return unique, codes.reshape(-1), keys
 
 
 def cell_means(

@@ -228,34 +228,33 @@ def _choose_naturals(
     targets = storage.read_npz(run.path("targets", "targets.npz"))["target_id"]
     fingerprints = verification.fingerprints(recordings.waveforms)
     free = ~np.isin(fingerprints, fingerprints[targets])
-    drawn = []
-    for split, count, stream in (
-        ("test", config.natural_trials + config.catch_trials, _NATURAL),
-        ("validation", config.practice_trials, _PRACTICE),
-    ):
-        pool = np.flatnonzero(free & (recordings.splits == split))
-        labels = recordings.labels[pool]
-        order = design.draw_words(
-            labels, len(recordings.words), _CANDIDATES * count, [config.seed, stream]
-        )
-        drawn.append(pool[order])
-    good = drawn[0][_correct_by_all(run, recordings, drawn[0])]
     wanted = config.natural_trials + config.catch_trials
-    # Words as even as can be among those that are classified correctly.
-    kept = design.draw_words(
-        recordings.labels[good], len(recordings.words), wanted, [config.seed, _NATURAL, 1]
+
+    def draw(pool, count, *stream):
+        labels, words = recordings.labels[pool], len(recordings.words)
+        return pool[design.draw_words(labels, words, count, [config.seed, *stream])]
+
+    tried, practice = (
+        draw(np.flatnonzero(free & (recordings.splits == split)), _CANDIDATES * count, stream)
+        for split, count, stream in (
+            ("test", wanted, _NATURAL),
+            ("validation", config.practice_trials, _PRACTICE),
+        )
     )
-    for name, count, found, tried in (
-        ("natural_trials + catch_trials", wanted, len(kept), len(drawn[0])),
-        ("practice_trials", config.practice_trials, len(drawn[1]), len(drawn[1])),
+    # Words as even as can be among those that are classified correctly.
+    kept = draw(tried[_correct_by_all(run, recordings, tried)], wanted, _NATURAL, 1)
+    for name, count, found, pool in (
+        ("natural_trials + catch_trials", wanted, kept, tried),
+        ("practice_trials", config.practice_trials, practice, practice),
     ):
-        if found < count:
+        if len(found) < count:
             raise ValueError(
-                f"{name} is {count}, but of {tried} recordings tried only {found} serve (natural "
-                f"and catch trials must be classified correctly by every network); ask for fewer"
+                f"{name} is {count}, but of {len(pool)} recordings tried only {len(found)} serve "
+                f"(natural and catch trials must be classified correctly by every network); ask "
+                f"for fewer"
             )
-    practice = drawn[1][: config.practice_trials]
-    return _natural_table(recordings, good[kept]), _natural_table(recordings, practice)
+    practice = practice[: config.practice_trials]
+    return _natural_table(recordings, kept), _natural_table(recordings, practice)
 
 
 def _natural_table(recordings: data.Recordings, chosen: np.ndarray) -> pd.DataFrame:

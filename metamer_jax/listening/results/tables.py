@@ -17,6 +17,7 @@ import pandas as pd
 
 from metamer_jax import analysis
 from metamer_jax.analysis import discrimination, paired, suite
+from metamer_jax.analysis.tables import single_trials
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import listeners, responses
 from metamer_jax.listening.listeners import simulated
@@ -126,11 +127,9 @@ def analyze(
         pairing = _usual_pairing(levels)
     if len(levels):
         analysis.pair_layers(levels, pairing)  # A mistake in a table of pairs is said now.
-    shares = not metamers["correct"].isin((0, 1)).all()
     drawn = {"resamples": config.resamples, "seed": config.seed}
     counted = {"unit": config.unit, "chance": chance, **drawn}
     within = ["layer"] + (["model"] if metamers["model"].nunique() > 1 else [])
-    single = "the table holds proportions, and this takes single trials"
     makers: dict[str, Callable[[], pd.DataFrame]] = {
         "recognition": lambda: analysis.recognition(levels, **counted),
         "recognition_by_model": lambda: analysis.recognition(metamers, "model", **counted),
@@ -152,7 +151,7 @@ def analyze(
             **counted,
         ),
         "compare_models_paper": lambda: analysis.compare_models(
-            _unless(shares, single, metamers),
+            single_trials(metamers),
             "paper",
             pairing=pairing,
             permutations=0,
@@ -171,8 +170,8 @@ def analyze(
             scheme=config.scheme,
             seed=config.seed,
         ),
-        "gee": lambda: analysis.gee(_unless(shares, single, metamers)),
-        "power": lambda: _power(_people(source, metamers), shares, single, config.seed),
+        "gee": lambda: analysis.gee(single_trials(metamers)),
+        "power": lambda: _power(_people(source, metamers), config.seed),
     }
     others = None if machines is None else listeners.of_others(machines)
     if networks is None and manifest is not None and len(metamers):
@@ -222,7 +221,7 @@ def analyze(
         except (ValueError, ImportError) as error:  # An optional package is not there.
             omitted[name] = str(error)
     settings: dict[str, Any] = dataclasses.asdict(rules) | dataclasses.asdict(config)
-    settings |= {"chance": chance}
+    settings |= {"chance": chance, "exclude_layers": excluded}
     settings |= {"pairing": pairing if isinstance(pairing, str) else dict(pairing)}
     said = tuple(dict.fromkeys(noticed))
     return Results(source, found, tables, omitted, said, settings, nothing)
@@ -272,7 +271,9 @@ def _source(trials: pd.DataFrame) -> str:
 
 
 def _people(source: str, table: pd.DataFrame) -> pd.DataFrame:
-    return _unless(source == listeners.SOURCE, "machines need no planning", table)
+    if source == listeners.SOURCE:
+        raise ValueError("machines need no planning")
+    return table
 
 
 def _raters_of_all(source: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -321,12 +322,6 @@ def _others(table: pd.DataFrame) -> pd.DataFrame:
     return others
 
 
-def _unless(bad: bool, reason: str, table: pd.DataFrame) -> pd.DataFrame:
-    if bad:
-        raise ValueError(reason)
-    return table
-
-
 def _usual_pairing(metamers: pd.DataFrame) -> str:
     names = metamers.groupby("model")["layer"].agg(frozenset)
     if names.nunique() <= 1 or metamers["layer_index"].isna().any():
@@ -346,7 +341,7 @@ def _shared_layers(metamers: pd.DataFrame, pairing: analysis.Pairing) -> pd.Data
 _ITEM_SD = 0.5  # Logit, of metamers: as simulated listeners have it.
 
 
-def _power(metamers: pd.DataFrame, shares: bool, reason: str, seed: int) -> pd.DataFrame:
+def _power(metamers: pd.DataFrame, seed: int) -> pd.DataFrame:
     """For the next experiment: as many trials and metamers a cell as in this one.
 
     First without a difference between metamers, then with one, the same metamers for all listeners.
@@ -357,10 +352,8 @@ def _power(metamers: pd.DataFrame, shares: bool, reason: str, seed: int) -> pd.D
     Raises:
         ValueError: The answers are shares: the number of trials is not known.
     """
-    if shares:
-        raise ValueError(reason)
-    per_cell = metamers.groupby(["participant", "session", "model", "layer"]).size()
-    trials = max(1, int(per_cell.median()))
+    cells = single_trials(metamers).groupby(["participant", "session", "model", "layer"])
+    trials = max(1, int(cells.size().median()))
     people = metamers["participant"].nunique()
     sizes = sorted({5, 7, 10, 15, 20, 30, max(2, people)})
     items = int(metamers.groupby(["model", "layer"])["stimulus_id"].nunique().median())
