@@ -13,43 +13,20 @@ A listener is a run folder of its own, listeners/<name>/ in the run's: its weigh
 settings are where any network's are, and its training is picked up again like any other.
 """
 
-from metamer_jax.listening.listeners.hearing import (
-    hear,
-    listen_to_experiment,
-    listen_to_run,
-    score,
-)
-from metamer_jax.listening.listeners.panels import (
-    DEFAULT_NETWORKS,
-    DEFAULT_RECIPES,
-    FOLDER,
-    RECIPES,
-    SOURCE,
-    Listener,
-    Network,
-    accuracy,
-    load_panel,
-    panel,
-    train_panel,
-)
-from metamer_jax.listening.listeners.recognition import agreement, of_others
-
-__all__ = [
-    "DEFAULT_NETWORKS",
-    "DEFAULT_RECIPES",
-    "FOLDER",
-    "Listener",
-    "Network",
-    "RECIPES",
-    "SOURCE",
-    "accuracy",
-    "agreement",
-    "hear",
-    "listen_to_experiment",
-    "listen_to_run",
-    "load_panel",
-    "of_others",
-    "panel",
-    "score",
-    "train_panel",
-]
+from metamer_jax.listening.listeners.hearing import hear as hear
+from metamer_jax.listening.listeners.hearing import listen_to_experiment as listen_to_experiment
+from metamer_jax.listening.listeners.hearing import listen_to_run as listen_to_run
+from metamer_jax.listening.listeners.hearing import score as score
+from metamer_jax.listening.listeners.panels import DEFAULT_NETWORKS as DEFAULT_NETWORKS
+from metamer_jax.listening.listeners.panels import DEFAULT_RECIPES as DEFAULT_RECIPES
+from metamer_jax.listening.listeners.panels import FOLDER as FOLDER
+from metamer_jax.listening.listeners.panels import RECIPES as RECIPES
+from metamer_jax.listening.listeners.panels import SOURCE as SOURCE
+from metamer_jax.listening.listeners.panels import Listener as Listener
+from metamer_jax.listening.listeners.panels import Network as Network
+from metamer_jax.listening.listeners.panels import accuracy as accuracy
+from metamer_jax.listening.listeners.panels import load_panel as load_panel
+from metamer_jax.listening.listeners.panels import panel as panel
+from metamer_jax.listening.listeners.panels import train_panel as train_panel
+from metamer_jax.listening.listeners.recognition import agreement as agreement
+from metamer_jax.listening.listeners.recognition import of_others as of_others

@@ -14,26 +14,13 @@ trial_table the table of trials; tables that are tidy already
 csv_rows    rows of CSV files, and errors that name them
 """
 
-from metamer_jax.listening.responses.answers import AnswerKey
-from metamer_jax.listening.responses.csv_rows import ResponseError
-from metamer_jax.listening.responses.reading import Responses, from_sessions, read
-from metamer_jax.listening.responses.trial_table import (
-    COLUMNS,
-    neutral,
-    read_proportions,
-    read_trials,
-    write_trials,
-)
-
-__all__ = [
-    "COLUMNS",
-    "AnswerKey",
-    "ResponseError",
-    "Responses",
-    "from_sessions",
-    "neutral",
-    "read",
-    "read_proportions",
-    "read_trials",
-    "write_trials",
-]
+from metamer_jax.listening.responses.answers import AnswerKey as AnswerKey
+from metamer_jax.listening.responses.csv_rows import ResponseError as ResponseError
+from metamer_jax.listening.responses.reading import Responses as Responses
+from metamer_jax.listening.responses.reading import from_sessions as from_sessions
+from metamer_jax.listening.responses.reading import read as read
+from metamer_jax.listening.responses.trial_table import COLUMNS as COLUMNS
+from metamer_jax.listening.responses.trial_table import neutral as neutral
+from metamer_jax.listening.responses.trial_table import read_proportions as read_proportions
+from metamer_jax.listening.responses.trial_table import read_trials as read_trials
+from metamer_jax.listening.responses.trial_table import write_trials as write_trials
