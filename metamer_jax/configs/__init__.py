@@ -17,6 +17,7 @@ from metamer_jax.configs.conversion import replace_all as replace_all
 from metamer_jax.configs.conversion import replace_dotted as replace_dotted
 from metamer_jax.configs.conversion import replace_given as replace_given
 from metamer_jax.configs.conversion import to_json as to_json
+from metamer_jax.configs.conversion import value_at as value_at
 from metamer_jax.configs.data import DATASETS as DATASETS
 from metamer_jax.configs.data import SPEECH_COMMANDS_WORDS as SPEECH_COMMANDS_WORDS
 from metamer_jax.configs.data import WORDS as WORDS

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,6 +81,11 @@ def paths_of(config: Any, prefix: str = "") -> dict[str, checks.Field]:
     return found
 
 
+def value_at(config: Any, path: str) -> Any:
+    """Returns the value of the setting that a dotted path names."""
+    return operator.attrgetter(path)(config)
+
+
 def to_json(config: Any) -> str:
     """Returns the config's fields, nested ones included, as readable JSON."""
     return json.dumps(dataclasses.asdict(config), indent=2)
@@ -122,13 +128,7 @@ def _prefixed(name: str, make: Any, *args: Any) -> Any:
         raise ValueError(f"{name}.{error}") from error
 
 
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """Lists the fields, dotted, in which two configs of one class differ."""
-    found = []
-    for field in dataclasses.fields(new):
-        a, b = getattr(old, field.name), getattr(new, field.name)
-        if dataclasses.is_dataclass(b):
-            found += differences(a, b, f"{prefix}{field.name}.")
-        elif a != b:
-            found.append(f"{prefix}{field.name}: {a!r} before, {b!r} now")
-    return found
+    values = {path: (value_at(old, path), value_at(new, path)) for path in paths_of(new)}
+    return [f"{path}: {a!r} before, {b!r} now" for path, (a, b) in values.items() if a != b]

@@ -86,11 +86,11 @@ def find_words(root: pathlib.Path) -> Words:
     sounds: dict[str, list[pathlib.Path]] = {}
     others: dict[str, list[pathlib.Path]] = {}
     places: dict[str, pathlib.Path] = {}
-    for folder in sorted(root.iterdir()):
-        if folder.name.startswith(".") or folder.name in _NO_WORDS or not folder.is_dir():
+    for folder in _visible(root):
+        if folder.name in _NO_WORDS or not folder.is_dir():
             continue
         word = composed(folder.name)
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        paths = _visible(folder)
         found = [path for path in paths if is_sound(path)]
         if word in places:
             raise ValueError(
@@ -102,6 +102,10 @@ def find_words(root: pathlib.Path) -> Words:
         if found:
             sounds[word] = found
     return Words(sounds, others)
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def composed(name: str) -> str:
@@ -116,18 +120,14 @@ def is_sound(name: pathlib.PurePath) -> bool:
 
 def describe(root: pathlib.Path) -> str:
     """Says what a folder holds that is not as expected, and what to do about it."""
-    plain = [p for p in sorted(root.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    plain = [path for path in _visible(root) if path.is_file()]
     loose = [path for path in plain if is_sound(path)]
     if loose:
         return (
             f"{len(loose)} sound files lie in it without a folder, such as {loose[0].name!r}: "
             "each word's belong into a folder that is called as the word"
         )
-    deeper = [
-        path
-        for path in sorted(root.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and find_words(path).sounds
-    ]
+    deeper = [path for path in _visible(root) if path.is_dir() and find_words(path).sounds]
     if deeper:
         return (
             f"the words are one level deeper, such as {[*find_words(deeper[0]).sounds][:3]} in "

@@ -167,26 +167,20 @@ def modulation_filters(
     Returns:
         The filters as convolution matrices.
     """
-    over_frames = [
-        _matrices(temporal_response(rate, num_frames, frame_rate_hz, **ends), num_frames, 3)
-        for rate, ends in _with_ends(temporal_rates_hz)
-    ]
+    of_frames = _responses(temporal_rates_hz, temporal_response, num_frames, frame_rate_hz)
+    of_channels = _responses(spectral_rates, spectral_response, num_channels, channels_per_erb)
     factors = np.array([1.0, -0.5, 0.5])[:, None, None]
-    over_channels = [
-        factors
-        * _matrices(
-            spectral_response(rate, num_channels, channels_per_erb, **ends), num_channels, 2
-        )
-        for rate, ends in _with_ends(spectral_rates)
-    ]
+    over_frames = [_matrices(each, num_frames, 3) for each in of_frames.values()]
+    over_channels = [factors * _matrices(each, num_channels, 2) for each in of_channels.values()]
     return ModulationFilters(
         np.stack(over_frames).astype(np.float32), np.stack(over_channels).astype(np.float32)
     )
 
 
-def _with_ends(rates):
-    """The lowest filter is a low-pass and the highest a high-pass: they cover all modulations."""
-    return [(r, {"lowest": r == rates[0], "highest": r == rates[-1]}) for r in rates]
+def _responses(rates, respond, *of):
+    """{rate: response}; the lowest is a low-pass, the highest a high-pass: they cover all."""
+    lowest, highest = rates[0], rates[-1]
+    return {r: respond(r, *of, lowest=r == lowest, highest=r == highest) for r in rates}
 
 
 def temporal_response(
@@ -291,18 +285,14 @@ def transfer_functions(
         published size), as in `modulations`.
     """
     sizes = (2 * num_channels, 3 * num_frames)
-    over_frames = {
-        rate: _both_signs(
-            temporal_response(rate, num_frames, network.frame_rate_hz, **ends), sizes[1]
-        )
-        for rate, ends in _with_ends(network.temporal_rates_hz)
-    }
-    over_channels = {
-        rate: _both_signs(
-            spectral_response(rate, num_channels, network.channels_per_erb, **ends), sizes[0]
-        )
-        for rate, ends in _with_ends(network.spectral_rates)
-    }
+    of_frames = _responses(
+        network.temporal_rates_hz, temporal_response, num_frames, network.frame_rate_hz
+    )
+    of_channels = _responses(
+        network.spectral_rates, spectral_response, num_channels, network.channels_per_erb
+    )
+    over_frames = {rate: _both_signs(each, sizes[1]) for rate, each in of_frames.items()}
+    over_channels = {rate: _both_signs(each, sizes[0]) for rate, each in of_channels.items()}
     signs = np.multiply.outer(*(_signs(size) for size in sizes))
     for t, s in network.modulations:
         yield np.multiply.outer(over_channels[s], over_frames[abs(t)]) * (signs * np.sign(t) >= 0)

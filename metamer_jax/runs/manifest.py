@@ -358,9 +358,7 @@ def _settings(config: Any, *groups: str) -> dict[str, Any]:
     """
     found = {}
     for path, field in configs.paths_of(config).items():
-        value = config
-        for part in path.split("."):
-            value = getattr(value, part)
+        value = configs.value_at(config, path)
         group = not groups or path in groups or path.split(".")[0] in groups
         if group and value != field.default and path not in MAY_DIFFER:
             found[path] = value
