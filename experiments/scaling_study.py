@@ -177,6 +177,10 @@ class Chain:
         """Networks and stages, in the order in which they are dealt."""
         return list(itertools.product(self.config.networks, self.config.stages))
 
+    def targets(self) -> int:
+        """Number of targets."""
+        return len(storage.read_csv(self.folder / "targets" / "targets.csv"))
+
     def look_at_batches(self) -> None:
         """Notes by share which stage's batch it made when; they are gone once they are joined."""
         self.batches = [[] for _ in range(2)]
@@ -242,6 +246,7 @@ def _measure(study: Study) -> dict[str, Any]:
         "environment": runs.environment(study.config),
         "settings": dataclasses.asdict(study.config),
         "quick": _QUICK.value,
+        "targets": chains["one"][0].targets(),
         "load_average_before": load,
         "programs_compiled_while_measured": study.programs() - programs,
         "files_compared": len(expected),
@@ -269,7 +274,7 @@ def _rates(study: Study, chains: list[Chain]) -> scaling_estimate.Rates:
     batch_s, gaps, begun = {}, [], []
     verified, verified_from = [], []
     for chain in chains:
-        targets = len(storage.read_csv(chain.folder / "targets" / "targets.csv"))
+        targets = chain.targets()
         for made, first in zip(chain.batches, chain.verified(), strict=True):
             begun.append((made[0][0], made[0][1] - chain.began_s["synthesize"]))
             for (stage, before_s), (after, s) in itertools.pairwise(made):
@@ -338,7 +343,7 @@ def main(argv: Sequence[str]) -> None:
     if _TPU.value and (reason := aot.missing()):
         raise ValueError(f"--tpu: {reason}")
     found = None if _MEASURED.value is None else storage.read_json(pathlib.Path(_MEASURED.value))
-    if found is not None and not {"rates", "settings", "turns"} <= set(found):
+    if found is not None and not {"rates", "targets", "turns"} <= set(found):
         raise ValueError(f"--measured={_MEASURED.value} must be a file that this study wrote")
     if _DOCS.value is not None:
         scaling_tables.marked(pathlib.Path(_DOCS.value))

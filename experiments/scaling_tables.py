@@ -24,8 +24,9 @@ Batches of {size}. A metamer is verified in {verified:.0f} ms, heard by four net
 """
 _MANY = """\
 **Computed, not measured**: {metamers:,} metamers, of {targets:,} targets at each of {stages}
-stages, are {core_hours:,.1f} core-hours of synthesis at these rates. With a share a core, one part
-after the other:
+stages, are {core_hours:,.1f} core-hours of synthesis at these rates. (For the two shares above the
+same arithmetic gives {synthesis:.1f} s of synthesis and {verification:.1f} s of verification.) With
+a share a core, one part after the other:
 """
 _POD = """\
 **Computed, seen on no device**: the same on {chips:,} chips of a TPU v5e, {hosts} hosts with a
@@ -66,7 +67,13 @@ def of_study(found: Mapping[str, Any], metamers: int, pod: scaling_estimate.Pod)
         pod: What else to compute it for.
     """
     rates = scaling_estimate.Rates(**found["rates"])
-    return "\n".join((_of_parts(found), _of_fixed(found, rates), _of_many(rates, metamers, pod)))
+    return "\n".join(
+        (
+            _of_parts(found),
+            _of_fixed(found, rates),
+            _of_many(rates, found["targets"], metamers, pod),
+        )
+    )
 
 
 def _of_parts(found: Mapping[str, Any]) -> str:
@@ -141,14 +148,19 @@ def _of_fixed(found: Mapping[str, Any], rates: scaling_estimate.Rates) -> str:
     )
 
 
-def _of_many(rates: scaling_estimate.Rates, metamers: int, pod: scaling_estimate.Pod) -> str:
+def _of_many(
+    rates: scaling_estimate.Rates, measured: int, metamers: int, pod: scaling_estimate.Pod
+) -> str:
     rows = []
     for cores in _CORES:
         parts = scaling_estimate.on_cores(rates, metamers, cores)
         times = map(_duration, (*parts.values(), sum(parts.values())))
         rows.append([f"{cores:,}", *times, scaling_estimate.longest(parts)])
     names = scaling_estimate.on_cores(rates, metamers, 1)
+    two = scaling_estimate.on_cores(rates, measured * len(rates.batch_s), 2)
     many = _MANY.format(
+        synthesis=two["synthesis"],
+        verification=two["verification"],
         metamers=metamers,
         targets=scaling_estimate.targets_of(rates, metamers),
         stages=len(rates.batch_s),

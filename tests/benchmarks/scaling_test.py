@@ -87,6 +87,7 @@ def test_tables_say_what_was_measured():
 
     found = {
         "turns": {"one": [took(9.0, 8.0), took(11.0, 9.0)], "two": [took(6.0, 10.0)] * 2},
+        "targets": 40,
         "networks_s": {"conv2d": 4.0},
         "environment": {"jax": "1.2.3"},
         "load_average_before": 0.01,
@@ -99,6 +100,8 @@ def test_tables_say_what_was_measured():
     text = scaling_tables.of_study(found, 200, POD)
     assert "| train | 10.0 | 6.0 | 1.67 | 0.83 | 2.0 | 8.5 | 10.0 |" in text
     assert "| report | 10.0 | 6.0 |  |  | 2.0 | 8.5 | 10.0 |" in text
+    # Of eight batches each makes four; each but one of three parts is the first's.
+    assert f"gives {5 + 3 + 4 * 4:.1f} s of synthesis and {7 + 2 * 40 * 0.5:.1f} s of" in text
     assert "What takes longest is compiling the steps." in text
     assert "**Not equal: weights.npz.**" in scaling_tables.of_study(
         {**found, "files_different": ["weights.npz"]}, 200, POD
