@@ -17,6 +17,7 @@ import faulthandler
 import functools
 import hashlib
 import logging
+import logging.handlers
 import os
 import pathlib
 import random
@@ -482,19 +483,14 @@ def _study_damages(config: configs.ExperimentConfig, trained: pathlib.Path) -> l
 
 def _go_on(config: configs.ExperimentConfig, folder: pathlib.Path) -> str:
     """Continues a run to its end and returns its warnings."""
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
-
-    listener = Listener(logging.WARNING)
+    listener = logging.handlers.BufferingHandler(capacity=10**6)
+    listener.setLevel(logging.WARNING)
     logging.getLogger().addHandler(listener)
     try:
         pipeline.reproduce(config, folder)
     finally:
         logging.getLogger().removeHandler(listener)
-    return "\n".join(said)
+    return "\n".join(record.getMessage() for record in listener.buffer)
 
 
 def _stop_within(config: configs.ExperimentConfig, folder: pathlib.Path, part: str) -> None:

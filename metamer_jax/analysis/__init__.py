@@ -14,7 +14,9 @@ from metamer_jax.analysis.confusions import transmitted_information as transmitt
 from metamer_jax.analysis.contrasts import planned_contrasts as planned_contrasts
 from metamer_jax.analysis.curves import curve_summary as curve_summary
 from metamer_jax.analysis.equivalence import equivalence_tests as equivalence_tests
+from metamer_jax.analysis.intervals import CORRECTIONS as CORRECTIONS
 from metamer_jax.analysis.mixed import mixed_model as mixed_model
+from metamer_jax.analysis.observers import both_observers as both_observers
 from metamer_jax.analysis.observers import network_trials as network_trials
 from metamer_jax.analysis.observers import observer_anova as observer_anova
 from metamer_jax.analysis.observers import with_natural_layer as with_natural_layer
@@ -33,7 +35,9 @@ from metamer_jax.analysis.scores import recognition as recognition
 from metamer_jax.analysis.scores import recognition_matrix as recognition_matrix
 from metamer_jax.analysis.tables import Pairing as Pairing
 from metamer_jax.analysis.tables import pair_layers as pair_layers
+from metamer_jax.analysis.tables import select as select
 from metamer_jax.analysis.tables import to_json as to_json
 from metamer_jax.analysis.tables import to_records as to_records
+from metamer_jax.analysis.variance import SCHEMES as SCHEMES
 from metamer_jax.analysis.variance import anova as anova
 from metamer_jax.analysis.variance import epsilons as epsilons

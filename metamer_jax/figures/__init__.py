@@ -20,5 +20,9 @@ from metamer_jax.figures.run import training_curves as training_curves
 from metamer_jax.figures.studies import accuracy_under_attack as accuracy_under_attack
 from metamer_jax.figures.studies import benchmark_bars as benchmark_bars
 from metamer_jax.figures.studies import benchmark_history as benchmark_history
+from metamer_jax.figures.style import INK as INK
+from metamer_jax.figures.style import MUTED as MUTED
 from metamer_jax.figures.style import Figure as Figure
+from metamer_jax.figures.style import house_style as house_style
 from metamer_jax.figures.style import network_color as network_color
+from metamer_jax.figures.style import one_panel as one_panel

@@ -235,21 +235,18 @@ def recognition_by_word(table: pd.DataFrame, *, source: str = "") -> Figure:
     return figure
 
 
-def confusions(
-    table: pd.DataFrame, *, columns: str | None = None, words: Sequence[str], source: str = ""
-) -> Figure:
+def confusions(table: pd.DataFrame, *, columns: str | None = None, source: str = "") -> Figure:
     """Draws which word was answered to which: a row of matrices a network, a column a layer.
 
     Args:
-        table: Rows of `analysis.confusion` by model, and by `columns`.
+        table: Rows of `analysis.confusion` by model, and by `columns`, the choices in order.
         columns: "layer", or None: one matrix a network, side by side.
-        words: The choices, in order.
         source: Whose answers.
 
     Returns:
         The figure.
     """
-    models = list(dict.fromkeys(table["model"]))
+    models, words = (list(dict.fromkeys(table[name])) for name in ("model", "word"))
     across = models if columns is None else list(dict.fromkeys(table[columns]))
     down = [None] if columns is None else models
     answers = [*words, *(a for a in dict.fromkeys(table["response"]) if a not in words)]

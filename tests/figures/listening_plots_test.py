@@ -89,8 +89,8 @@ def test_what_no_person_answered_is_labelled_in_the_figure(source):
     for figure in (
         plots.recognition_by_layer(recognition(trials), source=source),
         plots.recognition_by_word(recognition(trials, by=("model", "word")), source=source),
-        plots.confusions(analysis.confusion(trials, words=words), words=words, source=source),
-        plots.confusions(by_layer, columns="layer", words=words, source=source),
+        plots.confusions(analysis.confusion(trials, words=words), source=source),
+        plots.confusions(by_layer, columns="layer", source=source),
         plots.agreement(recognition(trials), recognition(trials), source=source),
     ):
         title = figure.get_suptitle()
@@ -102,7 +102,7 @@ def test_matrices_hold_the_shares_and_what_was_not_answered():
     trials = table()
     words = ("go", "no")
     found = analysis.confusion(trials, ("model", "layer"), words=words)
-    figure = plots.confusions(found, columns="layer", words=words)
+    figure = plots.confusions(found, columns="layer")
     assert len(figure.axes) == 4
     image = figure.axes[1].images[0].get_array()
     dense = found[(found["model"] == "a") & (found["layer"] == "dense")]

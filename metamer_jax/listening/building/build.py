@@ -75,7 +75,9 @@ def make(material: Material, config: ListeningConfig) -> ExperimentContent:
         natural=[names.new() for _ in range(extras)],
         practice=[names.new() for _ in range(config.practice_trials)],
     )
-    samples = _samples(material, ids)
+    samples = {ids.metamer[row]: material.metamer_sounds[row] for row in ids.metamer}
+    samples |= dict(zip(ids.natural, material.natural_sounds, strict=False))
+    samples |= dict(zip(ids.practice, material.practice_sounds, strict=False))
     manifest = _rows(ordered, choice, ids, material, config)
     answers = material.words
     if config.task != "words":
@@ -150,13 +152,6 @@ class _SoundIds:
     metamer: dict[int, str]  # Row of the material's metamers to id.
     natural: list[str]  # Natural trials, then catch trials.
     practice: list[str]
-
-
-def _samples(material: Material, ids: _SoundIds) -> dict[str, np.ndarray]:
-    """Returns [time] int16 of each test and practice sound by its id."""
-    samples = {ids.metamer[row]: material.metamer_sounds[row] for row in ids.metamer}
-    samples |= dict(zip(ids.natural, material.natural_sounds, strict=False))
-    return samples | dict(zip(ids.practice, material.practice_sounds, strict=False))
 
 
 def _rows(

@@ -160,9 +160,18 @@ def _source(run: runs.Run) -> dict[str, Any]:
     return about
 
 
+def verified_in_order(run: runs.Run) -> pd.DataFrame:
+    """Rows of verification/metamers.csv by network as in the run, stage, target and seed."""
+    table = pipeline.read_verified(run)
+    place = {network: i for i, network in enumerate(run.config.networks)}
+    table = table.assign(place=table["network"].map(place))
+    # A stage is one place in the order of processing.
+    return table.sort_values(["place", "stage_index", "target_id", "seed"], kind="stable")
+
+
 def _metamer_table(run: runs.Run, config: ListeningConfig) -> pd.DataFrame:
     """Rows of verification/metamers.csv that were asked for, in our columns and a fixed order."""
-    table = pipeline.read_verified(run)
+    table = verified_in_order(run)
     for option, column in (("networks", "network"), ("stages", "stage"), ("words", "word")):
         wanted = getattr(config, option)
         unknown = sorted(set(wanted) - set(table[column]))
@@ -176,10 +185,6 @@ def _metamer_table(run: runs.Run, config: ListeningConfig) -> pd.DataFrame:
     targets = storage.read_csv(run.path("targets", "targets.csv"), text=verification.TEXTS)
     held_out = set(targets.loc[targets["split"] == "test", "target_id"])
     table = table[table["target_id"].isin(held_out)]
-    # The order of networks is that of the run; a stage is one place in the order of processing.
-    place = {network: i for i, network in enumerate(run.config.networks)}
-    table = table.assign(place=table["network"].map(place))
-    table = table.sort_values(["place", "stage_index", "target_id", "seed"], kind="stable")
     return table.rename(columns={theirs: ours for ours, theirs in _FROM_RUN.items()})
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from metamer_jax import audio, configs, pipeline, runs, storage, verification
 from metamer_jax.auditory import exact
 from metamer_jax.listening import responses
+from metamer_jax.listening.building.material import verified_in_order
 from metamer_jax.listening.config import VERIFIED
 from metamer_jax.listening.listeners.panels import SOURCE, Network
 from metamer_jax.listening.serving import sessions
@@ -108,14 +109,11 @@ def listen_to_run(
     """
     if verified not in VERIFIED:
         raise ValueError(f"verified must be one of {VERIFIED}, got {verified!r}")
-    table = pipeline.read_verified(run)
+    table = verified_in_order(run)
     if verified == "pass":
         table = table[table["verdict"] == "pass"]
     if table.empty:
         raise ValueError("no metamer passed verification; verified='any' takes all of them")
-    place = {network: i for i, network in enumerate(run.config.networks)}
-    table = table.assign(place=table["network"].map(place))
-    table = table.sort_values(["place", "stage_index", "target_id", "seed"], kind="stable")
     files, rows = [], []
     for entry in table.to_dict("records"):
         which = entry["network"], entry["stage"], entry["target_id"], entry["seed"]

@@ -204,29 +204,26 @@ def _checks(table, rules):
         meaning = "the participant took this condition in another session, which counts"
         checks.append(("repeat", meaning, table["repeat"], ~tidy))
     if rules.answered_min is not None:
-        share = _share_answered(table)
         meaning = f"below {_percent(rules.answered_min)} of the sounds answered"
-        checks.append(("incomplete", meaning, ~tidy & (share < rules.answered_min), ~tidy))
+        low = _share_answered(table) < rules.answered_min
+        checks.append(("incomplete", meaning, low, ~tidy))
     if rules.headphones:
         passed = table["headphones"].astype("boolean")
-        judged = passed.notna()
-        fails = judged & ~passed.fillna(True).astype(bool)
-        checks.append(("headphones", "the headphone check was failed", fails, judged))
+        meaning, failed = "the headphone check was failed", ~passed.fillna(True).astype(bool)
+        checks.append(("headphones", meaning, failed, passed.notna()))
     if rules.catch_min is not None:
         meaning = f"below {_percent(rules.catch_min)} right on catch trials"
-        judged = table["catch_trials"] > 0
-        fails = judged & (table["catch_correct"] < rules.catch_min - 1e-9)
-        checks.append(("catch", meaning, fails, judged))
+        low = table["catch_correct"] < rules.catch_min - 1e-9
+        checks.append(("catch", meaning, low, table["catch_trials"] > 0))
     if rules.reference_min is not None:
         meaning = (
             f"below {_percent(rules.reference_min)} right on metamers of "
             f"{rules.reference_layer} (the paper's rule)"
         )
         # A table of proportions may be averaged over sessions: the rule is not for those.
-        judged = ~tidy & (table["reference_trials"] > 0)
-        fails = judged & (table["reference_correct"] < rules.reference_min - 1e-9)
-        checks.append(("reference", meaning, fails, judged))
-    return checks
+        low = table["reference_correct"] < rules.reference_min - 1e-9
+        checks.append(("reference", meaning, low, ~tidy & (table["reference_trials"] > 0)))
+    return [(name, meaning, judged & bad, judged) for name, meaning, bad, judged in checks]
 
 
 def _require_judgements(checks, rules, heard, table) -> None:

@@ -358,25 +358,24 @@ def _verification(run: Mapping[str, Any]) -> str:
     pairs = [n for stages in (run.get("null_pairs") or {}).values() for n in stages.values()]
     size = f"{_span(pairs)} pairs" if pairs else "all pairs"
     three = rules.get("criterion") == "feather2023"
-    measures = (
-        "each of Spearman's correlation, Pearson's correlation and the signal-to-noise ratio of "
-        "its activation and the recording's"
-        if three
-        else "the Spearman correlation of its activation with the recording's"
-    )
-    passed = (
+    measures = "the Spearman correlation of its activation with the recording's"
+    if three:
+        measures = (
+            "each of Spearman's correlation, Pearson's correlation and the signal-to-noise ratio "
+            "of its activation and the recording's"
+        )
+    said = (
         f"A metamer passed verification if the network heard the recording's word in it and "
         f"{measures} exceeded that of every one of {size} of different recordings (null "
         f"distribution, of {rules['null_recordings']} recordings)"
     )
-    few = (
-        ""
-        if three or not rules["min_rank_features"]
-        else f"; at stages of fewer than {rules['min_rank_features']} features, if the distance of "
-        f"the activations was at most {100 * rules['max_relative_error']:g} % of the norm of the "
-        f"recording's"
-    )
-    return f"{passed}{few}. Verified were the 16-bit files that were played."
+    if rules["min_rank_features"] and not three:
+        said += (
+            f"; at stages of fewer than {rules['min_rank_features']} features, if the distance of "
+            f"the activations was at most {100 * rules['max_relative_error']:g} % of the norm of "
+            f"the recording's"
+        )
+    return f"{said}. Verified were the 16-bit files that were played."
 
 
 def _matched(design: Mapping[str, Any], distinct: pd.DataFrame) -> str:
@@ -535,26 +534,19 @@ def _trials(design: Mapping[str, Any], manifest: pd.DataFrame) -> str:
     practice = int((pd.to_numeric(manifest["condition"]) == 0).sum())
     compares = design.get("task", "words") != "words"
     sounds = "a recording and itself played backwards" if compares else "natural recordings"
-    trained = (
-        f"Practice came first: {_count(practice, 'trial')} with {sounds} and feedback. "
-        if practice
-        else ""
-    )
-    order = (
-        "shuffled for each listener"
-        if config.get("choice_order") == "shuffled"
-        else "the same for everybody"
-    )
-    sure = (
-        " After each answer they said how sure they were (1 to 5)."
-        if config.get("confidence")
-        else ""
-    )
-    return (
-        f"{trained}A sound was played once, at the press of a button, and could be answered when "
+    shuffled = config.get("choice_order") == "shuffled"
+    order = "shuffled for each listener" if shuffled else "the same for everybody"
+    said = (
+        f"A sound was played once, at the press of a button, and could be answered when "
         f"it had ended, without a limit of time. {task}; the order of the answers was {order}. In "
-        f"the experiment itself there was no feedback.{sure}"
+        f"the experiment itself there was no feedback."
     )
+    if practice:
+        first = f"Practice came first: {_count(practice, 'trial')} with {sounds} and feedback."
+        said = f"{first} {said}"
+    if config.get("confidence"):
+        said += " After each answer they said how sure they were (1 to 5)."
+    return said
 
 
 def _statistics(results: Results) -> str:

@@ -3,6 +3,7 @@
 Answers that no person gave are labelled so in every figure, in the page's title and on top of it.
 """
 
+import functools
 import io
 import logging
 import os
@@ -34,21 +35,6 @@ CAPTIONS = {
         "Means over listeners; bars are 95 % intervals (BCa bootstrap over listeners; of a single "
         "listener, Wilson's over trials; none where all listeners agree).",
     ),
-    "recognition_by_word": (
-        "Recognition by word",
-        "Share of right answers by the word spoken in the target, for each network.",
-        "Means over listeners and all layers, with intervals as above.",
-    ),
-    "confusion_by_network": (
-        "Confusions by network",
-        "Matrices of the word spoken and the word answered, one a network.",
-        "Rows: the word spoken in the target; percentages of its trials, all layers pooled.",
-    ),
-    "confusion_by_layer": (
-        "Confusions by network and layer",
-        "Matrices of the word spoken and the word answered, one a network and layer.",
-        "Rows: the word spoken in the target; percentages of its trials.",
-    ),
     "people_and_machines": (
         "Beside machine listeners",
         "Recognition of each network's layers by machines against that by this page's listeners.",
@@ -61,9 +47,33 @@ CAPTIONS = {
         "curve or correlation here counts them.",
     ),
 }
+# Of words, drawn between the first of these and the further analyses.
+_WORDS = {
+    "recognition_by_word": analyses.Drawing(
+        "recognition_by_word",
+        plots.recognition_by_word,
+        "Recognition by word",
+        "Share of right answers by the word spoken in the target, for each network.",
+        "Means over listeners and all layers, with intervals as above.",
+    ),
+    "confusion_by_network": analyses.Drawing(
+        "confusion",
+        plots.confusions,
+        "Confusions by network",
+        "Matrices of the word spoken and the word answered, one a network.",
+        "Rows: the word spoken in the target; percentages of its trials, all layers pooled.",
+    ),
+    "confusion_by_layer": analyses.Drawing(
+        "confusion_by_layer",
+        functools.partial(plots.confusions, columns="layer"),
+        "Confusions by network and layer",
+        "Matrices of the word spoken and the word answered, one a network and layer.",
+        "Rows: the word spoken in the target; percentages of its trials.",
+    ),
+}
 CAPTIONS |= {
     name: (drawing.title, drawing.alt, drawing.caption)
-    for name, drawing in analyses.DRAWINGS.items()
+    for name, drawing in (_WORDS | analyses.DRAWINGS).items()
 }
 
 
@@ -140,19 +150,9 @@ def draw(
         drawn["recognition_by_layer"] = plots.recognition_by_layer(
             tables["recognition"], source=source, panel=beside
         )
-    if "recognition_by_word" in tables:
-        drawn["recognition_by_word"] = plots.recognition_by_word(
-            tables["recognition_by_word"], source=source
-        )
-    for name, table, columns in (
-        ("confusion_by_network", "confusion", None),
-        ("confusion_by_layer", "confusion_by_layer", "layer"),
-    ):
-        if table in tables:
-            words = list(dict.fromkeys(tables[table]["word"]))
-            drawn[name] = plots.confusions(
-                tables[table], columns=columns, words=words, source=source
-            )
+    for name, drawing in _WORDS.items():
+        if drawing.table in tables:
+            drawn[name] = drawing.draw(tables[drawing.table], source=source)
     if beside is not None and "recognition" in tables:
         drawn["people_and_machines"] = plots.agreement(tables["recognition"], beside, source=source)
     for name, drawing in analyses.DRAWINGS.items():
@@ -188,7 +188,7 @@ def render(
         for number, (name, figure) in enumerate(drawn.items())
     }
     label = plots.LABELS.get(found.source, "")
-    title = "Listening experiment"
+    title, by_model = "Listening experiment", found.tables.get("recognition_by_model")
     shown = {**found.tables, **extra}
     return page.render(
         "listening_report.html.jinja",
@@ -201,7 +201,7 @@ def render(
         read=read,
         participants=kept.trials["participant"].nunique(),
         counted=int(kept.sessions["kept"].sum()),
-        overall=_overall(found),
+        overall=None if by_model is None else float(by_model["mean"].mean()),
         omitted=by_reason(found),
         further=[
             (name, drawing.table, name in drawn)
@@ -222,11 +222,6 @@ def by_reason(found: "Results") -> dict[str, str]:
     for name, reason in found.omitted.items():
         names.setdefault(reason, []).append(name)
     return {reason: ", ".join(them) for reason, them in names.items()}
-
-
-def _overall(found: "Results") -> float | None:
-    table = found.tables.get("recognition_by_model")
-    return None if table is None else float(table["mean"].mean())
 
 
 # Columns of each table that the page shows; the files have them all.

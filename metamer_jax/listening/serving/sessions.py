@@ -207,22 +207,17 @@ def check_session(session: object, experiment: Experiment | None = None) -> dict
     version = session.get("schema_version")
     if not is_whole(version) or version != SCHEMA_VERSION:  # True is 1 to Python.
         raise SessionError(f"schema_version must be {SCHEMA_VERSION}, got {brief(version)}")
-    for name, (accepts, expected) in _FIELDS.items():
+    for name, field in _FIELDS.items():
         if name not in session:
-            raise SessionError(f"no field {name}: expected {expected}")
-        if not accepts(session[name]):
-            raise SessionError(f"{name} must be {expected}, got {brief(session[name])}")
-    for name, (accepts, expected) in _OPTIONAL_FIELDS.items():
-        if session.get(name) is not None and not accepts(session[name]):
-            raise SessionError(f"{name} must be {expected}, got {brief(session[name])}")
+            raise SessionError(f"no field {name}: expected {field[1]}")
+        _check_value(session[name], name, field)
+    for name, field in _OPTIONAL_FIELDS.items():
+        _check_value(session.get(name), name, field)
     for number, trial in enumerate(session["trials"]):
         if not isinstance(trial, dict):
             raise SessionError(f"trials[{number}] must be an object, got {brief(trial)}")
-        for name, (accepts, expected) in _TRIAL_FIELDS.items():
-            if not accepts(trial.get(name)):
-                raise SessionError(
-                    f"trials[{number}]: {name} must be {expected}, got {brief(trial.get(name))}"
-                )
+        for name, field in _TRIAL_FIELDS.items():
+            _check_value(trial.get(name), f"trials[{number}]: {name}", field)
     if experiment is not None:
         check_design(session, experiment)
         if session["condition"] not in experiment.conditions:
@@ -231,6 +226,12 @@ def check_session(session: object, experiment: Experiment | None = None) -> dict
                 f"got {session['condition']}"
             )
     return session
+
+
+def _check_value(value: object, name: str, field: "_Field") -> None:
+    accepts, expected = field
+    if not accepts(value):
+        raise SessionError(f"{name} must be {expected}, got {brief(value)}")
 
 
 def check_withdrawal(found: object) -> str:
@@ -242,11 +243,9 @@ def check_withdrawal(found: object) -> str:
     Raises:
         SessionError: It names no session.
     """
-    accepts, expected = _FIELDS["session_id"]
     session_id = found.get("session_id") if isinstance(found, dict) else None
-    if not isinstance(session_id, str) or not accepts(session_id):
-        raise SessionError(f"session_id must be {expected}, got {brief(session_id)}")
-    return session_id
+    _check_value(session_id, "session_id", _FIELDS["session_id"])
+    return str(session_id)
 
 
 def load_presented(experiment: Experiment) -> dict[int, dict[str, int]]:
@@ -386,7 +385,8 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+_Field = tuple[Callable[[object], bool], str]  # Whether a value may be, and what may.
+_FIELDS: Mapping[str, _Field] = {
     "experiment_id": (_text(200), "a text"),
     "design_sha256": (_text(200), "a text"),
     "session_id": (
@@ -422,23 +422,23 @@ def _is_modest(value: object) -> bool:
     return isinstance(value, (int, float)) and -1e15 < value < 1e15
 
 
-_OPTIONAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "questionnaire": (_is_flat, "an object of texts and numbers"),
-    "consent": (_is_flat, "an object of texts"),
-    "language": (_text(40), "a short text"),
-    "complete": (_is_flag, "true or false"),
-    "simulated": (_is_flag, "true or false"),
-    "comments": (_text(10_000), "a text of at most 10000 characters"),
+_OPTIONAL_FIELDS: Mapping[str, _Field] = {
+    "questionnaire": (_optional(_is_flat), "an object of texts and numbers"),
+    "consent": (_optional(_is_flat), "an object of texts"),
+    "language": (_optional(_text(40)), "a short text"),
+    "complete": (_optional(_is_flag), "true or false"),
+    "simulated": (_optional(_is_flag), "true or false"),
+    "comments": (_optional(_text(10_000)), "a text of at most 10000 characters"),
 }
 
-_TRIAL_FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+_TRIAL_FIELDS: Mapping[str, _Field] = {
     "trial": (_optional(_is_small), "a whole number"),
     "stimulus_id": (
         lambda value: isinstance(value, str) and 0 < len(value) <= 200,
         "the name of a stimulus",
     ),
     "response": (
-        lambda value: value is None or _is_small(value) or _text(200)(value),
+        _optional(lambda value: _is_small(value) or _text(200)(value)),
         "a word, its place in choice_order, or null",
     ),
     "choice_order": (
