@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.optimize
 import scipy.special
 
-from metamer_jax.analysis import intervals, tables
+from metamer_jax.analysis import intervals, reliability, tables
 
 COLUMNS = (
     *("model", "half_stage", "half_low", "half_high", "half_layers", "crossing", "slope"),
@@ -70,16 +70,12 @@ def curve_summary(
     intervals.check_share(chance, "chance")
     if ceiling is not None and not chance < ceiling <= 1:
         raise ValueError(f"ceiling: expected a share above chance {chance}, got {ceiling!r}.")
-    tables.check_columns(table, ["participant", "model", "layer", "correct"])
     table = tables.only_kinds(table, kinds)
-    values = tables.numbers(table, "correct", share=True)
-    table = table.assign(correct=values)
+    profiles = reliability.profiles(table)
     rows = []
     least = 3 if ceiling is not None else 4
     for model, layers in tables.own_layers(table).items():
-        own = table[(table["model"] == model).to_numpy()]
-        wide = own.pivot_table("correct", "participant", "layer", aggfunc="mean", observed=True)
-        curves = wide[layers].dropna().to_numpy(float)
+        curves = profiles[[(model, layer) for layer in layers]].dropna().to_numpy(float)
         row: dict[str, Any] = {"model": model, "layers": len(layers), "unit": "participant"}
         row |= {"n": len(curves), "chance": chance, "reason": ""}
         if not len(curves) or len(layers) < least:

@@ -165,7 +165,8 @@ class SessionStore:
                 "SELECT participant, condition, body FROM sessions WHERE session_id = ?",
                 (session_id,),
             ).fetchone()
-            if self._is_withdrawn(database, session_id):
+            withdrawn = "SELECT 1 FROM withdrawn WHERE session_id = ?"
+            if database.execute(withdrawn, (session_id,)).fetchone() is not None:
                 raise WithdrawnError("this session was withdrawn by its listener")
             if row is None or row[2] is None:
                 # Whoever was handed a condition has begun, and a flood of others does not stop
@@ -211,11 +212,6 @@ class SessionStore:
         with self._lock:
             (self.folder / f"{session_id}.json").unlink(missing_ok=True)
         return bool(deleted)
-
-    @staticmethod
-    def _is_withdrawn(database: sqlite3.Connection, session_id: str) -> bool:
-        query = "SELECT 1 FROM withdrawn WHERE session_id = ?"
-        return database.execute(query, (session_id,)).fetchone() is not None
 
     def counts(self) -> dict[int, tuple[int, int]]:
         """Returns by condition how many sessions are complete, and how many have begun."""
