@@ -101,10 +101,11 @@ class CochleagramConfig:
             f"got {self.high_hz}",
         )
         if self.sample_rate_hz % self.envelope_rate_hz:
-            nearest = _nearest_divisors(self.sample_rate_hz, self.envelope_rate_hz)
+            divisors = divisors_by_nearness(self.sample_rate_hz, self.envelope_rate_hz)
             raise ValueError(
                 f"envelope_rate_hz must divide sample_rate_hz={self.sample_rate_hz} (frames lie on "
-                f"samples), got {self.envelope_rate_hz}; the nearest that do are {nearest}"
+                f"samples), got {self.envelope_rate_hz}; the nearest that do are "
+                f"{tuple(sorted(divisors[:2]))}"
             )
         require(self.num_samples >= 2, f"duration_s={self.duration_s} holds no two samples")
         require(
@@ -147,9 +148,10 @@ class CochleagramConfig:
         return self.sample_factor * (self.num_filters + 1) - 1 + ends
 
 
-def _nearest_divisors(sample_rate_hz: int, envelope_rate_hz: int) -> tuple[int, ...]:
-    divisors = [n for n in range(1, sample_rate_hz + 1) if sample_rate_hz % n == 0]
-    return tuple(sorted(sorted(divisors, key=lambda d: abs(d - envelope_rate_hz))[:2]))
+def divisors_by_nearness(number: int, wanted: int) -> list[int]:
+    """Lists the divisors of a number, the nearest to the one that is wanted first."""
+    divisors = [n for n in range(1, number + 1) if number % n == 0]
+    return sorted(divisors, key=lambda n: abs(n - wanted))
 
 
 COCHLEAGRAMS: Mapping[str, CochleagramConfig] = types.MappingProxyType(

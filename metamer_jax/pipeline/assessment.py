@@ -144,6 +144,11 @@ def assess(
     return table, pd.concat(long, ignore_index=True)
 
 
+def first_columns(table: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
+    """Returns a table with these columns first, the others as they were."""
+    return table[[*names, *(name for name in table.columns if name not in names)]]
+
+
 def recording_columns(ids: Sequence[int] | np.ndarray, recordings: Any) -> dict[str, np.ndarray]:
     """Says which recordings the targets `ids` (indices into the recordings) are."""
     rows = np.asarray(ids)

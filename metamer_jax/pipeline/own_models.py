@@ -23,8 +23,10 @@ from metamer_jax.configs import (
     SynthesisConfig,
     VerificationConfig,
 )
+from metamer_jax.configs.cochleagram import divisors_by_nearness
 from metamer_jax.configs.synthesis import MIN_NULL_RECORDINGS
 from metamer_jax.own_models import verifying
+from metamer_jax.pipeline.assessment import first_columns
 from metamer_jax.runtime import progress
 
 if TYPE_CHECKING:
@@ -94,8 +96,7 @@ class MetamerSet:
             words = np.repeat(self.words, len(self.config.seeds))
             parts.append(part.assign(stage=stage, word=words))
         table = pd.concat(parts, ignore_index=True)
-        first = ["stage", "word", "target_id", "seed"]
-        return table[first + [name for name in table.columns if name not in first]]
+        return first_columns(table, ["stage", "word", "target_id", "seed"])
 
     def __repr__(self) -> str:
         return "\n".join(self._summary())
@@ -172,12 +173,10 @@ def _caption(row):
 
 def picture_config(num_samples: int, sample_rate_hz: int) -> CochleagramConfig:
     """A cochleagram for sounds of any length and rate, to look at."""
-    divisors = [n for n in range(1, sample_rate_hz + 1) if sample_rate_hz % n == 0]
-    rate_hz = min(divisors, key=lambda n: abs(n - _FRAME_RATE_HZ))
     return CochleagramConfig(
         sample_rate_hz=sample_rate_hz,
         duration_s=num_samples / sample_rate_hz,
-        envelope_rate_hz=rate_hz,
+        envelope_rate_hz=divisors_by_nearness(sample_rate_hz, _FRAME_RATE_HZ)[0],
         # No filter between two bins of a short sound.
         low_hz=max(50.0, 2 * sample_rate_hz / num_samples),
         high_hz=min(8000.0, sample_rate_hz / 2),

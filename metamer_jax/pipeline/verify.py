@@ -227,12 +227,12 @@ def verify_metamers(
     long = [each.measured for each in checked.values()]
     table = table.assign(**assessment.recording_columns(table["target_id"].to_numpy(), recordings))
     table["target_correct"] = table["target_prediction"] == table["word"]
-    table = _first_columns(
+    table = assessment.first_columns(
         table, "network stage stage_index word target_id target_name speaker seed".split()
     )
     _write_nulls(run, checked)
     folder = run.path("verification")
-    storage.write_csv(folder / "stages.csv", _first_columns(pd.concat(long), ["network"]))
+    storage.write_csv(folder / "stages.csv", assessment.first_columns(pd.concat(long), ["network"]))
     storage.write_csv(folder / "yields.csv", verification.yields(table))
     storage.write_csv(folder / "heard.csv", heard)
     num_words = len(recordings.words)  # Of one, every guess would be right.
@@ -402,10 +402,6 @@ def _write_nulls(run, checked):
             histograms[f"{network}/{stage}/{name}"] = values
     storage.write_json(run.path("verification", "null.json"), summaries)
     storage.write_npz(run.path("verification", "null_histograms.npz"), histograms)
-
-
-def _first_columns(table, names):
-    return table[names + [name for name in table.columns if name not in names]]
 
 
 def _null_distributions(run, recordings, natural, networks, conditions):
