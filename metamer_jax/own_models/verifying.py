@@ -123,12 +123,17 @@ def verify(
         show_progress: Whether to show a bar.
 
     Returns:
-        A row per metamer, targets in order and seeds within: target_id, seed, outcome, steps,
-        level_db (of the file), target_prediction and prediction (indices, where there are
-        classes), spearman, pearson_r2, snr_db, relative_error, class_match (missing without
-        classes), null_percentile, null_max, decided_by, verdict, reason; without a
-        parametrisation the same of the waveform as it was optimised, "optimised_..."; and the
-        stage's null distribution.
+        A row per metamer, targets in order and seeds within, and the stage's null distribution.
+        The columns are target_id and seed; outcome and steps (how the synthesis ended, and when);
+        level_db (of the file, dB re full scale); target_prediction, prediction and class_match
+        (indices of classes, and whether they are one; missing without classes). Of the
+        activations, s of the target and m of the metamer: relative_error (||s - m|| / ||s||),
+        spearman, pearson_r, pearson_r2, snr_db (10 log10(sum s^2 / sum (s - m)^2)) and
+        snr_of_norms_db (10 log10(||s|| / ||s - m||), half of it, as Feather et al. 2023 print it).
+        Of the pairs of different recordings: null_max (their largest spearman) and
+        null_percentile (how many have a smaller one than the metamer, percent). And decided_by
+        ("spearman" or "relative_error"), verdict ("pass" or "fail") and reason (why it failed).
+        Without a parametrisation the same of the waveform as it was optimised, "optimised_...".
 
     Raises:
         ValueError: There is no such stage, the arrays do not fit the model or each other, the

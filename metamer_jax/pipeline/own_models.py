@@ -80,7 +80,8 @@ class MetamerSet:
     def table(self) -> "pd.DataFrame":
         """A row per metamer: stage, word, and the columns of `verify` or, without, the outcome.
 
-        What the model takes a sound for stands there as the class is called.
+        What the model takes a sound for stands there as the class is called. Not verified, a row
+        has outcome, steps, and relative_error as the synthesis measured it.
         """
         import pandas as pd
 
