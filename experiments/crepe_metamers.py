@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     table = _table(found, tracks, own)
     table.to_csv(out / "pitch.csv", index=False, float_format="%.4g", lineterminator="\n")
     sound_tables.write_end(_PAGE.value, _page_table(table))
-    _figure(tracks, own, [*targets]).savefig(out / "pitch.png", dpi=110)
+    _figure(tracks, own, [*targets]).savefig(out / "pitch.png", dpi=110, facecolor="white")
     print(table.to_string())
 
 
@@ -217,7 +217,7 @@ def _figure(tracks, own, words):
                 axis.tick_params(labelleft=name == "pYIN")
                 if place == 0:
                     axis.set_ylabel(stage)
-            axes[0, place].set_title(f"{word}, by {name}")
+            axes[0, place].set_title(f"{word},\nby {name}")
         figure.supxlabel("Time (ms)", fontsize=9)
         figure.supylabel("Pitch (Hz), of metamers by the stage that they match", fontsize=9)
         handles, labels = axes[0, 0].get_legend_handles_labels()
