@@ -198,7 +198,7 @@ class _Bar(Progress):
             warnings.simplefilter("ignore")  # A notebook without ipywidgets gets the text bar.
             from tqdm import auto
 
-        # The first step compiles: an estimate from the latest steps forgets that soon.
+        self._is_timed = False
         self._tqdm = auto.tqdm(
             total=total,
             desc=description,
@@ -215,7 +215,14 @@ class _Bar(Progress):
             values["left in all"] = left
         if values:
             self._tqdm.set_postfix(_shown(values), refresh=False)
-        self._tqdm.update(count)
+        if self._is_timed:
+            self._tqdm.update(count)
+        else:  # The first update compiles: what is left is told from the second on.
+            self._is_timed = True
+            bar = self._tqdm
+            bar.n = bar.initial = bar.last_print_n = bar.n + count
+            bar.last_print_t = time.time()  # By this clock tqdm goes.
+            bar.refresh()
 
     def write(self, message: str) -> None:
         self._tqdm.write(message, file=self._tqdm.fp)

@@ -1,4 +1,6 @@
 import io
+import re
+import time
 
 import numpy as np
 import pytest
@@ -74,6 +76,17 @@ def test_a_terminal_gets_a_bar():
     assert "training: 100%" in stream.getvalue()
     assert "loss=0.512, recipe=paper" in stream.getvalue()
     assert "a line of its own\n" in stream.getvalue()
+
+
+def test_a_terminals_bar_does_not_tell_what_is_left_by_the_update_that_compiles():
+    stream = Terminal()
+    with progress.bar(5, "conv1", stream=stream) as shown:
+        time.sleep(0.15)
+        shown.update()
+        assert re.search(r"1/5 \[\d\d:\d\d<\?", stream.getvalue())
+        time.sleep(0.15)
+        shown.update()
+        assert re.search(r"2/5 \[\d\d:\d\d<\d\d:", stream.getvalue())
 
 
 def test_track_passes_items_on():
