@@ -145,7 +145,7 @@ def _after_synthesis(rates: Rates, targets: int, shares: int) -> dict[str, float
     return {
         "batches joined": longest_share(len(rates.batch_s), shares) * join,
         "verification": rates.verified_first_s + verified,
-        "machine listeners": targets * len(rates.batch_s) * rates.heard_s,
+        "machine listeners": longest_share(targets * len(rates.batch_s), shares) * rates.heard_s,
     }
 
 

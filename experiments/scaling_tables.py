@@ -39,8 +39,7 @@ are at the rates of a core above, those of host and chip being unknown:
 """
 _BOUND = """\
 What takes longest is {longest}. Verification is dealt by network and stage, to {verified}
-processes at most, and joining to {joined}; machine listeners hear all sounds in one process, which
-holds {memory:.3g} GB of them at once.
+processes at most, and joining to {joined}.
 """
 
 
@@ -184,7 +183,6 @@ def _of_many(
         longest=scaling_estimate.longest(parts),
         verified=rates.verified_parts,
         joined=len(rates.batch_s),
-        memory=1.5 * metamers * rates.sound_bytes / 1e9,  # As 32 bits, and as 16.
     )
     pod_rows = [[name, _duration(s)] for name, s in parts.items()]
     return "\n".join(

@@ -297,6 +297,20 @@ def from_int16(samples: np.ndarray) -> np.ndarray:
     return samples.astype(np.float32) / np.float32(INT16_SCALE)
 
 
+class SoundFiles:
+    """16-bit sound files of one length, read as they are asked for: `files[2:4]` is an array."""
+
+    def __init__(self, paths: Sequence[str | os.PathLike], sample_rate_hz: int):
+        """Takes what `read_int16` takes; nothing is read yet."""
+        self._paths, self._sample_rate_hz = paths, sample_rate_hz
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return read_int16(self._paths[rows], self._sample_rate_hz)
+
+
 def read_int16(paths: Sequence[str | os.PathLike], sample_rate_hz: int) -> np.ndarray:
     """Reads 16-bit sound files of one length, sample for sample.
 

@@ -71,16 +71,17 @@ def main(argv: Sequence[str]) -> None:
         with runs.stop_on_sigterm() as stop:
             recordings = data.load(run.config.data)
             machines.train_panel(run, recordings, listeners, stop=stop, shard=shard)
-    if shard is not None and shard.index > 0:
-        print(f"Done by {shard}; share 0/{shard.count} writes the answers.")
-        return
     networks = machines.load_panel(run, listeners)
-    if experiment is None:
-        trials = machines.listen_to_run(run, networks, verified=_VERIFIED.value)
-    else:
-        trials = machines.listen_to_experiment(run, networks, experiment)
     home = run.folder if experiment is None else experiment.folder
     folder = pathlib.Path(_OUT.value or home / machines.FOLDER)
+    part = machines.Part(folder / "heard", shard or runs.Shard())
+    if experiment is None:
+        trials = machines.listen_to_run(run, networks, verified=_VERIFIED.value, part=part)
+    else:
+        trials = machines.listen_to_experiment(run, networks, experiment, part=part)
+    if trials is None:
+        print(f"Done by {part.shard}; share 0/{part.shard.count} writes the answers.")
+        return
     found, read = writing.write_machines(
         trials,
         folder,

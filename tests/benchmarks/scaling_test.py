@@ -54,7 +54,7 @@ def test_cores_by_hand():
             "synthesis": 5 + 3 + 7 * (2 + 6) / 2,
             "batches joined": 100 * 100 * (3 / 1000 + 1 / 500),
             "verification": 7 + 100 * 0.5,
-            "machine listeners": 200 * 0.1,
+            "machine listeners": 67 * 0.1,
         }
     )
     alone = scaling_estimate.on_cores(RATES, 200, 1)
@@ -73,7 +73,7 @@ def test_a_pod_by_hand():
             "batches written": 100 * 100 / 500,
             "batches joined": 100 * 100 * (3 / 1000 + 1 / 500),
             "verification": 7 + 2 * 100 * 0.5,
-            "machine listeners": 200 * 0.1,
+            "machine listeners": 100 * 0.1,
         }
     )
     assert POD.bound_by == "bytes"

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 import small_run
 
 from metamer_jax import analysis, audio, auditory, pipeline, runs, storage
+from metamer_jax.auditory import exact
 from metamer_jax.figures import listening as plots
 from metamer_jax.listening import config as listening
 from metamer_jax.listening import listeners as machines
 from metamer_jax.listening import responses
 from metamer_jax.listening.building import build, material
+from metamer_jax.listening.listeners import hearing
 from metamer_jax.listening.results import tables
 from metamer_jax.listening.serving import sessions
 from metamer_jax.storage import checkpoints
@@ -102,9 +105,12 @@ class TestListening:
         run, loaded = finished
         shared = dataclasses.replace(run, folder=tmp_path)
         second, first = (runs.Shard(i, 2, timeout_s=30) for i in (1, 0))
-        machines.train_panel(shared, loaded, trained, shard=second)
-        assert [path.name for path in (tmp_path / "listeners").iterdir()] == [trained[1].name]
+        other = threading.Thread(
+            target=machines.train_panel, args=(shared, loaded, trained), kwargs={"shard": second}
+        )
+        other.start()
         machines.train_panel(shared, loaded, trained, shard=first)
+        other.join()
         for listener in trained:
             weights = f"listeners/{listener.name}/networks/{listener.network}/weights.npz"
             assert shared.path(weights).read_bytes() == run.path(weights).read_bytes()
@@ -129,6 +135,34 @@ class TestListening:
             sounds = audio.normalize(audio.from_int16(samples))
             logits, _ = auditory.forward(network.model, variables, sounds, config=dense)
             np.testing.assert_array_equal(predictions, np.argmax(logits, axis=-1))
+
+    def test_shares_hear_blocks_of_their_own_and_nothing_twice(
+        self, finished, trained, tmp_path, monkeypatch
+    ):
+        run, loaded = finished
+        monkeypatch.setattr(hearing, "_BLOCK", 2)
+        networks, config = machines.load_panel(run, trained), run.config.cochleagram
+        samples, _ = audio.to_playback(loaded.waveforms[:5], run.config.data.sample_rate_hz)
+        files = [tmp_path / f"{number}.wav" for number in range(5)]
+        for path, sound in zip(files, samples, strict=True):
+            audio.write_wav(path, sound, run.config.data.sample_rate_hz)
+        files = audio.SoundFiles(files, run.config.data.sample_rate_hz)
+        alone = machines.hear(networks, samples, config)
+        first, second, whole = (
+            machines.Part(tmp_path / "heard", shard)
+            for shard in (runs.Shard(0, 2, timeout_s=0.1), runs.Shard(1, 2), runs.Shard())
+        )
+        with pytest.raises(runs.ShareMissingError, match="block 1 of what is heard of share 1/2"):
+            machines.hear(networks, files, config, part=first)
+        assert machines.hear(networks, files, config, part=second) is None
+        recognize = exact.recognize
+        monkeypatch.delattr(exact, "recognize")
+        for part in (first, whole):
+            found = machines.hear(networks, files, config, part=part)
+            np.testing.assert_array_equal(found, alone)
+        monkeypatch.setattr(exact, "recognize", recognize, raising=False)
+        fewer = machines.hear(networks[1:], files, config, part=whole)
+        np.testing.assert_array_equal(fewer, alone[1:])
 
     def test_every_network_is_scored_on_every_networks_metamers(self, finished, trained):
         run, _ = finished

@@ -13,6 +13,7 @@ A listener is a run folder of its own, listeners/<name>/ in the run's: its weigh
 settings are where any network's are, and its training is picked up again like any other.
 """
 
+from metamer_jax.listening.listeners.hearing import Part as Part
 from metamer_jax.listening.listeners.hearing import hear as hear
 from metamer_jax.listening.listeners.hearing import listen_to_experiment as listen_to_experiment
 from metamer_jax.listening.listeners.hearing import listen_to_run as listen_to_run

@@ -1,8 +1,12 @@
 """Networks listen to the sounds of a run or of an experiment, as they are played to people."""
 
+import dataclasses
+import hashlib
+import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -13,16 +17,33 @@ from metamer_jax.listening.building.material import verified_in_order
 from metamer_jax.listening.config import VERIFIED
 from metamer_jax.listening.listeners.panels import SOURCE, Network
 from metamer_jax.listening.serving import sessions
+from metamer_jax.runs import shares
 from metamer_jax.runtime import progress
+from metamer_jax.storage import cache
+
+_BLOCK = 128  # Sounds that are dealt together; a block of a second weighs 8 MB.
+
+
+class Part(NamedTuple):
+    """What one process hears of many sounds, and where what was heard is kept.
+
+    Attributes:
+        folder: Where it is kept, by blocks of sounds, for the next call and for other processes.
+        shard: Which of several processes on that folder this is; `Shard()`: it is alone.
+    """
+
+    folder: pathlib.Path
+    shard: runs.Shard
 
 
 def hear(
     networks: Sequence[Network],
-    samples: np.ndarray,
+    samples: np.ndarray | audio.SoundFiles,
     config: configs.CochleagramConfig,
     *,
     batch_size: int = 8,
-) -> np.ndarray:
+    part: Part | None = None,
+) -> np.ndarray | None:
     """Lets networks listen to sounds as they are played.
 
     As any recording, a sound reaches a network at mean 0 and RMS 0.1, through the exact
@@ -30,47 +51,99 @@ def hear(
 
     Args:
         networks: Who listens.
-        samples: [sound, time] int16.
+        samples: [sound, time] int16, or their files, of which a block is read at a time.
         config: Settings of the cochleagram.
         batch_size: Cochleagrams made at once.
+        part: Of several processes each hears blocks of its own, and the first waits for the others.
+            None: all is heard here, and nothing kept.
 
     Returns:
-        [network, sound] int, index of the word, of each network's own, that it hears.
+        [network, sound] int, index of the word, of each network's own, that it hears; None of a
+        process that is not the first.
+
+    Raises:
+        ShareMissingError: Another process makes no progress.
     """
-    sounds = np.stack([audio.normalize(audio.from_int16(sound)) for sound in samples])
-    with progress.bar(len(samples), "machine listeners", unit="sound") as bar:
-        return exact.recognize(
-            [(network.model, network.variables) for network in networks],
-            sounds,
-            config,
-            batch_size=batch_size,
-            on_batch=bar.update,
+    folder, shard = part or (None, runs.Shard())
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(samples), _BLOCK)]
+    made_of = "" if folder is None else _digest(networks, config)
+    found: dict[int, np.ndarray] = {}
+
+    def is_known(number):
+        if folder is not None and number not in found:
+            path = folder / f"block_{number:06d}.npz"
+            arrays = storage.read_npz(path) if storage.is_done(path) else {}
+            if arrays and str(arrays["made_of"]) == made_of + _content(samples[blocks[number]]):
+                found[number] = arrays["heard"]
+        return number in found
+
+    todo = [n for n in range(len(blocks)) if shard.owns(n) and not is_known(n)]
+    total = sum(len(range(len(samples))[blocks[number]]) for number in todo)
+    with progress.bar(total, "machine listeners", unit="sound") as bar:
+        for number in todo:
+            block = samples[blocks[number]]
+            found[number] = exact.recognize(
+                [(network.model, network.variables) for network in networks],
+                np.stack([audio.normalize(audio.from_int16(sound)) for sound in block]),
+                config,
+                batch_size=batch_size,
+                on_batch=bar.update,
+            )
+            if folder is not None:
+                kept = {"heard": found[number], "made_of": made_of + _content(block)}
+                storage.write_npz(folder / f"block_{number:06d}.npz", kept)
+    if shard.index > 0:
+        return None
+    if folder is not None:
+        shares.wait(
+            folder,
+            shard,
+            lambda: {
+                f"block {n} of what is heard": n for n in range(len(blocks)) if not is_known(n)
+            },
         )
+    return np.concatenate([found[number] for number in range(len(blocks))], axis=1)
+
+
+def _content(array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def _digest(networks, config) -> str:
+    """What the answers follow from, the sounds apart."""
+    heard_by = [
+        [network.name, *map(_content, jax.tree.leaves(network.variables))] for network in networks
+    ]
+    return cache.digest([heard_by, dataclasses.asdict(config)])
 
 
 def score(
     networks: Sequence[Network],
-    samples: np.ndarray,
+    samples: np.ndarray | audio.SoundFiles,
     table: pd.DataFrame,
     *,
     config: configs.CochleagramConfig,
     batch_size: int = 8,
-) -> pd.DataFrame:
+    part: Part | None = None,
+) -> pd.DataFrame | None:
     """Scores every network on every sound: the trial table of `responses`, source "machine".
 
     Args:
         networks: Who listens.
-        samples: [sound, time] int16, as played.
+        samples: [sound, time] int16, as played, or their files.
         table: A row per sound: stimulus_id, kind, word, and model, layer, layer_index, target_id
             of metamers.
         config: Settings of the cochleagram.
         batch_size: Cochleagrams made at once.
+        part: As of `hear`.
 
     Returns:
-        A row per network and sound. A trial is right where the network hears the word that was
-        spoken in the target, as a person's is.
+        A row per network and sound; None where `hear` returns none. A trial is right where the
+        network hears the word that was spoken in the target, as a person's is.
     """
-    heard = hear(networks, samples, config, batch_size=batch_size)
+    heard = hear(networks, samples, config, batch_size=batch_size, part=part)
+    if heard is None:
+        return None
     unknown: dict[str, Any] = dict.fromkeys(("condition", "batch", "headphones"), pd.NA)
     tables = []
     for network, predictions in zip(networks, heard, strict=True):
@@ -92,14 +165,15 @@ def score(
 
 
 def listen_to_run(
-    run: runs.Run, networks: Sequence[Network], *, verified: str = "pass"
-) -> pd.DataFrame:
+    run: runs.Run, networks: Sequence[Network], *, verified: str = "pass", part: Part | None = None
+) -> pd.DataFrame | None:
     """Scores every network on every metamer of a finished run, and on the targets, as played.
 
     Args:
         run: The run.
         networks: Who listens.
         verified: "pass": metamers that passed verification; "any": all of them.
+        part: As of `hear`.
 
     Returns:
         As `score`; targets are of kind "natural".
@@ -127,25 +201,32 @@ def listen_to_run(
     columns = ("stimulus_id", "kind", "model", "layer", "layer_index", "target_id", "word")
     return score(
         networks,
-        audio.read_int16(files, run.config.data.sample_rate_hz),
+        audio.SoundFiles(files, run.config.data.sample_rate_hz),
         pd.DataFrame(rows, columns=list(columns)),
         config=run.config.cochleagram,
         batch_size=run.config.verification.batch_size,
+        part=part,
     )
 
 
 def listen_to_experiment(
-    run: runs.Run, networks: Sequence[Network], experiment: sessions.Experiment
-) -> pd.DataFrame:
+    run: runs.Run,
+    networks: Sequence[Network],
+    experiment: sessions.Experiment,
+    *,
+    part: Part | None = None,
+) -> pd.DataFrame | None:
     """Lets networks take every condition of an experiment, with the very files that people hear.
 
     Args:
         run: That the experiment was built from.
         networks: Who listens; each has a session in every condition.
         experiment: From `sessions.load_experiment`.
+        part: As of `hear`.
 
     Returns:
-        The trial table that `responses` makes of sessions, source "machine".
+        The trial table that `responses` makes of sessions, source "machine"; None where `hear`
+        returns none.
 
     Raises:
         ValueError: The experiment has other words than the run's recordings, or a file is missing.
@@ -162,10 +243,13 @@ def listen_to_experiment(
     files = [experiment.public / "audio" / f"{stimulus}.wav" for stimulus in stimuli]
     heard = hear(
         networks,
-        audio.read_int16(files, run.config.data.sample_rate_hz),
+        audio.SoundFiles(files, run.config.data.sample_rate_hz),
         run.config.cochleagram,
         batch_size=run.config.verification.batch_size,
+        part=part,
     )
+    if heard is None:
+        return None
     found = []
     for network, predictions in zip(networks, heard, strict=True):
         answer = dict(zip(stimuli, (network.words[i] for i in predictions), strict=True))

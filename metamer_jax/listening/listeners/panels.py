@@ -118,8 +118,8 @@ def train_panel(
         recordings: Its recordings.
         listeners: Who is trained.
         stop: Says whether to end after an epoch.
-        shard: Which of several processes this is: each trains listeners of its own, and the first
-            then waits for the others'. None: it is alone.
+        shard: Which of several processes this is: each trains listeners of its own and then waits
+            for the others'. None: it is alone.
 
     Raises:
         ValueError: A folder of that name holds a listener trained otherwise.
@@ -132,8 +132,6 @@ def train_panel(
             folder = run.path("listeners", listener.name)
             with runs.open_run(folder, _settings(run, listener)) as folder:
                 pipeline.train_networks(folder, recordings, stop=stop)
-    if shard.index > 0:
-        return
     of_others = {n: _trained(run, each) for n, each in enumerate(listeners) if not shard.owns(n)}
 
     def owed():
