@@ -25,7 +25,8 @@ class Rates:
         stage_s: Seconds that a further stage takes beside its batches.
         verified_first_s: Seconds from the command to the first metamer that is verified.
         verified_s: Seconds of a metamer's verification.
-        verified_parts: Networks and stages that are verified, each by one process.
+        verified_parts: Networks and stages that are verified.
+        verified_together: Targets of each that one process verifies together.
         heard_s: Seconds in which all machine listeners hear a metamer.
         sound_bytes: Bytes of a target as it is read.
         metamer_bytes: Bytes of a metamer in its batch's file.
@@ -40,6 +41,7 @@ class Rates:
     verified_first_s: float
     verified_s: float
     verified_parts: int
+    verified_together: int
     heard_s: float
     sound_bytes: float
     metamer_bytes: float
@@ -141,7 +143,9 @@ def _after_synthesis(rates: Rates, targets: int, shares: int) -> dict[str, float
     """Seconds of what follows the synthesis, by part."""
     size = targets * rates.metamer_bytes
     join = size * (_READINGS / rates.read_bytes_per_s + 1 / rates.write_bytes_per_s)
-    verified = longest_share(rates.verified_parts, shares) * targets * rates.verified_s
+    dealt = rates.verified_parts * math.ceil(targets / rates.verified_together)
+    together = longest_share(dealt, shares) * rates.verified_together
+    verified = min(together, rates.verified_parts * targets) * rates.verified_s
     return {
         "batches joined": longest_share(len(rates.batch_s), shares) * join,
         "verification": rates.verified_first_s + verified,

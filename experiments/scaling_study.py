@@ -33,6 +33,7 @@ from metamer_jax import audio, configs, runs, storage
 from metamer_jax.benchmarks import aot
 from metamer_jax.commands import drivers
 from metamer_jax.listening import listeners as machines
+from metamer_jax.pipeline import verify
 from metamer_jax.runtime import progress
 
 _TURNS = flags.DEFINE_integer("turns", 2, "Runs of each kind, in alternation.", 1)
@@ -293,6 +294,7 @@ def _rates(study: Study, chains: list[Chain]) -> scaling_estimate.Rates:
         verified_first_s=statistics.median(verified_from),
         verified_s=statistics.median(verified),
         verified_parts=len(chains[0].conditions()),
+        verified_together=verify.VERIFIED_AT_ONCE,
         **_hearing(study, chains[0]),
         **_files(study, chains[0]),
     )

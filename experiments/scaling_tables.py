@@ -38,8 +38,8 @@ A stage's program is compiled in {compile_s:.0f} s, as it was on a loaded machin
 are at the rates of a core above, those of host and chip being unknown:
 """
 _BOUND = """\
-What takes longest is {longest}. Verification is dealt by network and stage, to {verified}
-processes at most, and joining to {joined}.
+What takes longest is {longest}. Verification is dealt by {together} targets of a network and stage,
+joining by network and stage, to {joined} processes at most.
 """
 
 
@@ -181,7 +181,7 @@ def _of_many(
     )
     bound = _BOUND.format(
         longest=scaling_estimate.longest(parts),
-        verified=rates.verified_parts,
+        together=rates.verified_together,
         joined=len(rates.batch_s),
     )
     pod_rows = [[name, _duration(s)] for name, s in parts.items()]

@@ -11,6 +11,7 @@ word each takes it for, and recognition.csv how often that is the word that was 
 
 import dataclasses
 import functools
+import itertools
 import json
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,14 +51,14 @@ if TYPE_CHECKING:
 
 # Sounds of one network and stage that are verified together: what bounds the memory, since every
 # stage's activations of targets and metamers are kept so long.
-_VERIFIED_AT_ONCE = 128
+VERIFIED_AT_ONCE = 128
 
 
 _PARTS = "verification", "parts"  # What shares leave for the first of them.
 
 
 class _Checked(NamedTuple):
-    """What is found of the metamers of one network and stage."""
+    """What is found of metamers of one network and stage."""
 
     table: "pd.DataFrame"  # A row a metamer.
     measured: "pd.DataFrame"  # A row a metamer, version and stage at which it is measured.
@@ -171,9 +172,9 @@ def verify_metamers(
     """Checks every metamer on the exact model, as it is played.
 
     Leaves verification/ and the sounds as they are played, metamers/<network>/<stage>/wav/ and
-    targets/wav/: 16-bit, at the level of `PlaybackConfig`. Of several shares each checks the
-    metamers of some networks and stages and leaves that in verification/parts/; the first waits
-    for the others' and makes the tables of them.
+    targets/wav/: 16-bit, at the level of `PlaybackConfig`. Of several shares each checks metamers
+    of some targets, networks and stages and leaves that in verification/parts/; the first waits for
+    the others' and makes the tables of them.
 
     Args:
         run: The run.
@@ -203,23 +204,28 @@ def verify_metamers(
     for condition in conditions if run.shard.count == 1 else ():
         if any(run.path("metamers", *condition).glob("batch_*.npz")):
             join_batches(run, targets, *condition)
-    mine = [c for number, c in enumerate(conditions) if run.shard.owns(number)]
-    todo = [c for c in mine if run.shard.count == 1 or not _is_part(run, c)]
-    found = {condition: read_metamers(run, *condition) for condition in todo}
+    # What is dealt: some targets of a network and stage. In this order a share has, where it can,
+    # the same targets of all of them.
+    size = max(1, VERIFIED_AT_ONCE // len(run.config.synthesis.seeds))
+    starts = range(0, len(targets), size)
+    units = list(itertools.product(conditions, starts))
+    mine = [unit for number, unit in enumerate(units) if run.shard.owns(number)]
+    todo = [unit for unit in mine if run.shard.count == 1 or not _is_part(run, unit)]
+    found = {condition: read_metamers(run, *condition) for condition, _ in todo}
     nulls = {}
     if todo:
         natural = natural_sounds(run, recordings, stop=stop) if natural is None else natural
-        nulls = _null_distributions(run, recordings, natural, networks, todo)
-    checked, of_targets = _assess_all(run, recordings, targets, networks, found, nulls, stop)
+        nulls = _null_distributions(run, recordings, natural, networks, found)
+    parts, of_targets = _assess_all(
+        run, recordings, targets, size, networks, found, nulls, todo, stop
+    )
     if run.shard.count > 1:
-        for condition in todo:
-            _write_part(run, condition, checked[condition])
         if run.shard.index > 0:
             logging.info("%s has done its part of the verification", run.shard)
             return
-        missing = functools.partial(_parts_missing, run, conditions)
-        run.wait(missing, stop)
-        checked = {condition: _read_part(run, condition) for condition in conditions}
+        run.wait(functools.partial(_parts_missing, run, units), stop)
+        parts = {unit: _read_part(run, unit) for unit in units}
+    checked = {c: _joined([parts[c, start] for start in starts]) for c in conditions}
     playback = {**dataclasses.asdict(run.config.playback), "bits": 16}
     storage.write_json(run.path("metamers", "playback.json"), playback)
     table = pd.concat([each.table for each in checked.values()], ignore_index=True)
@@ -253,27 +259,28 @@ def verify_metamers(
         )
 
 
-def _parts_missing(run, conditions):
+def _parts_missing(run, units):
     return {
-        "verification of " + "/".join(condition): number
-        for number, condition in enumerate(conditions)
-        if not _is_part(run, condition)
+        f"verification of {'/'.join(condition)} from target {start} on": number
+        for number, (condition, start) in enumerate(units)
+        if not _is_part(run, (condition, start))
     }
 
 
-def _part(run, condition):
-    return run.path(*_PARTS, f"{'-'.join(condition)}.npz")
+def _part(run, unit):
+    condition, start = unit
+    return run.path(*_PARTS, f"{'-'.join(condition)}-{start:06d}.npz")
 
 
-def _is_part(run, condition):
+def _is_part(run, unit):
     """Whether a part is there, of the settings and files of today."""
-    path = _part(run, condition)
+    path = _part(run, unit)
     return storage.is_done(path) and str(storage.map_npz(path, check=False)["made_of"]) == (
         run.manifest.made_of(manifest.VERIFICATION[-1])
     )
 
 
-def _write_part(run, condition, checked):
+def _write_part(run, unit, checked):
     arrays = {
         f"{name}/{column}": values.to_numpy(None if values.dtype.kind in "biuf" else str)
         for name in ("table", "measured", "heard")
@@ -282,14 +289,14 @@ def _write_part(run, condition, checked):
     arrays |= {f"histograms/{name}": values for name, values in checked.histograms.items()}
     made_of = run.manifest.made_of(manifest.VERIFICATION[-1])
     null = json.dumps(checked.null)
-    storage.write_npz(_part(run, condition), {**arrays, "null": null, "made_of": made_of})
+    storage.write_npz(_part(run, unit), {**arrays, "null": null, "made_of": made_of})
 
 
-def _read_part(run, condition):
+def _read_part(run, unit):
     import pandas as pd
 
     groups = {"table": {}, "measured": {}, "heard": {}, "histograms": {}}
-    arrays = storage.read_npz(_part(run, condition))
+    arrays = storage.read_npz(_part(run, unit))
     null = json.loads(str(arrays.pop("null")))
     del arrays["made_of"]
     for path, values in arrays.items():
@@ -305,26 +312,47 @@ def _read_part(run, condition):
     return _Checked(**tables, null=null, histograms=histograms)
 
 
-def _assess_all(run, recordings, targets, networks, found, nulls, stop):
-    """Measures every metamer of `found` as it is played (and writes it so), and where the recipe
-    made other waveforms of them, as it was optimised.
+def _joined(parts):
+    """One of several that are of some targets each, in order."""
+    import pandas as pd
+
+    return parts[0]._replace(
+        table=pd.concat([each.table for each in parts], ignore_index=True),
+        measured=_by_version([each.measured for each in parts]),
+        heard=pd.concat([each.heard for each in parts], ignore_index=True),
+    )
+
+
+def _assess_all(run, recordings, targets, size, networks, found, nulls, todo, stop):
+    """Measures metamers of `found` as they are played (and writes them so), and where the recipe
+    made other waveforms of them, as they were optimised.
+
+    Args:
+        run: The run.
+        recordings: Its recordings.
+        targets: [target] indices into them.
+        size: How many targets are looked at together.
+        networks: {name: (module, variables)}.
+        found: {condition: metamers}.
+        nulls: {network: {stage: null distribution}}.
+        todo: What is measured, (condition, number of the first of `size` targets).
+        stop: Function that says whether to end.
 
     Returns:
-        {condition: _Checked} in the order of `found`, and of the first share a table of what every
-        network hears in every target as played, None of others.
+        {unit of `todo`: _Checked}, which several shares leave in files as it comes; and of the
+        first share a table of what every network hears in every target as played, None of others.
     """
     import pandas as pd
 
     num_seeds = len(run.config.synthesis.seeds)
     num_versions = 1 if run.config.synthesis.as_played else 2
-    total = len(targets) * num_versions * (1 + len(found) * num_seeds)
-    parts = {condition: ([], [], []) for condition in found}
-    of_targets = []
+    parts, of_targets = {}, []
     words = np.asarray(recordings.words)
     names = {name: np.asarray(class_names(run, name, recordings.words)) for name in networks}
     first = run.shard.index == 0  # It has the targets.
-    if not found and not first:
-        return {}, None
+    starts = range(0, len(targets), size) if first else sorted({start for _, start in todo})
+    looked_at = [*starts, *(start for _, start in todo for _ in range(num_seeds))]
+    total = num_versions * sum(len(targets[start : start + size]) for start in looked_at)
     with progress.bar(total, "verifying", unit="sound") as bar:
 
         def prepare(waveforms):
@@ -332,8 +360,7 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                 leave()
             return _sounds(run, waveforms.reshape(-1, waveforms.shape[-1]), bar.update)
 
-        size = max(1, _VERIFIED_AT_ONCE // num_seeds)
-        for start in range(0, len(targets), size):
+        for start in starts:
             rows = slice(start, start + size)
             originals = _target_versions(run, recordings, targets[rows], write=first)
             originals = {version: prepare(sounds) for version, sounds in originals.items()}
@@ -343,7 +370,7 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                 of_targets.append(hearing.of_targets(targets[rows], spoken, said))
             for network, (model, variables) in networks.items():
                 respond = functools.partial(exact.run_network, model, variables)
-                stages = [stage for stage in stages_of(run, model) if (network, stage) in found]
+                stages = [s for s in stages_of(run, model) if ((network, s), start) in todo]
                 if not stages:
                     continue
                 natural = {version: respond(made) for version, made in originals.items()}
@@ -368,21 +395,17 @@ def _assess_all(run, recordings, targets, networks, found, nulls, stop):
                     others = {name: each for name, each in networks.items() if name != network}
                     said |= _said(others, names, sounds["played"])
                     of_words = np.repeat(spoken, num_seeds)
-                    tables, long, heard = parts[network, stage]
-                    tables.append(table)
-                    long.append(measured.assign(network=network))
-                    heard.append(hearing.of_metamers(table, of_words, said))
-    checked = {
-        (network, stage): _Checked(
-            pd.concat(tables, ignore_index=True),
-            _by_version(long),
-            pd.concat(heard, ignore_index=True),
-            nulls[network][stage].summary(),
-            nulls[network][stage].histograms(),
-        )
-        for (network, stage), (tables, long, heard) in parts.items()
-    }
-    return checked, pd.concat(of_targets, ignore_index=True) if first else None
+                    unit = (network, stage), start
+                    parts[unit] = _Checked(
+                        table,
+                        measured.assign(network=network),
+                        hearing.of_metamers(table, of_words, said),
+                        nulls[network][stage].summary(),
+                        nulls[network][stage].histograms(),
+                    )
+                    if run.shard.count > 1:
+                        _write_part(run, unit, parts.pop(unit))
+    return parts, pd.concat(of_targets, ignore_index=True) if first else None
 
 
 def _said(networks, names, sounds):

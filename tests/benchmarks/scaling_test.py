@@ -19,6 +19,7 @@ RATES = scaling_estimate.Rates(
     verified_first_s=7.0,
     verified_s=0.5,
     verified_parts=3,
+    verified_together=40,
     heard_s=0.1,
     sound_bytes=4.0,
     metamer_bytes=100.0,
@@ -53,7 +54,8 @@ def test_cores_by_hand():
         {
             "synthesis": 5 + 3 + 7 * (2 + 6) / 2,
             "batches joined": 100 * 100 * (3 / 1000 + 1 / 500),
-            "verification": 7 + 100 * 0.5,
+            "verification": 7
+            + 3 * 40 * 0.5,  # Of nine units of 40, 40 and 20 targets each has three.
             "machine listeners": 67 * 0.1,
         }
     )
@@ -72,7 +74,7 @@ def test_a_pod_by_hand():
             "targets read": 100 * 4 / 1000,
             "batches written": 100 * 100 / 500,
             "batches joined": 100 * 100 * (3 / 1000 + 1 / 500),
-            "verification": 7 + 2 * 100 * 0.5,
+            "verification": 7 + 5 * 40 * 0.5,
             "machine listeners": 100 * 0.1,
         }
     )

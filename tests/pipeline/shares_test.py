@@ -16,6 +16,7 @@ import small_run
 
 from metamer_jax import configs, pipeline, runs, storage
 from metamer_jax.commands import sharing
+from metamer_jax.pipeline import verify
 from metamer_jax.runs import shares
 
 
@@ -92,15 +93,18 @@ def made(folder):
     return found
 
 
-def test_two_shares_make_what_one_process_makes(alone, tmp_path):
-    folder = tmp_path / "run"
+def test_two_shares_make_what_one_process_makes(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "VERIFIED_AT_ONCE", 3)  # Of four targets each verifies some.
+    expected, folder = shutil.copytree(alone[0], tmp_path / "alone"), tmp_path / "run"
+    shutil.rmtree(expected / "verification")
+    make(expected, alone[1])
     other = threading.Thread(target=make, args=(folder, alone[1], runs.Shard(1, 2)))
     other.start()
     make(folder, alone[1], runs.Shard(0, 2))
     other.join()
     with runs.open_run(folder, alone[1]):  # One manifest of both.
         pass
-    ours, theirs = made(folder), made(alone[0])
+    ours, theirs = made(folder), made(expected)
     assert [*ours] == [*theirs]
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
