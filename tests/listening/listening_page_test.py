@@ -680,18 +680,19 @@ class TestComparisons:
         assert (trials["correct"] == (trials["stimulus_id"].map(right) == first)).all()
 
 
-class TestTypedAnswers:
-    @pytest.fixture(scope="class")
-    def many(self, tmp_path_factory):
-        """Eight hundred made-up words; eight of them are spoken."""
-        syllables = [a + b for a in "bdfgklmnpr" for b in ("a", "é", "i", "o")]
-        words = sorted({a + b for a in syllables for b in syllables})[:800]
-        fabricated = listening_material.fabricate(layers=("dense",), targets=1, words=words[:8])
-        folder = tmp_path_factory.mktemp("typed")
-        material = dataclasses.replace(fabricated, words=tuple(words))
-        build.write(build.make(material, CONFIG), folder)
-        return folder, words
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Eight hundred made-up words; eight of them are spoken."""
+    syllables = [a + b for a in "bdfgklmnpr" for b in ("a", "é", "i", "o")]
+    words = sorted({a + b for a in syllables for b in syllables})[:800]
+    fabricated = listening_material.fabricate(layers=("dense",), targets=1, words=words[:8])
+    folder = tmp_path_factory.mktemp("typed")
+    material = dataclasses.replace(fabricated, words=tuple(words))
+    build.write(build.make(material, CONFIG), folder)
+    return folder, words
 
+
+class TestTypedAnswers:
     def test_a_session_is_typed_with_suggestions(self, browser, many):
         folder, words = many
         with hosted(folder / "public") as url, opened(browser) as open_page:
