@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import soundfile
-from absl import app, flags
+from absl import flags
 
 from experiments import sound_tables
 from metamer_jax import audio, cochleagram, figures, pipeline, runs
 from metamer_jax.auditory import exact
+from metamer_jax.commands import drivers
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a verified run.", required=True)
 _OUT = flags.DEFINE_string("out", "docs/_static/gallery", "Folder for the sounds.")
@@ -28,15 +29,15 @@ _WORDS = flags.DEFINE_list("words", ["yes", "stop", "left"], "Words to show.")
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    del argv
     out = pathlib.Path(_OUT.value)
     run = runs.read_run(_WORKDIR.value, needs=["verification"])
     table = pipeline.read_verified(run)
     table = table[table["seed"] == table["seed"].iloc[0]]
     targets = [table.loc[table["word"] == word, "target_id"].head(1) for word in _WORDS.value]
     if not targets or any(of_word.empty for of_word in targets):
-        raise app.UsageError(f"--words: the run has {', '.join(sorted(set(table['word'])))}")
+        spoken = ",".join(sorted(set(table["word"])))
+        raise ValueError(f"--words must be of the run's (--words={spoken}), got {_WORDS.value}")
     rows = [table[table["target_id"] == of_word.item()] for of_word in targets]
     out.mkdir(parents=True, exist_ok=True)
     for path in out.glob("*.flac"):
@@ -57,7 +58,7 @@ def _word(run, out, rows):
     for row in rows.itertuples():
         sound = _sound(_metamer(run, row), out, f"{word}_{row.network}_{row.stage}.flac")
         said = f"heard as “{row.prediction}”, {row.verdict}"
-        cell = f"{sound}<br>{said}<br>relative error {row.relative_error:.3f}"
+        cell = f"{sound}<br>{said}<br>relative error {row.relative_error:.2g}"
         cells.setdefault(row.stage, {})[row.network] = cell
     networks = list(dict.fromkeys(rows["network"]))
     lines = [[stage, *(of.get(n, "") for n in networks)] for stage, of in cells.items()]
@@ -94,4 +95,4 @@ def _sound(path, out, name):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    drivers.run(main)

@@ -32,13 +32,13 @@ setup_environment() {
     "$python" -m venv .venv
   fi
   echo "== Installing metamer_jax[$extras] and what it needs into .venv (a minute or two)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
+  .venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[$extras]"
   echo "$wanted" >"$stamp"
 }
 
 # PyTorch, the packages that its tests run unmodified, and what these need, beside what is in .venv.
 setup_torch() {
-  local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check) wanted
+  local pip=(.venv/bin/python -m pip install -qq --disable-pip-version-check) wanted
   wanted=$(cksum setup.py scripts/environment.sh)
   if [ "$(cat .venv/installed-with-torch 2>/dev/null)" = "$wanted" ]; then
     return

@@ -66,7 +66,7 @@ def network_stages(answers: Answers) -> np.ndarray:
 
 def _by_stage(answers, entry, correct):
     """Yields (stage, [..., target]) of [..., stage, target] of one entry's metamers; last `ALL`."""
-    names = stages_of(answers, entry)[:-1]
+    names = stages_of(answers, entry)
     for i, stage in enumerate(answers.stages):
         yield stage, correct[..., i, :]
     places = [answers.stages.index(name) for name in names]
@@ -74,10 +74,20 @@ def _by_stage(answers, entry, correct):
 
 
 def stages_of(answers: Answers, *entries: AnyEntry) -> list[str]:
-    """The stages of networks that all of some entries have, in order, and `ALL`."""
+    """The stages of networks that all of some entries have, in order."""
     there = [(answers.heard[:, _makers(answers, e)] >= 0).any(axis=(0, 1, 3, 4)) for e in entries]
     shared = np.all(there, axis=0)
-    return [*(answers.stages[i] for i in network_stages(answers) if shared[i]), ALL]
+    return [answers.stages[i] for i in network_stages(answers) if shared[i]]
+
+
+def compared_stages(answers: Answers, contrast: Contrast) -> list[str]:
+    """The stages at which two networks can be set against each other.
+
+    Those of both and, where neither has others, `ALL`: a mean over other stages is another thing.
+    """
+    shared = stages_of(answers, contrast.of, contrast.against)
+    each = [stages_of(answers, entry) for entry in (contrast.of, contrast.against)]
+    return [*shared, ALL] if shared == each[0] == each[1] else shared
 
 
 def curves(answers: Answers, resampling: Resampling = DEFAULT) -> pd.DataFrame:
@@ -227,11 +237,8 @@ def differences(
 ) -> pd.DataFrame:
     """Planned differences of recognition, stage by stage and over all of the networks' stages.
 
-    Of networks with different stages, stages of one name are set against each other, and last the
-    means over the stages of each.
-
     Returns:
-        A row per contrast and stage of both but the cochleagram: question, of, against, stage,
+        A row per contrast and stage of `compared_stages`: question, of, against, stage,
         mean_of, mean_against, difference, low, high, seeds_of, seeds_against, scorers, targets,
         reason (why there is no interval).
     """
@@ -241,7 +248,8 @@ def differences(
         if not {contrast.of, contrast.against} <= present:
             continue
         chosen = raters(answers, contrast.connections)
-        for stage in stages_of(answers, contrast.of, contrast.against):
+        shared = compared_stages(answers, contrast)
+        for stage in shared or [ALL]:
             row = {"question": contrast.question, "of": contrast.of.label}
             row |= {"against": contrast.against.label, "stage": stage}
             row |= {
@@ -249,9 +257,9 @@ def differences(
                 "seeds_against": len(_makers(answers, contrast.against)),
                 "scorers": len(chosen),
                 "targets": len(answers.target_ids),
-                "reason": "" if len(chosen) else "no trained network of another connection",
+                "reason": _reason(shared, chosen),
             }
-            if len(chosen):
+            if not row["reason"]:
                 of, against, draws = difference(answers, contrast, stage, resampling)
                 low, high = bootstrap.interval(draws, resampling.confidence)
                 row |= {"mean_of": of, "mean_against": against, "difference": of - against}
@@ -262,6 +270,13 @@ def differences(
         *("low", "high", "seeds_of", "seeds_against", "scorers", "targets", "reason"),
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _reason(shared, chosen) -> str:
+    """Why two networks are not set against each other; nothing where they are."""
+    if not shared:
+        return "no stage in common"
+    return "" if len(chosen) else "no trained network of another connection"
 
 
 def magnitudes(
@@ -287,7 +302,7 @@ def magnitudes(
             and {c.of, c.against} <= present
             and len(raters(answers, c.connections))
         ]
-        shared = [stages_of(answers, c.of, c.against) for c in usable]
+        shared = [compared_stages(answers, c) for c in usable]
         for stage in dict.fromkeys(itertools.chain(*shared)):
             here = [c for c, stages in zip(usable, shared, strict=True) if stage in stages]
             each = [difference(answers, c, stage, resampling) for c in here]

@@ -33,7 +33,8 @@ def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -
         "of a difference, than both makers'), the untrained ones apart. "
         f"Intervals ({100 * resampling.confidence:.0f} %) resample the makers' seeds and the "
         "targets at once, for these listeners; they are not corrected for the number of "
-        "comparisons, and rather wide than narrow where single metamers differ much.\n"
+        "comparisons, and rather wide than narrow where single metamers differ much. Where all "
+        "answers are alike an interval has no width, which of few targets says little.\n"
     )
     if seeds.min() < 2:
         yield (
@@ -48,8 +49,9 @@ def report(home: runner.ComparisonFolder, answers, found, entries, resampling) -
     if any(isinstance(entry, SavedEntry) for entry in entries):
         yield (
             "Saved models are those of finished runs, with the metamers that they had. Stages of "
-            'one name stand beside each other, whatever they compute; "all" is the mean over '
-            "the stages of each network.\n"
+            'one name stand beside each other, whatever they compute. "all" is the mean over '
+            "the stages of each network; differences of it are told only of networks with the same "
+            "stages.\n"
         )
     yield "## The answer\n"
     yield from answer(found["differences"], found["magnitudes"])
@@ -98,18 +100,18 @@ def answer(differences: pd.DataFrame, magnitudes: pd.DataFrame) -> Iterator[str]
     rows = differences[(differences["stage"] == effects.ALL) & differences["difference"].notna()]
     if not rows["question"].str.startswith((CONNECTION, SAVED)).any():
         yield (
-            "Nothing can be said yet: there is no pair of networks with different connections that "
-            "a trained network of a third connection has heard."
+            "Nothing can be said yet: a difference needs two networks with the same stages, and a "
+            "third, trained and no kin of theirs, that hears the metamers of both."
         )
         return
     for question, group in rows.groupby("question", sort=False):
         clear = group[(group["low"] > 0) | (group["high"] < 0)]
         head = f"- **{question}**: {len(clear)} of {len(group)} differences have an interval "
-        spans = "; ".join(
-            f"{row.of} − {row.against} {_points(row.difference, row.low, row.high)}"
-            for row in group.itertuples()
-        )
-        yield f"{head}without zero: {spans}."
+        spans = []
+        for row in group.itertuples():
+            text = f"{row.of} − {row.against} {_points(row.difference, row.low, row.high)}"
+            spans.append(f"**{text}**" if row.Index in clear.index else text)
+        yield f"{head}without zero{' (bold)' if len(clear) else ''}: {'; '.join(spans)}."
     sizes = magnitudes[magnitudes["stage"] == effects.ALL].set_index("question")
     for question in [q for q in sizes.index if q.endswith(" minus size")]:
         row = sizes.loc[question]

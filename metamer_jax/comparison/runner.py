@@ -237,9 +237,19 @@ def check_saved(home: ComparisonFolder, recordings: Recordings | None) -> None:
         assert compared is not None  # A run that is finished has some.
         waveforms = compared[1]
     for member in home.members[len(home.trained) :]:
-        home.rows(member, waveforms)
         run = home.read(member)
         config = run.config
+        try:
+            home.rows(member, waveforms)
+        except ValueError as error:
+            first, other = (dataclasses.asdict(each.data) for each in (reference, config))
+            differ = [
+                f"{k} {first[k]!r}, there {other[k]!r}" for k in first if first[k] != other[k]
+            ]
+            raise ValueError(
+                f"{error}. Compared are targets of {home.members[0].name}; settings of data that "
+                f"differ: {'; '.join(differ) or 'none'}"
+            ) from error
         for name, theirs, ours in (
             ("sample_rate_hz", config.data.sample_rate_hz, reference.data.sample_rate_hz),
             ("synthesis.seeds", len(config.synthesis.seeds), len(reference.synthesis.seeds)),

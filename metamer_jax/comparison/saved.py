@@ -104,12 +104,10 @@ def rows_of(entry: SavedEntry, waveforms: np.ndarray) -> np.ndarray:
         known = np.abs(theirs[rows] - waveforms).max(axis=1) < _SAME_SOUND
         if known.all():
             return rows
-        lacking = f"{np.sum(~known)} of {len(known)} are not"
+        lacking = f"{np.sum(~known)} of {len(known)} are not among its own"
     else:
         lacking = f"those have {waveforms.shape[1]} samples, its own {theirs.shape[1]}"
-    raise ValueError(
-        f"targets of {entry.run} must be (or be more than) those that are compared: {lacking}"
-    )
+    raise ValueError(f"targets of {entry.run} must hold all that are compared: {lacking}")
 
 
 def target_ids(entry: SavedEntry, waveforms: np.ndarray) -> np.ndarray:

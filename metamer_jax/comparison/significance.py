@@ -103,7 +103,7 @@ def _by_connection_and_stage(answers, entries) -> pd.DataFrame:
     for entry in entries:
         chosen = effects.raters(answers, frozenset((entry.connection,)))
         counts.append(len(chosen))
-        for stage in effects.stages_of(answers, *entries)[:-1] if len(chosen) else ():
+        for stage in effects.stages_of(answers, *entries) if len(chosen) else ():
             values = effects.scores(answers, entry, chosen, stage)
             rows += _rows(answers, values, connection=entry.connection, stage=stage)
     table = pd.DataFrame(rows)

@@ -62,6 +62,7 @@ def table(home: runner.ComparisonFolder) -> str:
         done = home.is_done(runner.CROSS_TEST, member)
         about = f"  finished run, cross {_DONE if done else _LEFT}"
         lines.append(member.entry.title.ljust(width) + about)
+    lines.append(f"{_DONE} done, {_LEFT} left; cross: all networks have heard its metamers")
     return "\n".join([*(line.rstrip() for line in lines), "", *_left(home)]).lstrip("\n") + "\n"
 
 

@@ -1,6 +1,7 @@
 """Settings from and to JSON, changed by flags, compared field by field."""
 
 import dataclasses
+import difflib
 import json
 import operator
 from collections.abc import Mapping
@@ -61,7 +62,9 @@ def field_at(config: Any, path: str) -> checks.Field:
     """
     name, _, rest = path.partition(".")
     known = checks.fields_of(type(config))
-    require(name in known, f"{type(config).__name__} has no setting {name!r}; it has {[*known]}")
+    near = "".join(f", did you mean {n!r}?" for n in difflib.get_close_matches(name, known, 1))
+    kind = type(config).__name__
+    require(name in known, f"{kind} has no setting {name!r}{near or '.'} It has {', '.join(known)}")
     if not rest:
         return known[name]
     nested = getattr(config, name)

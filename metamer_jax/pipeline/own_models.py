@@ -103,7 +103,7 @@ class MetamerSet:
         return "\n".join(self._summary())
 
     def _summary(self):
-        """A line a stage."""
+        """A line a stage, and what speaks against the verdicts."""
         lines = []
         for stage, of_stage in self.table.groupby("stage", sort=False):
             errors = of_stage["relative_error"]
@@ -114,6 +114,12 @@ class MetamerSet:
                 pairs = self.verified[str(stage)].null.pairs
                 line += f", {passed} verified (null distribution of {pairs:,} pairs)"
             lines.append(line)
+        said = self.table.get("target_prediction")
+        if said is not None and len(self.sounds) > 1 and said.nunique() == 1:
+            lines.append(
+                f"the model takes all {len(self.sounds)} targets for {said.iloc[0]!r}: that a "
+                "metamer keeps its class says nothing here"
+            )
         return lines
 
     def _repr_html_(self) -> str:

@@ -83,7 +83,9 @@ def save_run(
                 storage.write_npz(run.path(file), {**arrays, **made._asdict()})
                 run.record(file)
         verify_metamers(run, recordings, targets=target_ids)
-        return pipeline.write_report(run)
+        report = pipeline.write_report(run)
+    print(f"Report: {report.resolve()}")
+    return report
 
 
 def _timing(found):

@@ -112,17 +112,24 @@ def in_words(run: RunContents, table: pd.DataFrame) -> list[str]:
 def yields_in_words(run: RunContents, yields: pd.DataFrame | None) -> list[str]:
     """Returns how many metamers were verified, a sentence a network."""
     sentences = []
-    if yields is None:
+    if yields is None or run.metamers is None:
         return sentences
     for model in run.networks:
         rows = yields[yields["network"] == model].to_dict("records")
         parts = [
             f"{row['passed']} of {row['metamers']} at {row['stage']} (median error "
-            f"{row['median_relative_error']:.2g})"
+            f"{row['median_relative_error']:.2g})".replace("-", "\N{NON-BREAKING HYPHEN}")
             for row in rows
         ]
         if parts:
-            sentences.append(f"Of {model}’s metamers were verified: {', '.join(parts)}.")
+            sentences.append(f"Metamers of {model} that were verified: {', '.join(parts)}.")
+        said = run.metamers.loc[run.metamers["network"] == model]
+        said = said.drop_duplicates("target_id")["target_prediction"]
+        if len(said) > 1 and said.nunique() == 1 and said.iloc[0]:
+            sentences.append(
+                f"{model} takes all {len(said)} targets for “{said.iloc[0]}”: that a metamer keeps "
+                "its class says nothing here."
+            )
     return sentences
 
 

@@ -451,6 +451,21 @@ def with_own(finished, own_run, tmp_path_factory):
     return ours
 
 
+def test_a_mean_over_stages_is_compared_where_both_have_the_same(answers):
+    heard = np.array(answers.heard)
+    heard[:, [2, 7], 2] = -1  # frequency_local has no logits.
+    fewer, made = answers._replace(heard=heard), answers.makers
+
+    def stages(of):
+        contrast = entries.Contrast("connection", made[of].entry, made[0].entry)
+        return effects.compared_stages(fewer, contrast)
+
+    assert stages(1) == ["conv1", "logits", effects.ALL] and stages(2) == ["conv1"]
+    contrast = entries.Contrast("connection", made[2].entry, made[0].entry)
+    found = effects.differences(fewer, [contrast], effects.Resampling(20))
+    assert list(found["stage"]) == ["conv1"] and found["difference"].notna().all()
+
+
 class TestFinishedRuns:
     def test_a_model_hears_through_its_own_program_and_targets_find_their_places(
         self, with_own, own_run
@@ -496,7 +511,9 @@ class TestFinishedRuns:
         assert "| mine |" in text and "Saved models are those of finished runs" in text
         differences = pd.read_csv(with_own.path("report", "differences.csv"))
         row = differences[differences["question"] == entries.SAVED].iloc[0]
-        assert (row["of"], row["against"], row["stage"]) == ("mine", "frequency_grouped", "all")
+        assert (row["of"], row["against"]) == ("mine", "frequency_grouped")
+        assert np.isnan(row["difference"]) and row["reason"] == "no stage in common"
+        assert "Left out, no stage in common: mine − frequency_grouped" in text
 
     def test_runs_alone_are_compared_without_training(self, finished, own_run, tmp_path):
         trained = finished[0].read(finished[0].members[0])
@@ -521,7 +538,7 @@ class TestFinishedRuns:
             runner.check_saved(runner.ComparisonFolder(tmp_path, comparison), recordings)
 
         other = dataclasses.replace(recordings, waveforms=recordings.waveforms[::-1])
-        with pytest.raises(ValueError, match=r"mine must be .*: 4 of 4 are not"):
+        with pytest.raises(ValueError, match=r"mine must hold .*: 4 of 4 are not .*differ: none"):
             check(other, runs=(str(own_run),))
         short = dataclasses.replace(recordings, waveforms=recordings.waveforms[:, :1000])
         with pytest.raises(ValueError, match="those have 1000 samples, its own 2000"):

@@ -119,6 +119,15 @@ def test_sounds_of_one_word_are_saved_too(tmp_path):
     assert list(table["word"]) == ["yes", "yes"] and set(table["verdict"]) <= {"pass", "fail"}
 
 
+def test_a_model_that_says_one_thing_is_told(found):
+    bands = found["bands"]
+    assert "takes all" not in repr(bands)
+    same = {
+        s: v._replace(table=v.table.assign(target_prediction=1)) for s, v in bands.verified.items()
+    }
+    assert "takes all 3 targets for 'da'" in repr(dataclasses.replace(bands, verified=same))
+
+
 def test_a_saved_model_hears_what_the_model_hears(found, tmp_path):
     for name, each in found.items():
         folder = tmp_path / name

@@ -328,13 +328,17 @@ class TestPage:
         _write_json(folder / "config.json", saved)
         _write_json(folder / "data/summary.json", {"dataset": "own sounds"})
         _write_json(folder / "networks/model/result.json", {"words": classes, "parameters": 7})
+        path = folder / "verification/metamers.csv"
+        table = pd.read_csv(path, keep_default_na=False)
+        table.assign(target_prediction=classes[0]).to_csv(path, index=False)
         page = read(write_report(folder, cochleagram_fn=fake_cochleagram, save_figures=False))
+        assert ("takes all 4 targets for" in page.text) == bool(classes[0])
         text = page.text.lower().split("recipe paper, seed 0", 1)[1].split("settings every")[0]
         assert not re.search(r"spoken|\bword\b|not yet made|training", text)
         assert ("recognised (%)" in text) == (classes[0] == "left")
         (cards, *_) = [tag for _, tag in page.tags if tag.get("class") == "cards"]
         assert cards["style"] == "--stages:5"  # A single picture is not as wide as the page.
-        assert "Of model’s metamers were verified: 4 of 4 at hidden" in page.text
+        assert "Metamers of model that were verified: 4 of 4 at hidden" in page.text
         assert ("same class" in text) == bool(classes[0])
 
     def test_stands_beside_the_paper(self, report, copied_run_folder):
