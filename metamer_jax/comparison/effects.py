@@ -83,7 +83,9 @@ def stages_of(answers: Answers, *entries: AnyEntry) -> list[str]:
 def compared_stages(answers: Answers, contrast: Contrast) -> list[str]:
     """The stages at which two networks can be set against each other.
 
-    Those of both and, where neither has others, `ALL`: a mean over other stages is another thing.
+    Returns:
+        Those of both and, where neither has others, `ALL`: a mean over other stages is another
+        thing.
     """
     shared = stages_of(answers, contrast.of, contrast.against)
     each = [stages_of(answers, entry) for entry in (contrast.of, contrast.against)]

@@ -60,6 +60,7 @@ def test_settings_from_before_there_were_attacks_still_load():
     assert configs.from_dict(configs.TrainingConfig, old) == configs.TrainingConfig(epochs=7)
 
 
+@pytest.mark.slow
 def test_a_table_of_every_network_and_size(folders, tmp_path, monkeypatch):
     opened = [runs.read_run(folders / name, needs=["networks"]) for name in ("robust", "untrained")]
     table = robustness.measure(opened, tmp_path, CONFIG)

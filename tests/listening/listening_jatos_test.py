@@ -217,6 +217,7 @@ def test_nobody_listening_is_one_line(jatos, tmp_path):
         jatos_api.download(url, tmp_path, study=UUID, token=TOKEN)
 
 
+@pytest.mark.slow
 def test_from_the_command(jatos, tmp_path, monkeypatch):
     experiment = listening_folder.make(tmp_path)
     study = sessions.jatos_uuid(experiment.design_sha256, "study")

@@ -71,6 +71,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_targets_and_verification_joins_them(trained, folder, tmp_path):
     config = trained[1]
     port = free_port()
