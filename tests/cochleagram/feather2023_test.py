@@ -92,7 +92,13 @@ def stage(filters, waveform, *, config):
     return cochleagrams.cochleagram(waveform, filters, config=config)
 
 
-@pytest.mark.parametrize("config", [DENSE, MULTIRATE], ids=lambda config: config.method)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(DENSE, id="dense"),
+        pytest.param(MULTIRATE, id="multirate", marks=pytest.mark.slow),
+    ],
+)
 def test_twelve_steps_of_the_synthesis_are_the_originals(reference, config):
     state = metamers.init(
         jax.random.key(0),

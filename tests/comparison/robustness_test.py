@@ -96,6 +96,7 @@ def test_a_table_of_every_network_and_size(folders, tmp_path, monkeypatch):
         robustness.measure(opened, tmp_path, dataclasses.replace(CONFIG, restarts=1))
 
 
+@pytest.mark.slow
 def test_what_is_no_trained_run_is_refused(folders, tmp_path):
     with pytest.raises(ValueError, match="must be the folder of a run"):
         runs.read_run(tmp_path, needs=["networks"])

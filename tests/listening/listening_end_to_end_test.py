@@ -151,6 +151,7 @@ def test_from_a_run_to_a_report(browser, workdir, tmp_path):
         assert set(table["source"]) == {"simulated"}
 
 
+@pytest.mark.slow
 def test_a_run_can_end_with_an_experiment(workdir):
     told = drive("reproduce", f"--workdir={workdir}", "--listening")
     assert re.search(r"Serve it: .* listen serve --experiment=", told)

@@ -659,7 +659,9 @@ class TestAroundTheSounds:
 
 
 class TestComparisons:
-    @pytest.mark.parametrize("task", ["same_different", "abx"])
+    @pytest.mark.parametrize(
+        "task", [pytest.param("same_different", marks=pytest.mark.slow), "abx"]
+    )
     def test_a_session_of_comparisons(self, browser, tmp_path, task):
         made = listening_material.fabricate(layers=("dense",), targets=1)
         made = listening_material.with_originals(made)
